@@ -1,0 +1,292 @@
+// Package directory is the domain: users, the Store that keeps them, and the
+// Directory that answers from memory what the store said before.
+//
+// It knows nothing of protocols or of any database. Stores live in packages of
+// their own (sqlite), and storetest is the suite that each of them passes.
+//
+//	store, err := sqlite.Open(ctx, "roster.db")
+//	dir, err := directory.New(ctx, store, directory.Config{})
+//	defer dir.Close()
+//	users, err := dir.Users(ctx, []int32{1, 2, 1})
+package directory
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// Config says how a Directory keeps its cache. The zero value is a good one.
+type Config struct {
+	// CacheUsers is how many ids are kept in memory, unknown ones included; 0
+	// means 100,000. A user takes about 300 bytes, at most 1 KB.
+	CacheUsers int
+	// PollInterval is how often the store is asked whether another process
+	// changed it, and so the age that an answer can have; 0 means 250 ms.
+	PollInterval time.Duration
+}
+
+const (
+	defaultCacheUsers   = 100_000
+	defaultPollInterval = 250 * time.Millisecond
+	// loadTimeout bounds a query that several callers may be waiting for, each
+	// with a deadline of its own.
+	loadTimeout = 10 * time.Second
+	// healthTimeout is the contract's: the store answers within a second.
+	healthTimeout = time.Second
+)
+
+// A Directory answers look-ups from a bounded cache in front of a Store.
+//
+// The cache is coherent with every write made through the Directory: a look-up
+// that begins after a write returned sees it. What another process commits is
+// seen within Config.PollInterval.
+type Directory struct {
+	store Store
+	// cache has a nil user for an id that the store does not know.
+	cache *otter.Cache[int32, *User]
+
+	// mu orders what enters the cache against what drops it. A hit never
+	// takes it.
+	mu sync.Mutex
+	// loading has the query under way for an id. A write takes its ids out, so
+	// that an answer from before it is never cached and never joined.
+	loading map[int32]*load
+	// revision is the newest that the cache is known to be no older than.
+	revision int64
+
+	stop    context.CancelFunc
+	stopped chan struct{}
+}
+
+// A load is one query for ids that were missing from the cache.
+type load struct {
+	ids   []int32
+	done  chan struct{} // closed when users and err are set
+	users map[int32]*User
+	err   error
+}
+
+// New returns a Directory in front of store, which it does not close. Its only
+// goroutine ends with Close. New fails if the store does not answer.
+func New(ctx context.Context, store Store, config Config) (*Directory, error) {
+	if config.CacheUsers == 0 {
+		config.CacheUsers = defaultCacheUsers
+	}
+	if config.PollInterval == 0 {
+		config.PollInterval = defaultPollInterval
+	}
+	cache, err := otter.New(&otter.Options[int32, *User]{MaximumSize: config.CacheUsers})
+	if err != nil {
+		return nil, fmt.Errorf("cache of %d users: %w", config.CacheUsers, err)
+	}
+	revision, err := store.Revision(ctx)
+	if err != nil {
+		return nil, err
+	}
+	following, stop := context.WithCancel(context.Background())
+	d := &Directory{
+		store:    store,
+		cache:    cache,
+		loading:  make(map[int32]*load),
+		revision: revision,
+		stop:     stop,
+		stopped:  make(chan struct{}),
+	}
+	go d.follow(following, config.PollInterval)
+	return d, nil
+}
+
+// Close ends the Directory's goroutine. The store stays open.
+func (d *Directory) Close() {
+	d.stop()
+	<-d.stopped
+}
+
+// Users returns the users with these ids in the order asked: a repeated id is
+// answered each time, an unknown one left out. The users are shared and must
+// not be changed. Errors are the Store's.
+func (d *Directory) Users(ctx context.Context, ids []int32) ([]*User, error) {
+	users := make([]*User, len(ids))
+	var missing []int // indexes into ids
+	unknown := false
+	for i, id := range ids {
+		user, ok := d.cache.GetIfPresent(id)
+		switch {
+		case !ok:
+			missing = append(missing, i)
+		case user == nil:
+			unknown = true
+		default:
+			users[i] = user
+		}
+	}
+	if len(missing) > 0 {
+		if err := d.load(ctx, ids, missing, users); err != nil {
+			return nil, err
+		}
+		unknown = true // perhaps
+	}
+	if unknown {
+		users = slices.DeleteFunc(users, func(u *User) bool { return u == nil })
+	}
+	return users, nil
+}
+
+// Health reports whether the store answers within a second.
+func (d *Directory) Health(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	_, err := d.store.Revision(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: no answer within %v", ErrUnavailable, healthTimeout)
+	}
+	return err
+}
+
+// Put is Store.Put, seen by every look-up that begins after it returned.
+func (d *Directory) Put(ctx context.Context, users []User) error {
+	ids := make([]int32, len(users))
+	for i := range users {
+		ids[i] = users[i].ID
+	}
+	revision, err := d.store.Put(ctx, users)
+	d.wrote(ids, revision, err)
+	return err
+}
+
+// Delete is Store.Delete, seen by every look-up that begins after it returned.
+func (d *Directory) Delete(ctx context.Context, ids []int32) error {
+	revision, err := d.store.Delete(ctx, ids)
+	d.wrote(ids, revision, err)
+	return err
+}
+
+// load fills users at the missing indexes: it joins the queries under way that
+// cover an id, and makes one for all the others.
+func (d *Directory) load(ctx context.Context, ids []int32, missing []int, users []*User) error {
+	var own *load
+	from := make([]*load, len(missing))
+	d.mu.Lock()
+	for n, i := range missing {
+		id := ids[i]
+		l := d.loading[id]
+		if l == nil {
+			if own == nil {
+				own = &load{done: make(chan struct{})}
+			}
+			own.ids = append(own.ids, id)
+			d.loading[id] = own
+			l = own
+		}
+		from[n] = l
+	}
+	d.mu.Unlock()
+	if own != nil {
+		// A goroutine of its own: this caller may give up, others may not.
+		go d.fetch(context.WithoutCancel(ctx), own)
+	}
+	for n, i := range missing {
+		l := from[n]
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if l.err != nil {
+			return l.err
+		}
+		users[i] = l.users[ids[i]]
+	}
+	return nil
+}
+
+// fetch runs a load's query and caches what nobody changed meanwhile.
+func (d *Directory) fetch(ctx context.Context, l *load) {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	found, err := d.store.Get(ctx, l.ids)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: no answer within %v", ErrUnavailable, loadTimeout)
+	}
+	l.err = err
+	l.users = make(map[int32]*User, len(found))
+	for _, user := range found {
+		// A copy each: a pointer into found would keep all of it in memory.
+		l.users[user.ID] = &user
+	}
+	d.mu.Lock()
+	for _, id := range l.ids {
+		if d.loading[id] != l {
+			continue // a write took it out
+		}
+		delete(d.loading, id)
+		if err == nil {
+			d.cache.Set(id, l.users[id])
+		}
+	}
+	d.mu.Unlock()
+	close(l.done)
+}
+
+// wrote drops what a write through this Directory changed. If the revision
+// rose by more than that write, others have written too: all is dropped.
+func (d *Directory) wrote(ids []int32, revision int64, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case err != nil:
+		// Perhaps it was committed all the same; then follow sees its revision.
+		d.drop(ids)
+	case revision <= d.revision:
+		// follow was quicker, and has dropped all.
+	case revision == d.revision+1:
+		d.revision = revision
+		d.drop(ids)
+	default:
+		d.revision = revision
+		d.dropAll()
+	}
+}
+
+// follow asks the store for its revision and drops all when it rose.
+func (d *Directory) follow(ctx context.Context, interval time.Duration) {
+	defer close(d.stopped)
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		revision, err := d.store.Revision(ctx)
+		if err != nil {
+			continue // Health tells; the cache goes on answering
+		}
+		d.mu.Lock()
+		if revision != d.revision {
+			d.revision = revision
+			d.dropAll()
+		}
+		d.mu.Unlock()
+	}
+}
+
+// drop forgets ids; d.mu is held.
+func (d *Directory) drop(ids []int32) {
+	for _, id := range ids {
+		delete(d.loading, id)
+		d.cache.Invalidate(id)
+	}
+}
+
+// dropAll forgets everything; d.mu is held.
+func (d *Directory) dropAll() {
+	clear(d.loading)
+	d.cache.InvalidateAll()
+}

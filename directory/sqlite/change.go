@@ -1,0 +1,182 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"example.com/roster/directory"
+)
+
+// batchRows is how many rows one statement of an import inserts: past a few
+// dozen the cost per row no longer falls.
+const batchRows = 32
+
+// insertRows is the statement that inserts n users at a revision. The revision
+// is part of the text and the parameters are nameless: the driver looks each
+// numbered parameter up by name among all the others.
+//
+// A row that this very change wrote before is left as it is and does not count
+// as affected: that is how duplicates are found without remembering any id.
+func insertRows(n int, revision int64) string {
+	var text strings.Builder
+	text.WriteString("INSERT INTO users (revision, id, name, age, email) VALUES ")
+	for i := range n {
+		if i > 0 {
+			text.WriteByte(',')
+		}
+		fmt.Fprintf(&text, "(%d,?,?,?,?)", revision)
+	}
+	text.WriteString(` ON CONFLICT (id) DO UPDATE SET
+		revision = excluded.revision, name = excluded.name, age = excluded.age, email = excluded.email
+		WHERE users.revision <> excluded.revision`)
+	return text.String()
+}
+
+// A change is one write transaction; it implements directory.Import.
+type change struct {
+	path     string
+	conn     *sql.Conn // the writer's only one, held until the end
+	tx       *sql.Tx
+	revision int64
+	// one and many insert 1 and batchRows rows.
+	one, many *sql.Stmt
+	arguments []any
+}
+
+// Import implements directory.Store.
+func (s *Store) Import(ctx context.Context) (directory.Import, error) {
+	c, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// begin takes the write lock and the next revision.
+func (s *Store) begin(ctx context.Context) (*change, error) {
+	if s.readOnly {
+		return nil, fmt.Errorf("%w: %s and its directory must be writable by this user", directory.ErrReadOnly, s.path)
+	}
+	waiting, cancel := context.WithTimeout(ctx, busyTimeout)
+	defer cancel()
+	conn, err := s.writer.Conn(waiting)
+	if err != nil {
+		if waiting.Err() != nil && ctx.Err() == nil {
+			return nil, fmt.Errorf("%w: another write to %s took longer than %v",
+				directory.ErrUnavailable, s.path, busyTimeout)
+		}
+		return nil, describe(s.path, err)
+	}
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		conn.Close()
+		return nil, describe(s.path, err)
+	}
+	c := &change{path: s.path, conn: conn, tx: tx, arguments: make([]any, 0, 4*batchRows)}
+	if err := tx.QueryRowContext(ctx, nextRevision).Scan(&c.revision); err != nil {
+		c.Rollback()
+		return nil, describe(s.path, err)
+	}
+	return c, nil
+}
+
+// Add implements directory.Import.
+func (c *change) Add(ctx context.Context, users []directory.User) (duplicates []int, err error) {
+	for i := range users {
+		if err := validate(&users[i]); err != nil {
+			return nil, err
+		}
+	}
+	for start := 0; start < len(users); {
+		batch := users[start:min(start+batchRows, len(users))]
+		found, err := c.addBatch(ctx, batch)
+		if err != nil {
+			return nil, describe(c.path, err)
+		}
+		for _, i := range found {
+			duplicates = append(duplicates, start+i)
+		}
+		start += len(batch)
+	}
+	return duplicates, nil
+}
+
+// addBatch inserts a full batch with one statement. Only if some row was a
+// duplicate, or the batch is short, does it go row by row: the rows that the
+// first statement wrote then look like duplicates, so it is taken back first.
+func (c *change) addBatch(ctx context.Context, users []directory.User) (duplicates []int, err error) {
+	if len(users) == batchRows {
+		if _, err := c.tx.ExecContext(ctx, "SAVEPOINT batch"); err != nil {
+			return nil, err
+		}
+		affected, err := c.insert(ctx, &c.many, users)
+		if err != nil {
+			return nil, err
+		}
+		if affected == batchRows {
+			_, err := c.tx.ExecContext(ctx, "RELEASE batch")
+			return nil, err
+		}
+		if _, err := c.tx.ExecContext(ctx, "ROLLBACK TO batch"); err != nil {
+			return nil, err
+		}
+	}
+	for i := range users {
+		affected, err := c.insert(ctx, &c.one, users[i:i+1])
+		if err != nil {
+			return nil, err
+		}
+		if affected == 0 {
+			duplicates = append(duplicates, i)
+		}
+	}
+	return duplicates, nil
+}
+
+// insert runs *statement, which it prepares at first use, and returns how many
+// rows it wrote.
+func (c *change) insert(ctx context.Context, statement **sql.Stmt, users []directory.User) (int64, error) {
+	if *statement == nil {
+		prepared, err := c.tx.PrepareContext(ctx, insertRows(len(users), c.revision))
+		if err != nil {
+			return 0, err
+		}
+		*statement = prepared
+	}
+	c.arguments = c.arguments[:0]
+	for i := range users {
+		u := &users[i]
+		c.arguments = append(c.arguments, u.ID, u.Name, u.Age, u.Email)
+	}
+	result, err := (*statement).ExecContext(ctx, c.arguments...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// Commit implements directory.Import.
+func (c *change) Commit(ctx context.Context) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, errors.Join(err, c.Rollback())
+	}
+	err := c.tx.Commit()
+	c.conn.Close()
+	if err != nil {
+		return 0, describe(c.path, err)
+	}
+	return c.revision, nil
+}
+
+// Rollback implements directory.Import.
+func (c *change) Rollback() error {
+	err := c.tx.Rollback()
+	c.conn.Close()
+	if errors.Is(err, sql.ErrTxDone) {
+		return nil
+	}
+	return describe(c.path, err)
+}

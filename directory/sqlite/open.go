@@ -1,0 +1,179 @@
+// Package sqlite keeps the directory in one SQLite file.
+//
+// Several processes may have the file open at once; one writes at a time and
+// nobody who reads waits for it (write-ahead log). What a method reports as
+// done is on disk. The file is Roster's alone: another program's database is
+// refused, so that no table lands where it is not wanted.
+//
+//	store, err := sqlite.Open(ctx, "roster.db")
+//	if err != nil {
+//		return err
+//	}
+//	defer store.Close()
+//	users, err := store.Get(ctx, []int32{1, 2})
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/pressly/goose/v3"
+
+	"example.com/roster/directory"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+const (
+	// busyTimeout is how long a write waits for another one before it fails
+	// with directory.ErrUnavailable.
+	busyTimeout = 5 * time.Second
+	// applicationID marks the file as Roster's ("Rost"; PRAGMA application_id).
+	applicationID = 0x526f7374
+)
+
+// Open opens the file at path, which it makes if there is none, and brings its
+// schema up to date. Errors name the path and say what is wrong with it; the
+// file of another program is left as it was.
+func Open(ctx context.Context, path string) (*Store, error) {
+	if err := checkPath(path); err != nil {
+		return nil, err
+	}
+	readOnly, err := adopt(ctx, path)
+	if err != nil {
+		return nil, describe(path, err)
+	}
+	store := &Store{path: path, readOnly: readOnly}
+	// Readers and the writer have pools of their own, so that a write under
+	// way never keeps a reader from getting a connection.
+	store.reader = open(path, "_query_only=1")
+	store.reader.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
+	store.reader.SetMaxIdleConns(max(4, runtime.GOMAXPROCS(0)))
+	if !readOnly {
+		store.writer = open(path, "_txlock=immediate&_synchronous=FULL")
+		store.writer.SetMaxOpenConns(1)
+		err = migrate(ctx, store.writer)
+	}
+	if err == nil {
+		err = store.prepare(ctx)
+	}
+	if err != nil {
+		store.Close()
+		return nil, describe(path, err)
+	}
+	return store, nil
+}
+
+// checkPath finds what SQLite would only call "unable to open".
+func checkPath(path string) error {
+	if path == "" {
+		return errors.New("the store's path is empty: give a file name such as roster.db")
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return fmt.Errorf("store %s is a directory: give the name of a file in it, such as %s",
+			path, filepath.Join(path, "roster.db"))
+	case err == nil && !info.Mode().IsRegular():
+		return fmt.Errorf("store %s is not a regular file", path)
+	case err == nil || !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	parent := filepath.Dir(path)
+	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
+		return fmt.Errorf("store %s: there is no directory %s: create it first", path, parent)
+	}
+	return nil
+}
+
+// open makes a pool; nothing is opened yet.
+func open(path, parameters string) *sql.DB {
+	// As an absolute URI, so that nothing in the path is taken for a parameter
+	// or for a name that means something to SQLite, such as :memory:.
+	if absolute, err := filepath.Abs(path); err == nil {
+		path = absolute
+	}
+	uri := url.URL{Scheme: "file", Path: path}
+	uri.RawQuery = fmt.Sprintf("_busy_timeout=%d&_error_rc=1&%s", busyTimeout.Milliseconds(), parameters)
+	db, err := sql.Open("sqlite", uri.String())
+	if err != nil {
+		panic(err) // the driver's name is wrong: a fault of this package
+	}
+	return db
+}
+
+// adopt makes sure that the file is ours, or new and empty; then it marks it
+// and switches it to the write-ahead log, for good. It reports whether the
+// file can only be read.
+func adopt(ctx context.Context, path string) (readOnly bool, err error) {
+	db := open(path, "_txlock=immediate")
+	defer db.Close()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	var id int64
+	if err := conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); err != nil {
+		return false, err
+	}
+	if id == applicationID {
+		// Only a statement that would write tells whether we may.
+		_, err := conn.ExecContext(ctx, "UPDATE directory SET revision = revision WHERE one = 0")
+		if isReadOnly(err) {
+			return true, nil
+		}
+		return false, nil
+	}
+	var tables int
+	if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
+		return false, err
+	}
+	if id != 0 || tables > 0 {
+		return false, errForeign
+	}
+	for _, statement := range []string{
+		fmt.Sprintf("PRAGMA application_id = %d", applicationID),
+		"PRAGMA journal_mode = WAL",
+	} {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+var errForeign = errors.New("this is another program's database: give Roster a file of its own")
+
+// migrate brings the schema up to date. Of several processes that do it at
+// once one wins; the others fail on what it already made, and look again.
+func migrate(ctx context.Context, db *sql.DB) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	deadline := time.Now().Add(busyTimeout)
+	for {
+		provider, err := goose.NewProvider(goose.DialectSQLite3, db, files)
+		if err != nil {
+			return err
+		}
+		_, err = provider.Up(ctx)
+		if err == nil || isReadOnly(err) || ctx.Err() != nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+var _ directory.Store = (*Store)(nil)

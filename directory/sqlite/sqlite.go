@@ -1,0 +1,166 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"example.com/roster/directory"
+)
+
+// The statements that a Store runs. Ids come as one JSON array, so that a
+// batch of any size is the same prepared statement.
+const (
+	selectUsers = `SELECT u.id, u.name, u.age, u.email
+		FROM json_each(?) AS asked CROSS JOIN users AS u ON u.id = asked.value`
+	selectRevision = `SELECT revision FROM directory WHERE one = 1`
+	nextRevision   = `UPDATE directory SET revision = revision + 1 WHERE one = 1 RETURNING revision`
+	deleteUsers    = `DELETE FROM users WHERE id IN (SELECT value FROM json_each(?))`
+	countUsers     = `SELECT count(*) FROM users`
+)
+
+// A Store is a directory.Store on one SQLite file.
+type Store struct {
+	path     string
+	readOnly bool
+	reader   *sql.DB
+	writer   *sql.DB // nil if readOnly
+
+	users    *sql.Stmt
+	revision *sql.Stmt
+}
+
+func (s *Store) prepare(ctx context.Context) (err error) {
+	if s.users, err = s.reader.PrepareContext(ctx, selectUsers); err != nil {
+		return err
+	}
+	s.revision, err = s.reader.PrepareContext(ctx, selectRevision)
+	return err
+}
+
+// Close implements directory.Store.
+func (s *Store) Close() error {
+	var errs []error
+	if s.reader != nil {
+		errs = append(errs, s.reader.Close())
+	}
+	if s.writer != nil {
+		errs = append(errs, s.writer.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Get implements directory.Store.
+func (s *Store) Get(ctx context.Context, ids []int32) ([]directory.User, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	users, err := s.get(ctx, distinct(ids))
+	return users, describe(s.path, err)
+}
+
+func (s *Store) get(ctx context.Context, ids []int32) ([]directory.User, error) {
+	rows, err := s.users.QueryContext(ctx, jsonArray(ids))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	users := make([]directory.User, 0, len(ids))
+	for rows.Next() {
+		var u directory.User
+		if err := rows.Scan(&u.ID, &u.Name, &u.Age, &u.Email); err != nil {
+			return nil, err
+		}
+		users = append(users, u)
+	}
+	return users, rows.Err()
+}
+
+// distinct returns ids without repeats, or ids itself if there are none.
+func distinct(ids []int32) []int32 {
+	seen := make(map[int32]struct{}, len(ids))
+	for _, id := range ids {
+		seen[id] = struct{}{}
+	}
+	if len(seen) == len(ids) {
+		return ids
+	}
+	unique := make([]int32, 0, len(seen))
+	for id := range seen {
+		unique = append(unique, id)
+	}
+	return unique
+}
+
+func jsonArray(ids []int32) string {
+	text := make([]byte, 0, 2+8*len(ids))
+	text = append(text, '[')
+	for i, id := range ids {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = strconv.AppendInt(text, int64(id), 10)
+	}
+	return string(append(text, ']'))
+}
+
+// Revision implements directory.Store.
+func (s *Store) Revision(ctx context.Context) (revision int64, err error) {
+	err = s.revision.QueryRowContext(ctx).Scan(&revision)
+	return revision, describe(s.path, err)
+}
+
+// Count implements directory.Store.
+func (s *Store) Count(ctx context.Context) (count int64, err error) {
+	err = s.reader.QueryRowContext(ctx, countUsers).Scan(&count)
+	return count, describe(s.path, err)
+}
+
+// Put implements directory.Store.
+func (s *Store) Put(ctx context.Context, users []directory.User) (int64, error) {
+	// The last of two with the same id wins: keep it alone, and in its place.
+	last := make(map[int32]int, len(users))
+	for i := range users {
+		last[users[i].ID] = i
+	}
+	kept := make([]directory.User, 0, len(last))
+	for i := range users {
+		if err := validate(&users[i]); err != nil {
+			return 0, err
+		}
+		if last[users[i].ID] == i {
+			kept = append(kept, users[i])
+		}
+	}
+	change, err := s.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer change.Rollback()
+	if _, err := change.Add(ctx, kept); err != nil {
+		return 0, err
+	}
+	return change.Commit(ctx)
+}
+
+// Delete implements directory.Store.
+func (s *Store) Delete(ctx context.Context, ids []int32) (int64, error) {
+	change, err := s.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer change.Rollback()
+	if _, err := change.tx.ExecContext(ctx, deleteUsers, jsonArray(ids)); err != nil {
+		return 0, describe(s.path, err)
+	}
+	return change.Commit(ctx)
+}
+
+func validate(u *directory.User) error {
+	if err := u.Validate(); err != nil {
+		return fmt.Errorf("id %d: %w", u.ID, err)
+	}
+	return nil
+}

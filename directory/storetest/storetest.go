@@ -1,0 +1,402 @@
+// Package storetest proves that a directory.Store keeps its contract. A
+// store's own tests hand it a way to open the same data twice, as two
+// processes would:
+//
+//	func TestStore(t *testing.T) {
+//		storetest.Run(t, func(t *testing.T) storetest.Opener {
+//			path := filepath.Join(t.TempDir(), "roster.db")
+//			return func() (directory.Store, error) { return sqlite.Open(t.Context(), path) }
+//		})
+//	}
+package storetest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/roster/directory"
+)
+
+// An Opener opens one more Store on the same data.
+type Opener func() (directory.Store, error)
+
+// Run runs the suite; fresh gives each test data of its own, empty at first.
+func Run(t *testing.T, fresh func(*testing.T) Opener) {
+	tests := []struct {
+		name string
+		test func(*testing.T, fixture)
+	}{
+		{"a new store is empty", testEmpty},
+		{"get leaves unknown ids out and answers each id once", testGet},
+		{"get answers ten thousand ids in one call", testGetMany},
+		{"every int32 is an id", testExtremeIDs},
+		{"put replaces and the last of two wins", testPutReplaces},
+		{"one invalid user refuses the whole put", testPutInvalid},
+		{"delete removes and ignores unknown ids", testDelete},
+		{"each change raises the revision by one", testRevision},
+		{"an import is seen all at once or not at all", testImportAtomic},
+		{"an import reports duplicates and keeps the first", testImportDuplicates},
+		{"an import replaces what was there", testImportReplaces},
+		{"an invalid user ends an import", testImportInvalid},
+		{"a rollback leaves no trace", testRollback},
+		{"a reader goes on while a writer holds the lock", testReaderNotBlocked},
+		{"writes of many goroutines all arrive", testConcurrentWrites},
+		{"what one process commits the other reads", testTwoProcesses},
+		{"two processes may open new data at once", testOpenTogether},
+		{"a context that ended is the error", testContext},
+		{"data is there after closing", testDurable},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			test.test(t, fixture{t, fresh(t)})
+		})
+	}
+}
+
+type fixture struct {
+	*testing.T
+	opener Opener
+}
+
+func (f fixture) open() directory.Store {
+	f.Helper()
+	store, err := f.opener()
+	if err != nil {
+		f.Fatalf("open: %v", err)
+	}
+	f.Cleanup(func() { store.Close() })
+	return store
+}
+
+func (f fixture) put(store directory.Store, users ...directory.User) int64 {
+	f.Helper()
+	revision, err := store.Put(f.Context(), users)
+	if err != nil {
+		f.Fatalf("put: %v", err)
+	}
+	return revision
+}
+
+// want compares what store has under ids, in the order of their ids.
+func (f fixture) want(store directory.Store, ids []int32, want ...directory.User) {
+	f.Helper()
+	got, err := store.Get(f.Context(), ids)
+	if err != nil {
+		f.Fatalf("get %v: %v", ids, err)
+	}
+	slices.SortFunc(got, func(a, b directory.User) int { return cmp.Compare(a.ID, b.ID) })
+	if !slices.Equal(got, want) {
+		f.Fatalf("get %v:\n got %v\nwant %v", ids, got, want)
+	}
+}
+
+func (f fixture) revision(store directory.Store) int64 {
+	f.Helper()
+	revision, err := store.Revision(f.Context())
+	if err != nil {
+		f.Fatalf("revision: %v", err)
+	}
+	return revision
+}
+
+func (f fixture) count(store directory.Store) int64 {
+	f.Helper()
+	count, err := store.Count(f.Context())
+	if err != nil {
+		f.Fatalf("count: %v", err)
+	}
+	return count
+}
+
+func (f fixture) begin(store directory.Store) directory.Import {
+	f.Helper()
+	change, err := store.Import(f.Context())
+	if err != nil {
+		f.Fatalf("import: %v", err)
+	}
+	f.Cleanup(func() { change.Rollback() })
+	return change
+}
+
+// add adds users and returns the duplicates.
+func (f fixture) add(change directory.Import, users ...directory.User) []int {
+	f.Helper()
+	duplicates, err := change.Add(f.Context(), users)
+	if err != nil {
+		f.Fatalf("add: %v", err)
+	}
+	return duplicates
+}
+
+func (f fixture) commit(change directory.Import) int64 {
+	f.Helper()
+	revision, err := change.Commit(f.Context())
+	if err != nil {
+		f.Fatalf("commit: %v", err)
+	}
+	return revision
+}
+
+func user(id int32) directory.User {
+	return directory.User{ID: id, Name: fmt.Sprintf("Zoë %d", id), Age: 40, Email: fmt.Sprintf("u%d@example.com", id)}
+}
+
+func users(from, to int32) []directory.User {
+	var list []directory.User
+	for id := from; id < to; id++ {
+		list = append(list, user(id))
+	}
+	return list
+}
+
+func testEmpty(t *testing.T, f fixture) {
+	store := f.open()
+	f.want(store, []int32{1, 2})
+	f.want(store, nil)
+	if n := f.count(store); n != 0 {
+		t.Fatalf("count %d, want 0", n)
+	}
+}
+
+func testGet(_ *testing.T, f fixture) {
+	store := f.open()
+	f.put(store, user(1), user(2), user(3))
+	f.want(store, []int32{3, 9, 1, 3}, user(1), user(3))
+}
+
+func testGetMany(t *testing.T, f fixture) {
+	store := f.open()
+	all := users(0, 10_000)
+	f.put(store, all...)
+	ids := make([]int32, len(all))
+	for i := range all {
+		ids[i] = all[i].ID
+	}
+	f.want(store, ids, all...)
+	if n := f.count(store); n != 10_000 {
+		t.Fatalf("count %d, want 10000", n)
+	}
+}
+
+func testExtremeIDs(_ *testing.T, f fixture) {
+	store := f.open()
+	low, high := user(-1<<31), user(1<<31-1)
+	zero := directory.User{ID: 0, Name: `O'Brien "Bob" \ 名`, Age: 0}
+	f.put(store, high, low, zero)
+	f.want(store, []int32{-1 << 31, 0, 1<<31 - 1}, low, zero, high)
+}
+
+func testPutReplaces(t *testing.T, f fixture) {
+	store := f.open()
+	f.put(store, user(1))
+	older := directory.User{ID: 1, Name: "Older", Age: 41, Email: "o@example.com"}
+	f.put(store, user(1), user(2), older)
+	f.want(store, []int32{1, 2}, older, user(2))
+	if n := f.count(store); n != 2 {
+		t.Fatalf("count %d, want 2", n)
+	}
+}
+
+func testPutInvalid(t *testing.T, f fixture) {
+	store := f.open()
+	before := f.revision(store)
+	_, err := store.Put(t.Context(), []directory.User{user(1), {ID: 2, Name: "B", Age: -1}})
+	if !errors.Is(err, directory.ErrInvalid) {
+		t.Fatalf("got %v, want ErrInvalid", err)
+	}
+	f.want(store, []int32{1, 2})
+	if after := f.revision(store); after != before {
+		t.Fatalf("revision went from %d to %d", before, after)
+	}
+}
+
+func testDelete(t *testing.T, f fixture) {
+	store := f.open()
+	f.put(store, user(1), user(2))
+	if _, err := store.Delete(t.Context(), []int32{2, 77}); err != nil {
+		t.Fatal(err)
+	}
+	f.want(store, []int32{1, 2}, user(1))
+}
+
+func testRevision(t *testing.T, f fixture) {
+	store := f.open()
+	start := f.revision(store)
+	got := []int64{f.put(store, users(0, 200)...)}
+	deleted, err := store.Delete(t.Context(), []int32{5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := f.begin(store)
+	f.add(change, user(9))
+	got = append(got, deleted, f.commit(change), f.revision(store))
+	if want := []int64{start + 1, start + 2, start + 3, start + 3}; !slices.Equal(got, want) {
+		t.Fatalf("revisions %v, want %v", got, want)
+	}
+}
+
+func testImportAtomic(t *testing.T, f fixture) {
+	store := f.open()
+	before := f.revision(store)
+	change := f.begin(store)
+	f.add(change, users(0, 1000)...)
+	f.want(store, []int32{1, 999})
+	if n := f.revision(store); n != before {
+		t.Fatalf("revision %d before the commit, want %d", n, before)
+	}
+	f.commit(change)
+	f.want(store, []int32{1, 999}, user(1), user(999))
+	if err := change.Rollback(); err != nil {
+		t.Fatalf("rollback after commit: %v", err)
+	}
+	f.want(store, []int32{1}, user(1))
+}
+
+func testImportDuplicates(t *testing.T, f fixture) {
+	store := f.open()
+	change := f.begin(store)
+	if duplicates := f.add(change, users(0, 500)...); len(duplicates) != 0 {
+		t.Fatalf("duplicates %v among distinct ids", duplicates)
+	}
+	batch := users(500, 700)
+	batch[10] = directory.User{ID: 3, Name: "Again", Age: 1}    // of an earlier Add
+	batch[150] = directory.User{ID: 520, Name: "Twice", Age: 1} // of this one
+	if got, want := f.add(change, batch...), []int{10, 150}; !slices.Equal(got, want) {
+		t.Fatalf("duplicates at %v, want %v", got, want)
+	}
+	f.commit(change)
+	f.want(store, []int32{3, 510, 520, 650, 651}, user(3), user(520), user(651))
+}
+
+func testImportReplaces(_ *testing.T, f fixture) {
+	store := f.open()
+	f.put(store, directory.User{ID: 3, Name: "Before", Age: 1}, directory.User{ID: 300, Name: "Stays", Age: 1})
+	change := f.begin(store)
+	f.add(change, users(0, 200)...)
+	f.commit(change)
+	f.want(store, []int32{3, 300}, user(3), directory.User{ID: 300, Name: "Stays", Age: 1})
+}
+
+func testImportInvalid(t *testing.T, f fixture) {
+	store := f.open()
+	change := f.begin(store)
+	_, err := change.Add(t.Context(), []directory.User{user(1), {ID: 2}})
+	if !errors.Is(err, directory.ErrInvalid) {
+		t.Fatalf("got %v, want ErrInvalid", err)
+	}
+}
+
+func testRollback(t *testing.T, f fixture) {
+	store := f.open()
+	before := f.revision(store)
+	change := f.begin(store)
+	f.add(change, users(0, 1000)...)
+	if err := change.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	f.want(store, []int32{1, 2})
+	if after := f.revision(store); after != before {
+		t.Fatalf("revision went from %d to %d", before, after)
+	}
+	f.put(store, user(1)) // the lock is free again
+}
+
+func testReaderNotBlocked(t *testing.T, f fixture) {
+	store, other := f.open(), f.open()
+	f.put(store, user(1))
+	change := f.begin(store)
+	f.add(change, users(0, 5000)...)
+	for _, reader := range []directory.Store{store, other} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if got, err := reader.Get(ctx, []int32{1}); err != nil || len(got) != 1 {
+			t.Fatalf("get beside a writer: %v, %v", got, err)
+		}
+	}
+}
+
+func testConcurrentWrites(t *testing.T, f fixture) {
+	stores := []directory.Store{f.open(), f.open()}
+	start := f.revision(stores[0])
+	var group sync.WaitGroup
+	for i := range int32(40) {
+		group.Go(func() {
+			if _, err := stores[i%2].Put(t.Context(), users(i*10, i*10+10)); err != nil {
+				t.Errorf("put %d: %v", i, err)
+			}
+		})
+	}
+	group.Wait()
+	if n := f.count(stores[0]); n != 400 {
+		t.Fatalf("count %d, want 400", n)
+	}
+	if end := f.revision(stores[1]); end != start+40 {
+		t.Fatalf("revision %d, want %d", end, start+40)
+	}
+}
+
+func testTwoProcesses(t *testing.T, f fixture) {
+	one, other := f.open(), f.open()
+	before := f.revision(other)
+	written := f.put(one, user(1))
+	f.want(other, []int32{1}, user(1))
+	if after := f.revision(other); after != written || after == before {
+		t.Fatalf("the other sees revision %d, want %d (was %d)", after, written, before)
+	}
+}
+
+func testOpenTogether(t *testing.T, f fixture) {
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			store, err := f.opener()
+			if err != nil {
+				t.Errorf("open: %v", err)
+				return
+			}
+			if err := store.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		})
+	}
+	group.Wait()
+	f.put(f.open(), user(1))
+}
+
+func testContext(t *testing.T, f fixture) {
+	store := f.open()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	calls := map[string]func() error{
+		"get":      func() error { _, err := store.Get(ended, []int32{1}); return err },
+		"put":      func() error { _, err := store.Put(ended, users(0, 1)); return err },
+		"delete":   func() error { _, err := store.Delete(ended, []int32{1}); return err },
+		"import":   func() error { _, err := store.Import(ended); return err },
+		"revision": func() error { _, err := store.Revision(ended); return err },
+	}
+	for name, call := range calls {
+		if err := call(); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: got %v, want context.Canceled", name, err)
+		}
+	}
+	f.put(store, user(1)) // nothing is left locked
+}
+
+func testDurable(t *testing.T, f fixture) {
+	store := f.open()
+	revision := f.put(store, users(0, 100)...)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := f.open()
+	f.want(again, []int32{7}, user(7))
+	if got := f.revision(again); got != revision {
+		t.Fatalf("revision %d after opening again, want %d", got, revision)
+	}
+}
