@@ -1,0 +1,114 @@
+// The page: what is asked for, how the call travels and what came back.
+
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { Choice } from "./choice.ts";
+import { LookUpForm } from "./form.tsx";
+import { Health, useHealth } from "./health.tsx";
+import { Mark } from "./icons.tsx";
+import { parseIds } from "./ids.ts";
+import { fitsLink, readLink, writeLink } from "./link.ts";
+import { useLookUp } from "./lookup.ts";
+import { Results } from "./results.tsx";
+import { SameCall } from "./same-call.tsx";
+
+// What "the same call" shows before anything is asked for.
+const EXAMPLE_IDS = [1, 2];
+
+export function App() {
+  const initial = useMemo(() => readLink(location.search), []);
+  const [text, setText] = useState(initial.ids ?? "");
+  const [choice, setChoice] = useState<Choice>(initial.choice);
+  // Half a number is not a mistake: problems are told when the look-up is
+  // asked for, and from then on until they are gone.
+  const [showProblems, setShowProblems] = useState(false);
+  const field = useRef<HTMLTextAreaElement>(null);
+  const parsed = useMemo(() => parseIds(text), [text]);
+  const health = useHealth(choice);
+  const lookUp = useLookUp(health.check);
+
+  const start = useCallback((typed: string, how: Choice, remember: boolean) => {
+    const { ids, problems, compact } = parseIds(typed);
+    const ready = ids.length > 0 && problems.length === 0;
+    setShowProblems(!ready);
+    if (!ready) {
+      lookUp.clear();
+      field.current?.focus();
+      return;
+    }
+    if (remember) rememberInAddress(writeLink(compact, how));
+    document.title = `${compact.length > 24 ? `${compact.slice(0, 24)}…` : compact} · Roster`;
+    lookUp.run(ids, how);
+  }, []);
+
+  useEffect(() => {
+    function followAddress() {
+      const link = readLink(location.search);
+      setText(link.ids ?? "");
+      setChoice(link.choice);
+      if (link.ids) {
+        start(link.ids, link.choice, false);
+        return;
+      }
+      setShowProblems(false);
+      document.title = "Roster";
+      lookUp.clear();
+    }
+    if (initial.ids) start(initial.ids, initial.choice, false);
+    addEventListener("popstate", followAddress);
+    return () => removeEventListener("popstate", followAddress);
+  }, []);
+
+  const focusField = () => field.current?.focus();
+  const usable = parsed.ids.length > 0 && parsed.problems.length === 0;
+
+  return (
+    <>
+      <header class="top">
+        <Mark />
+        <div class="name">
+          <h1>Roster</h1>
+          <p>the user directory at {location.host}</p>
+        </div>
+        <Health state={health.state} />
+      </header>
+      <main>
+        <LookUpForm
+          field={field}
+          text={text}
+          parsed={parsed}
+          choice={choice}
+          showProblems={showProblems}
+          onText={setText}
+          onChoice={setChoice}
+          onSubmit={() => start(text, choice, true)}
+          onEscape={lookUp.cancel}
+          onExample={(example) => {
+            setText(example);
+            start(example, choice, true);
+            focusField();
+          }}
+        />
+        <div class="columns">
+          <Results
+            lookUp={lookUp}
+            onRetry={({ ids, choice: how }) => lookUp.run(ids, how)}
+            onFocusLost={focusField}
+          />
+          <SameCall ids={usable ? parsed.ids : (lookUp.finished?.ids ?? EXAMPLE_IDS)} choice={choice} />
+        </div>
+      </main>
+      <footer>
+        <p>
+          One address for Python, Go, browsers and curl: gRPC, gRPC-Web and Connect on one port.{" "}
+          <a href="/licenses.md">Licences</a>
+        </p>
+      </footer>
+    </>
+  );
+}
+
+// Asking again for what the address already says is not a step to go back to.
+function rememberInAddress(search: string) {
+  const next = fitsLink(search) ? search : "";
+  if (next !== location.search) history.pushState(null, "", `${location.pathname}${next}`);
+}

@@ -1,0 +1,111 @@
+// A failed call in words: what went wrong, what the server said, what to do.
+
+import { Code, ConnectError } from "@connectrpc/connect";
+import { formatCount } from "./ids.ts";
+
+export interface Failure {
+  title: string;
+  /** The protocol's name of the code: "invalid_argument". */
+  code: string;
+  /** The server's words, or the browser's when no server answered. */
+  message: string;
+  advice: string;
+  /** Whether the same call may fare better later. */
+  retry: boolean;
+}
+
+export interface Attempt {
+  /** How many ids the call asked for. */
+  asked: number;
+  timeoutMs: number;
+}
+
+export function explain(error: unknown, attempt: Attempt): Failure {
+  const failed = ConnectError.from(error);
+  // fetch rejects with a TypeError when there is no HTTP answer at all, and
+  // Connect-Web passes that on as "unknown". Other gRPC clients call the same
+  // thing unavailable, so the page does too.
+  if (failed.code === Code.Unknown && failed.cause instanceof TypeError) {
+    return {
+      title: "The server cannot be reached",
+      code: codeName(Code.Unavailable),
+      message: failed.rawMessage,
+      advice: "No answer came back. Check that Roster is running and that you are online, then try again.",
+      retry: true,
+    };
+  }
+  const { title, advice, retry } = words(failed.code, attempt);
+  return { title, code: codeName(failed.code), message: failed.rawMessage, advice, retry };
+}
+
+/** Whether the caller ended the call itself. */
+export function isCancelled(error: unknown): boolean {
+  return ConnectError.from(error).code === Code.Canceled;
+}
+
+function codeName(code: Code): string {
+  return (Code[code] ?? `code ${code}`).replace(/(?<=[a-z])[A-Z]/g, "_$&").toLowerCase();
+}
+
+function words(code: Code, { asked, timeoutMs }: Attempt): Pick<Failure, "title" | "advice" | "retry"> {
+  const fewer = asked > 1 ? `This call asked for ${formatCount(asked)} ids: ask for fewer at a time.` : "";
+  switch (code) {
+    case Code.InvalidArgument:
+    case Code.OutOfRange:
+      return {
+        title: "The server refused this request",
+        advice: asked >= 1000 ? fewer : "Change what is asked for; the same request will be refused again.",
+        retry: false,
+      };
+    case Code.ResourceExhausted:
+      return {
+        title: "That is more than the server allows",
+        advice: fewer || "Wait a moment, then try again.",
+        retry: true,
+      };
+    case Code.DeadlineExceeded:
+      return {
+        title: "The call ran out of time",
+        advice: `No answer within ${timeoutMs / 1000} s. ${fewer || "The server may be busy: try again."}`,
+        retry: true,
+      };
+    case Code.Unavailable:
+      return {
+        title: "The server cannot answer now",
+        advice: "It is starting, stopping or has lost its store. Try again in a moment.",
+        retry: true,
+      };
+    case Code.Unauthenticated:
+      return {
+        title: "The server wants a token",
+        advice: "This page has none to send. Call with curl and an authorization header.",
+        retry: false,
+      };
+    case Code.PermissionDenied:
+      return {
+        title: "The server does not allow this",
+        advice: "Ask whoever runs this server for access.",
+        retry: false,
+      };
+    case Code.Unimplemented:
+    case Code.NotFound:
+      return {
+        title: "This server does not know the call",
+        advice: "What answers at this address may not be a Roster, or does not speak the protocol or encoding chosen.",
+        retry: false,
+      };
+    case Code.Internal:
+    case Code.DataLoss:
+      return {
+        title: "The server failed",
+        advice: "The cause is in the server’s log. Trying again may work.",
+        retry: true,
+      };
+    default:
+      return {
+        title: "The call failed",
+        advice: "Try again, or choose another protocol to see whether something between here and the server is in the way.",
+        retry: true,
+      };
+  }
+}

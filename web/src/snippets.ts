@@ -1,0 +1,118 @@
+// The look-up on screen, as a program of another kind would make it.
+
+import type { Choice } from "./choice.ts";
+
+export type Language = "curl" | "python" | "go";
+
+export const LANGUAGE_NAMES: Record<Language, string> = {
+  curl: "curl",
+  python: "Python",
+  go: "Go",
+};
+
+export interface Call {
+  /** The page's own origin: http://localhost:50051. */
+  origin: string;
+  choice: Choice;
+  ids: readonly number[];
+}
+
+export function snippet(language: Language, call: Call): string {
+  switch (language) {
+    case "curl":
+      return curl(call);
+    case "python":
+      return python(call);
+    case "go":
+      return go(call);
+  }
+}
+
+// Linux refuses a single argument of 128 KiB or more, so a body near that
+// goes through standard input.
+const MAX_ARGUMENT = 100_000;
+
+// The field is userIDs in JSON too. A server skips fields it does not know,
+// so a call with userIds succeeds and finds nobody.
+function curl({ origin, ids }: Call): string {
+  const body = `{"userIDs":[${ids.join(",")}]}`;
+  const head = `curl -H 'content-type: application/json'`;
+  const url = `${origin}/MyService/User`;
+  if (body.length < MAX_ARGUMENT) return `${head} \\\n  -d '${body}' \\\n  ${url}\n`;
+  return `${head} \\\n  --data-binary @- \\\n  ${url} <<'EOF'\n${body}\nEOF\n`;
+}
+
+function python({ origin, ids }: Call): string {
+  const { protocol, target } = grpcTarget(origin);
+  const channel =
+    protocol === "https:"
+      ? `grpc.secure_channel("${target}", grpc.ssl_channel_credentials())`
+      : `grpc.insecure_channel("${target}")`;
+  return `# pip install grpcio grpcio-tools
+# python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. api.proto
+import grpc
+
+import api_pb2
+import api_pb2_grpc
+
+channel = ${channel}
+service = api_pb2_grpc.MyServiceStub(channel)
+request = api_pb2.UserReq(userIDs=[${ids.join(", ")}])
+reply = service.User(request, timeout=10)
+
+for user in reply.data:
+    print(user.name, user.age, user.email)
+`;
+}
+
+// grpcio wants a port where a URL may leave the usual one out.
+function grpcTarget(origin: string): { protocol: string; target: string } {
+  const { protocol, hostname, port } = new URL(origin);
+  const usual = protocol === "https:" ? "443" : "80";
+  return { protocol, target: `${hostname}:${port || usual}` };
+}
+
+function go({ origin, choice, ids }: Call): string {
+  const protocol = choice.protocol === "grpcweb" ? "client.GRPCWeb" : "client.Connect";
+  const encoding = choice.encoding === "json" ? "\n\t\tJSON:     true," : "";
+  return `package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"time"
+
+	"example.com/roster/client"
+)
+
+func main() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	c, err := client.New("${origin}", client.Config{
+		Protocol: ${protocol},${encoding}
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	users, err := c.Users(ctx, []int32{${ids.join(", ")}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, user := range users {
+		fmt.Println(user.Name, user.Age, user.Email)
+	}
+}
+`;
+}
+
+// How much of a snippet is worth laying out; the copy is always whole.
+const MAX_SHOWN = 1_200;
+
+/** What to show of a snippet: the middle of a very long one is left out. */
+export function shorten(text: string): { text: string; shortened: boolean } {
+  if (text.length <= MAX_SHOWN) return { text, shortened: false };
+  const half = MAX_SHOWN / 2;
+  return { text: `${text.slice(0, half)} … ${text.slice(-half)}`, shortened: true };
+}

@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { explain, isCancelled } from "../src/failure.ts";
+
+const attempt = { asked: 2, timeoutMs: 10_000 };
+
+test("no HTTP answer at all is an unreachable server, called unavailable as everywhere else", () => {
+  // What Connect-Web makes of a fetch that fails.
+  const failure = explain(ConnectError.from(new TypeError("Failed to fetch")), attempt);
+  assert.deepEqual(failure, {
+    title: "The server cannot be reached",
+    code: "unavailable",
+    message: "Failed to fetch",
+    advice: "No answer came back. Check that Roster is running and that you are online, then try again.",
+    retry: true,
+  });
+});
+
+test("the server's words are kept as they are, without the code in front", () => {
+  const failure = explain(new ConnectError("the limit is 10000 ids", Code.InvalidArgument), {
+    ...attempt,
+    asked: 10_001,
+  });
+  assert.equal(failure.code, "invalid_argument");
+  assert.equal(failure.message, "the limit is 10000 ids");
+  assert.equal(failure.advice, "This call asked for 10,001 ids: ask for fewer at a time.");
+  assert.equal(failure.retry, false);
+});
+
+test("running out of time names the time there was", () => {
+  const failure = explain(new ConnectError("the operation timed out", Code.DeadlineExceeded), attempt);
+  assert.equal(failure.code, "deadline_exceeded");
+  assert.match(failure.advice, /^No answer within 10 s\./);
+});
+
+test("every code has its protocol's name, a title, advice and no placeholder", () => {
+  const names = Object.values(Code).filter((code): code is Code => typeof code === "number");
+  assert.equal(names.length, 16);
+  for (const code of names) {
+    for (const asked of [0, 1, 20_000]) {
+      const failure = explain(new ConnectError("said", code), { ...attempt, asked });
+      assert.match(failure.code, /^[a-z]+(_[a-z]+)*$/);
+      assert.ok(failure.title.length > 10, failure.code);
+      assert.ok(failure.advice.length > 10, failure.code);
+      assert.doesNotMatch(failure.title + failure.advice, /undefined|NaN/);
+    }
+  }
+});
+
+test("a call its caller ended is told from one that failed", () => {
+  assert.equal(isCancelled(new DOMException("aborted", "AbortError")), true);
+  assert.equal(isCancelled(new ConnectError("busy", Code.Unavailable)), false);
+});
