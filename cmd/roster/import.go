@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"example.com/roster/directory/userfile"
+)
+
+// mostBadRows is how many bad rows are told one by one.
+const mostBadRows = 20
+
+func newImportCommand() *cobra.Command {
+	var store, format, onBadRow string
+	command := &cobra.Command{
+		Use:   "import FILE",
+		Short: "Load users from a CSV or NDJSON file into the store",
+		Long: `Import loads users from FILE (- for standard input) into the store.
+
+CSV has the columns id,name,age,email, named in its first line, in any order.
+NDJSON has one object with those keys a line. Both are UTF-8.
+
+A user whose id is in the store already is replaced. The import is one change:
+a server beside it answers all of it or nothing, within a second of its end,
+and an import that fails or is interrupted leaves the store as it was.
+
+A bad row (a field out of bounds, an id that came before) is told with its
+line. By default one bad row refuses the whole file; with --on-bad-row skip
+only the bad rows are left out.`,
+		Example: `  roster import users.csv
+  roster import --on-bad-row skip --store people.db users.ndjson
+  zcat users.csv.gz | roster import --format csv -`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("import takes one FILE, got %d", len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if onBadRow != "refuse" && onBadRow != "skip" {
+				return usage("--on-bad-row %q: want refuse or skip", onBadRow)
+			}
+			return runImport(cmd, args[0], store, userfile.Format(format), onBadRow == "skip")
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&store, "store", "roster.db", storeUsage)
+	flags.StringVar(&format, "format", "", "csv or ndjson; by default from the name of FILE")
+	flags.StringVar(&onBadRow, "on-bad-row", "refuse", "what a bad row does: refuse the whole file, or skip the row")
+	return command
+}
+
+func runImport(cmd *cobra.Command, name, storeName string, format userfile.Format, skip bool) error {
+	ctx, stderr := cmd.Context(), cmd.ErrOrStderr()
+	if format == "" {
+		var err error
+		if format, err = userfile.FormatOf(name); err != nil {
+			return usage("%w: say --format csv or ndjson", err)
+		}
+	} else if format != userfile.CSV && format != userfile.NDJSON {
+		return usage("--format %q: want csv or ndjson", format)
+	}
+	file, size, err := openInput(cmd, name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	bar := newProgressBar(stderr, size, name)
+	input := progressbar.NewReader(readUntil(ctx, file), bar)
+	reader, err := userfile.NewReader(&input, format)
+	if err != nil {
+		return fmt.Errorf("%s: %w; nothing was imported", name, err)
+	}
+	store, err := openStore(ctx, storeName)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+
+	badRows := 0
+	began := time.Now()
+	stored, err := importUsers(ctx, store, reader, func(row *userfile.RowError) {
+		if badRows++; badRows <= mostBadRows {
+			bar.Clear()
+			fmt.Fprintf(stderr, "%s: %v\n", name, row)
+		} else if badRows == mostBadRows+1 {
+			bar.Clear()
+			fmt.Fprintf(stderr, "%s: more bad rows follow; they are counted\n", name)
+		}
+	}, func() error {
+		if badRows > 0 && !skip {
+			return fmt.Errorf("%s: %d bad rows: mend them, or leave them out with --on-bad-row skip", name, badRows)
+		}
+		return nil
+	})
+	bar.Clear()
+	switch {
+	case err != nil && errors.Is(err, context.Canceled):
+		return fmt.Errorf("%s: interrupted; nothing was imported", name)
+	case err != nil:
+		return fmt.Errorf("%w; nothing was imported", err)
+	}
+	fmt.Fprintf(stderr, "imported %d users into %s in %v", stored, storeName, time.Since(began).Round(time.Millisecond))
+	if badRows > 0 {
+		fmt.Fprintf(stderr, "; %d bad rows were left out", badRows)
+	}
+	fmt.Fprintln(stderr)
+	return nil
+}
+
+// openInput opens name, or standard input for "-", and tells its size in
+// bytes, -1 if that is not known.
+func openInput(cmd *cobra.Command, name string) (io.ReadCloser, int64, error) {
+	if name == "-" {
+		return io.NopCloser(cmd.InOrStdin()), -1, nil
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := file.Stat()
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%s is a directory: import takes a file", name)
+	}
+	if err != nil {
+		file.Close()
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return file, -1, nil
+	}
+	return file, info.Size(), nil
+}
+
+// readUntil ends a read with the context's error, so that an interrupt is not
+// held up by a pipe that says nothing.
+func readUntil(ctx context.Context, r io.Reader) io.Reader {
+	return readerFunc(func(p []byte) (int, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		return r.Read(p)
+	})
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// newProgressBar draws on a terminal, and nowhere else.
+func newProgressBar(w io.Writer, size int64, name string) *progressbar.ProgressBar {
+	return progressbar.NewOptions64(size,
+		progressbar.OptionSetWriter(w),
+		progressbar.OptionSetVisibility(isTerminal(w)),
+		progressbar.OptionSetDescription(name),
+		progressbar.OptionShowBytes(true),
+		progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionClearOnFinish(),
+	)
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"example.com/roster/directory"
+	"example.com/roster/server"
+)
+
+// serveFlags are the flags of roster serve.
+type serveFlags struct {
+	addr, store         string
+	sample              bool
+	maxBatch            int
+	drainTimeout        time.Duration
+	logFormat, logLevel string
+}
+
+func newServeCommand() *cobra.Command {
+	var f serveFlags
+	command := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the directory: gRPC, gRPC-Web, Connect, JSON and the page on one port",
+		Long: `Serve answers on one port without TLS: gRPC over HTTP/2, gRPC-Web, Connect and
+JSON over HTTP/1.1 and HTTP/2, and the page at /.
+
+SIGTERM or SIGINT drains: no new connections, and running calls may finish
+within --drain-timeout. A second signal ends the process at once.`,
+		Example: `  roster serve --sample
+  roster serve --addr :50051 --store /var/lib/roster/roster.db
+  ROSTER_ADDR=:8080 roster serve`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runServe(cmd.Context(), cmd.ErrOrStderr(), f) },
+	}
+	flags := command.Flags()
+	flags.StringVar(&f.addr, "addr", "localhost:50051", "host:port to listen on; :50051 is every address of this machine")
+	flags.StringVar(&f.store, "store", "roster.db", storeUsage)
+	flags.BoolVar(&f.sample, "sample", false, "load the sample users into an empty store")
+	flags.IntVar(&f.maxBatch, "max-batch", 10_000, "most ids in one call")
+	flags.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "how long running calls may take to finish at the end")
+	flags.StringVar(&f.logFormat, "log-format", "", "text or json; by default text on a terminal, else json")
+	flags.StringVar(&f.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
+	return command
+}
+
+func (f serveFlags) check() error {
+	switch {
+	case f.maxBatch < 1:
+		return usage("--max-batch %d: must be at least 1", f.maxBatch)
+	case f.drainTimeout <= 0:
+		return usage("--drain-timeout %v: must be more than 0", f.drainTimeout)
+	}
+	return nil
+}
+
+// runServe wires the whole server: store, directory, port.
+func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	log, err := newLogger(stderr, f.logFormat, f.logLevel)
+	if err != nil {
+		return err
+	}
+	// The port first: if it is taken, nothing else needs to happen.
+	listener, err := listen(ctx, f.addr)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	store, err := openStore(ctx, f.store)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if f.sample {
+		loaded, err := loadSample(ctx, store)
+		if err != nil {
+			return fmt.Errorf("load the sample users: %w", err)
+		}
+		log.Info("sample users", "loaded", loaded)
+	}
+	dir, err := directory.New(ctx, store, directory.Config{})
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+
+	log.Info("serving", "address", listener.Addr().String(), "store", f.store, "version", buildVersion())
+	if isTerminal(stderr) {
+		fmt.Fprint(stderr, welcome(callAddress(f.addr, listener.Addr())))
+	}
+	err = server.Serve(ctx, listener, server.Config{
+		Directory:    dir,
+		MaxBatch:     f.maxBatch,
+		DrainTimeout: f.drainTimeout,
+		Log:          log,
+	})
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	switch {
+	case err == nil:
+		return listener, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("--addr %s is in use by another program: stop that one, or choose another port", address)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("--addr %s: this user may not listen there: choose a port of 1024 or more", address)
+	}
+	return nil, fmt.Errorf("--addr %s: %w", address, err)
+}
+
+// callAddress is host:port as a caller on this machine would write it: the
+// host that was asked for, or localhost if that was every address.
+func callAddress(asked string, actual net.Addr) string {
+	host, _, err := net.SplitHostPort(asked)
+	if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	_, port, _ := net.SplitHostPort(actual.String())
+	return net.JoinHostPort(host, port)
+}
+
+// welcome is what a person who starts the server by hand can do next. Each
+// line works as pasted, the last two in a checkout of this repository.
+func welcome(address string) string {
+	return strings.ReplaceAll(`
+  The page   http://ADDRESS/
+  curl       curl -H 'content-type: application/json' -d '{"userIDs":[1,2]}' http://ADDRESS/MyService/User
+  Python     pip install grpcio protobuf && PYTHONPATH=gen/python python3 -c "import grpc, api_pb2 as pb, api_pb2_grpc as rpc; print(rpc.MyServiceStub(grpc.insecure_channel('ADDRESS')).User(pb.UserReq(userIDs=[1, 2])))"
+  Go         go run ./cmd/roster get 1 2 --server http://ADDRESS
+
+`, "ADDRESS", address)
+}
+
+func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var options slog.HandlerOptions
+	var least slog.Level
+	if err := least.UnmarshalText([]byte(level)); err != nil {
+		return nil, usage("--log-level %q: want debug, info, warn or error", level)
+	}
+	options.Level = least
+	if format == "" {
+		format = "json"
+		if isTerminal(w) {
+			format = "text"
+		}
+	}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, &options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, &options)), nil
+	}
+	return nil, usage("--log-format %q: want text or json", format)
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}

@@ -1,0 +1,117 @@
+// Package api is the RPC handlers of Roster: what each call answers, over
+// whichever protocol it came, and which code each error has. Ports,
+// connections and HTTP are package server's.
+//
+//	mux := http.NewServeMux()
+//	for _, route := range api.Routes(api.Config{Directory: dir, MaxBatch: 10_000, Log: log}) {
+//		mux.Handle(route.Path, route.Handler)
+//	}
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"example.com/roster/directory"
+	"example.com/roster/gen/go/apipb"
+	"example.com/roster/gen/go/apipb/apipbconnect"
+)
+
+// MaxMessageBytes bounds a message in either direction, before and after
+// compression; it is gRPC's own default.
+const MaxMessageBytes = 4 << 20
+
+// compressMinBytes is what a reply must have to be worth compressing: one that
+// fits a network packet is not.
+const compressMinBytes = 1024
+
+// Config is what the handlers need.
+type Config struct {
+	Directory *directory.Directory
+	// MaxBatch is how many ids one call may have.
+	MaxBatch int
+	// Log gets the errors that callers are not shown.
+	Log *slog.Logger
+}
+
+// A Route is one procedure of a service.
+type Route struct {
+	Path    string // "/MyService/User"
+	Handler http.Handler
+	// ClientStreams: a call may send any number of messages.
+	ClientStreams bool
+}
+
+// Routes returns the handlers of every service of Roster.
+func Routes(config Config) []Route {
+	_, handler := apipbconnect.NewMyServiceHandler(&myService{config.Directory, config.MaxBatch}, HandlerOptions(config.Log))
+	return RoutesOf(apipb.File_api_proto.Services().ByName("MyService"), handler)
+}
+
+// RoutesOf returns a route for each method of a service.
+func RoutesOf(service protoreflect.ServiceDescriptor, handler http.Handler) []Route {
+	var routes []Route
+	methods := service.Methods()
+	for i := range methods.Len() {
+		method := methods.Get(i)
+		routes = append(routes, Route{
+			Path:          fmt.Sprintf("/%s/%s", service.FullName(), method.Name()),
+			Handler:       handler,
+			ClientStreams: method.IsStreamingClient(),
+		})
+	}
+	return routes
+}
+
+// HandlerOptions is what all handlers of the port share: limits, codecs, and
+// what becomes of errors and panics.
+func HandlerOptions(log *slog.Logger) connect.HandlerOption {
+	return connect.WithHandlerOptions(
+		connect.WithReadMaxBytes(MaxMessageBytes),
+		connect.WithSendMaxBytes(MaxMessageBytes),
+		connect.WithCompressMinBytes(compressMinBytes),
+		gzipCompression(),
+		jsonCodecs(),
+		connect.WithRecover(recovered(log)),
+		connect.WithInterceptors(errorInterceptor{log}),
+	)
+}
+
+// myService is the frozen contract.
+type myService struct {
+	directory *directory.Directory
+	maxBatch  int
+}
+
+// Health implements apipbconnect.MyServiceHandler.
+func (s *myService) Health(ctx context.Context, _ *emptypb.Empty) (*emptypb.Empty, error) {
+	if err := s.directory.Health(ctx); err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, nil
+}
+
+// User implements apipbconnect.MyServiceHandler.
+func (s *myService) User(ctx context.Context, request *apipb.UserReq) (*apipb.UserReply, error) {
+	if n := len(request.GetUserIDs()); n > s.maxBatch {
+		return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+			"%d ids in one call, this server takes at most %d (--max-batch): split them over several calls", n, s.maxBatch))
+	}
+	users, err := s.directory.Users(ctx, request.GetUserIDs())
+	if err != nil {
+		return nil, err
+	}
+	messages := make([]apipb.User, len(users))
+	data := make([]*apipb.User, len(users))
+	for i, user := range users {
+		data[i] = &messages[i]
+		data[i].Name, data[i].Age, data[i].Email = user.Name, user.Age, user.Email
+	}
+	return &apipb.UserReply{Message: "success", Data: data}, nil
+}

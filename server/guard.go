@@ -1,0 +1,92 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"example.com/roster/server/api"
+)
+
+// maxBodyBytes bounds what is read of a request: one message of the largest
+// size, its envelope, and trailers. Connect reads an over-long message to its
+// end before it refuses it; this is where that reading ends.
+const maxBodyBytes = api.MaxMessageBytes + 64<<10
+
+// guard is what a request passes before its RPC handler: the method and the
+// content type are ones that it speaks (Connect would refuse others with no
+// word), and a body of one message keeps its bounds in size and in time. A
+// stream of messages may be as long and as quiet as its caller likes.
+func guard(route api.Route, stall time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", http.MethodPost)
+			http.Error(w, fmt.Sprintf(
+				"%s is a remote procedure: call it with POST, for example\ncurl -H 'content-type: application/json' -d '{}' http://%s%s",
+				route.Path, r.Host, route.Path), http.StatusMethodNotAllowed)
+			return
+		}
+		if !isRPC(r.Header.Get("Content-Type")) {
+			w.Header().Set("Accept-Post", rpcTypes)
+			http.Error(w, fmt.Sprintf("content-type %q is not one of %s",
+				r.Header.Get("Content-Type"), rpcTypes), http.StatusUnsupportedMediaType)
+			return
+		}
+		if !route.ClientStreams {
+			body := &stallBody{
+				ReadCloser: http.MaxBytesReader(w, r.Body, maxBodyBytes),
+				control:    http.NewResponseController(w),
+				timeout:    stall,
+			}
+			defer body.stop()
+			r.Body = body
+		}
+		route.Handler.ServeHTTP(w, r)
+	})
+}
+
+// rpcTypes names the content types of a unary call, for those who sent another.
+const rpcTypes = "application/json, application/proto, application/grpc, application/grpc+json, " +
+	"application/grpc-web, application/grpc-web+json"
+
+// isRPC tells whether a content type is one that the handlers speak.
+func isRPC(contentType string) bool {
+	switch contentType {
+	case "application/grpc", "application/grpc+proto", "application/grpc+json",
+		"application/grpc-web", "application/grpc-web+proto", "application/grpc-web+json",
+		"application/proto", "application/json", "application/json; charset=utf-8",
+		"application/connect+proto", "application/connect+json":
+		return true
+	}
+	base, parameters, err := mime.ParseMediaType(contentType)
+	if err != nil || base == contentType {
+		return false
+	}
+	charset := parameters["charset"]
+	return isRPC(base) && (charset == "" || strings.EqualFold(charset, "utf-8"))
+}
+
+
+// noSuchMethod answers a call of a procedure that does not exist in the
+// caller's own protocol; everything else goes to next.
+func noSuchMethod(routes []api.Route, next http.Handler) http.Handler {
+	paths := make([]string, len(routes))
+	for i, route := range routes {
+		paths[i] = route.Path
+	}
+	errorWriter := connect.NewErrorWriter()
+	unknown := errors.New("no such procedure: this server has " + strings.Join(paths, ", "))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && isRPC(r.Header.Get("Content-Type")) && errorWriter.IsSupported(r) {
+			// The error is all there is to say if the caller has gone.
+			_ = errorWriter.Write(w, r, connect.NewError(connect.CodeUnimplemented, unknown))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,145 @@
+// Package server is the port of Roster: one address that answers gRPC,
+// gRPC-Web, Connect, JSON and the page, over HTTP/1.1 and HTTP/2 without TLS.
+//
+// It holds what is true of every request whatever it calls: limits, timeouts,
+// the drain. What a call answers is package api's.
+//
+//	listener, err := net.Listen("tcp", "localhost:50051")
+//	if err != nil {
+//		return err
+//	}
+//	return server.Serve(ctx, listener, server.Config{Directory: dir, Log: log})
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"example.com/roster/directory"
+	"example.com/roster/server/api"
+	"example.com/roster/web"
+)
+
+// The limits of the port that have no flag.
+const (
+	// maxHeaderBytes bounds the header of one request, names and values
+	// together; grpcio itself refuses more than about half of it.
+	maxHeaderBytes = 16 << 10
+	// headerTimeout is how long a request's header may take to arrive.
+	headerTimeout = 10 * time.Second
+	// idleTimeout closes a connection without requests. It is long, since a
+	// client that sends just as its connection is closed may see that call fail.
+	idleTimeout = 15 * time.Minute
+	// stallTimeout is how long a message under way may stand still, in either
+	// direction, before the stream or connection is given up. It is no bound on
+	// how long a call or a stream may take.
+	stallTimeout = 30 * time.Second
+	// maxStreams is how many calls one HTTP/2 connection may have open.
+	maxStreams = 250
+)
+
+// Config is what a port needs to know.
+type Config struct {
+	// Directory answers the look-ups.
+	Directory *directory.Directory
+	// MaxBatch is how many ids one call may have; 0 means 10,000.
+	MaxBatch int
+	// DrainTimeout is how long Serve lets running calls finish once its
+	// context is done; 0 means 30 s.
+	DrainTimeout time.Duration
+	// Log gets what goes wrong; nil drops it.
+	Log *slog.Logger
+
+	// stall stands in for stallTimeout in tests.
+	stall time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxBatch == 0 {
+		c.MaxBatch = 10_000
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 30 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.stall == 0 {
+		c.stall = stallTimeout
+	}
+	return c
+}
+
+// NewHandler returns all that the port answers, as one handler.
+func NewHandler(config Config) http.Handler {
+	config = config.withDefaults()
+	return newHandler(config, api.Routes(api.Config{
+		Directory: config.Directory,
+		MaxBatch:  config.MaxBatch,
+		Log:       config.Log,
+	}))
+}
+
+// newHandler mounts routes beside the page.
+func newHandler(config Config, routes []api.Route) http.Handler {
+	mux := http.NewServeMux()
+	for _, route := range routes {
+		mux.Handle(route.Path, guard(route, config.stall))
+	}
+	mux.Handle("/", noSuchMethod(routes, web.Handler()))
+	return mux
+}
+
+// Serve answers on listener until ctx is done, then drains: it accepts no more
+// connections, lets running calls finish for up to Config.DrainTimeout, and
+// cuts the rest. It returns nil if every call finished, and closes listener.
+func Serve(ctx context.Context, listener net.Listener, config Config) error {
+	config = config.withDefaults()
+	return serve(ctx, listener, config, NewHandler(config))
+}
+
+func serve(ctx context.Context, listener net.Listener, config Config, handler http.Handler) error {
+	httpServer := newHTTPServer(config, handler)
+	served := make(chan error, 1)
+	go func() { served <- httpServer.Serve(stallListener{listener, config.stall}) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	config.Log.Info("draining", "timeout", config.DrainTimeout)
+	draining, cancel := context.WithTimeout(context.Background(), config.DrainTimeout)
+	defer cancel()
+	err := httpServer.Shutdown(draining)
+	if errors.Is(err, context.DeadlineExceeded) {
+		httpServer.Close()
+		return fmt.Errorf("calls still running after the drain timeout of %v were cut", config.DrainTimeout)
+	}
+	return err
+}
+
+func newHTTPServer(config Config, handler http.Handler) *http.Server {
+	httpServer := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
+		// No ReadTimeout and no WriteTimeout: they would cut streams.
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams,
+			// A connection that says nothing is asked whether it is still there.
+			SendPingTimeout: time.Minute,
+			PingTimeout:     15 * time.Second,
+		},
+		Protocols: new(http.Protocols),
+	}
+	httpServer.Protocols.SetHTTP1(true)
+	httpServer.Protocols.SetUnencryptedHTTP2(true)
+	return httpServer
+}

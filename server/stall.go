@@ -1,0 +1,125 @@
+package server
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// stallBody fails the read of a request's body when nothing has come for
+// timeout. One timer serves the whole body: a read only notes the time, and
+// the timer looks at that when it fires.
+type stallBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+	timeout time.Duration
+
+	mu      sync.Mutex
+	timer   *time.Timer
+	last    time.Time // when bytes came last
+	stopped bool      // the body has ended, or the handler has returned
+}
+
+// Read implements io.Reader.
+func (b *stallBody) Read(p []byte) (int, error) {
+	b.note(nil)
+	n, err := b.ReadCloser.Read(p)
+	b.note(err)
+	return n, err
+}
+
+func (b *stallBody) note(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.stopped:
+	case err != nil:
+		b.stopLocked()
+	default:
+		b.last = time.Now()
+		if b.timer == nil {
+			b.timer = time.AfterFunc(b.timeout, b.check)
+		}
+	}
+}
+
+// check ends the read under way if it has waited for timeout.
+func (b *stallBody) check() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped {
+		return
+	}
+	if left := b.timeout - time.Since(b.last); left > 0 {
+		b.timer.Reset(left)
+		return
+	}
+	// A deadline in the past; a server that cannot set one has timers of its own.
+	_ = b.control.SetReadDeadline(time.Unix(1, 0))
+}
+
+// stop is called before the handler returns: its request may not be touched
+// after that.
+func (b *stallBody) stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stopLocked()
+}
+
+func (b *stallBody) stopLocked() {
+	b.stopped = true
+	if b.timer != nil {
+		b.timer.Stop()
+	}
+}
+
+// stallListener gives each of its connections a stallConn.
+type stallListener struct {
+	net.Listener
+	timeout time.Duration
+}
+
+// Accept implements net.Listener.
+func (l stallListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &stallConn{conn, l.timeout}, nil
+}
+
+// A stallConn fails a write of which nothing leaves for timeout: the peer has
+// stopped reading, or is gone. A slow peer that reads on is not cut however
+// long a reply takes, since each piece has a deadline of its own.
+type stallConn struct {
+	net.Conn
+	timeout time.Duration
+}
+
+const stallPiece = 64 << 10
+
+// Write implements net.Conn.
+func (c *stallConn) Write(p []byte) (written int, err error) {
+	for {
+		piece := p[written:min(len(p), written+stallPiece)]
+		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
+			return written, err
+		}
+		n, err := c.Conn.Write(piece)
+		written += n
+		if err != nil || written == len(p) {
+			return written, err
+		}
+	}
+}
+
+// CloseWrite lets net/http end a reply that refuses a request, and wait for
+// the peer to read it before the connection is reset.
+func (c *stallConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
