@@ -1,0 +1,191 @@
+"""The client, synchronous and for asyncio, of any MyService server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from types import TracebackType
+
+import api_pb2
+import api_pb2_grpc
+import grpc
+from google.protobuf.empty_pb2 import Empty
+
+from roster_peer.address import Address
+from roster_peer.errors import CallError
+from roster_peer.user import INT32_MAX, INT32_MIN, User
+
+
+class Client:
+    """Calls one server; threads may share it. Close it, or use it in `with`.
+
+    Make it after fork: a channel does not survive one.
+    """
+
+    def __init__(self, address: str = "localhost:50051") -> None:
+        """Connects at the first call.
+
+        Raises:
+            ValueError: address is not HOST:PORT.
+        """
+        parsed = Address.parse(address)
+        self.address = address
+        self._channel = grpc.insecure_channel(str(parsed), _channel_options(parsed))
+        myservice = api_pb2_grpc.MyServiceStub(self._channel)
+        self._user: grpc.UnaryUnaryMultiCallable[api_pb2.UserReq, api_pb2.UserReply]
+        self._user = myservice.User
+        self._health: grpc.UnaryUnaryMultiCallable[Empty, Empty]
+        self._health = myservice.Health
+
+    def get(self, ids: Iterable[int], timeout: float | None = 1.0) -> list[User]:
+        """The users with these ids, in the order asked.
+
+        A repeated id is answered each time, an unknown one is left out.
+
+        Args:
+            ids: each an int32. A Roster server takes 10,000 unless set otherwise.
+            timeout: seconds for the whole call, connecting included; None waits
+                for as long as it takes.
+
+        Raises:
+            CallError: the server was not reached, refused or did not answer.
+            ValueError: an id is not an int32, or the client is closed.
+        """
+        request = _request(ids)
+        try:
+            return _users(self._user(request, timeout=timeout))
+        except grpc.RpcError as error:
+            raise _call_error(self.address, "get", timeout, error) from error
+
+    def health(self, timeout: float | None = 1.0) -> None:
+        """Returns if the server answers and reaches its store.
+
+        Args:
+            timeout: as for get.
+
+        Raises:
+            CallError: as for get; UNAVAILABLE also if the store does not answer.
+            ValueError: the client is closed.
+        """
+        try:
+            self._health(Empty(), timeout=timeout)
+        except grpc.RpcError as error:
+            raise _call_error(self.address, "health", timeout, error) from error
+
+    def close(self) -> None:
+        """Closes the channel. Running calls end in CallError, CANCELLED."""
+        self._channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """Client for asyncio. Belongs to the event loop that it is made in.
+
+    Close it, or use it in `async with`. Cancelling a task cancels its call.
+    """
+
+    def __init__(self, address: str = "localhost:50051") -> None:
+        """Connects at the first call.
+
+        Raises:
+            RuntimeError: no event loop is running.
+            ValueError: address is not HOST:PORT.
+        """
+        # Some versions of grpcio would make a loop that nobody runs.
+        asyncio.get_running_loop()
+        parsed = Address.parse(address)
+        self.address = address
+        self._channel = grpc.aio.insecure_channel(str(parsed), _channel_options(parsed))
+        myservice = api_pb2_grpc.MyServiceStub(self._channel)
+        self._user: grpc.aio.UnaryUnaryMultiCallable[api_pb2.UserReq, api_pb2.UserReply]
+        self._user = myservice.User
+        self._health: grpc.aio.UnaryUnaryMultiCallable[Empty, Empty]
+        self._health = myservice.Health
+
+    async def get(self, ids: Iterable[int], timeout: float | None = 1.0) -> list[User]:
+        """As Client.get; closed is grpcio's UsageError instead of ValueError."""
+        request = _request(ids)
+        try:
+            return _users(await self._user(request, timeout=timeout))
+        except grpc.RpcError as error:
+            raise _call_error(self.address, "get", timeout, error) from error
+
+    async def health(self, timeout: float | None = 1.0) -> None:
+        """As Client.health; closed is grpcio's UsageError instead of ValueError."""
+        try:
+            await self._health(Empty(), timeout=timeout)
+        except grpc.RpcError as error:
+            raise _call_error(self.address, "health", timeout, error) from error
+
+    async def close(self) -> None:
+        """Closes the channel. Running calls are cancelled."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+def _channel_options(address: Address) -> list[tuple[str, int]]:
+    # http_proxy in the environment would take calls to this very machine away
+    # to the proxy.
+    return [("grpc.enable_http_proxy", 0)] if address.is_loopback() else []
+
+
+def _request(ids: Iterable[int]) -> api_pb2.UserReq:
+    ids = list(ids)
+    for id_ in ids:
+        if not INT32_MIN <= id_ <= INT32_MAX:
+            raise ValueError(f"id {id_} is not between {INT32_MIN} and {INT32_MAX}")
+    return api_pb2.UserReq(userIDs=ids)
+
+
+def _users(reply: api_pb2.UserReply) -> list[User]:
+    return [User(user.name, user.age, user.email) for user in reply.data]
+
+
+def _call_error(
+    address: str, method: str, timeout: float | None, error: grpc.RpcError
+) -> CallError:
+    # Every RpcError that a unary call raises is a grpc.Call or an AioRpcError.
+    code: grpc.StatusCode = error.code()
+    details: str = error.details() or ""
+    return CallError(address, method, code, details, _words(code, details, timeout))
+
+
+def _words(code: grpc.StatusCode, details: str, timeout: float | None) -> str:
+    """What the status means to the person who called, with the server's text."""
+    advice = {
+        grpc.StatusCode.UNAVAILABLE: (
+            "no answer: nothing listens there, it is not a plain gRPC server, or "
+            "it is going away"
+        ),
+        grpc.StatusCode.DEADLINE_EXCEEDED: f"no answer within {timeout} s",
+        grpc.StatusCode.UNIMPLEMENTED: "the server does not host MyService",
+        grpc.StatusCode.RESOURCE_EXHAUSTED: (
+            "over a limit, such as 4 MiB for a reply; ask for fewer ids at a time"
+        ),
+    }.get(code, "")
+    # A Python handler that returns None gets this from grpcio.
+    if code is grpc.StatusCode.INTERNAL and "serialize response" in details:
+        advice = "the server's handler returned no message"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and timeout is not None:
+        return advice
+    return f"{advice} ({details})" if advice and details else advice or details

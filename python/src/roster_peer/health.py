@@ -1,0 +1,118 @@
+"""grpc.health.v1: the standard health service of a draining server.
+
+grpcio-health-checking has a servicer of its own. It sends to watchers while it
+holds the lock that grpcio's one event thread needs to drop a watcher, so a
+watcher that leaves while another is told something hangs the whole server. Its
+Watch streams also outlive a drain. This one sends outside its lock, and ends
+the streams.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Callable, Optional
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+SERVICE_NAME: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+#: Sends one message of a stream and waits until it is out; None ends the stream.
+Send = Callable[[Optional[health_pb2.HealthCheckResponse]], None]
+
+
+class Health(health_pb2_grpc.HealthServicer):
+    """SERVING for the whole server ("") and for services, until drain."""
+
+    def __init__(self, services: Iterable[str]) -> None:
+        self._known = frozenset(["", *services])
+        self._draining = threading.Event()
+        # Guards _watchers alone and is never held while sending.
+        self._lock = threading.Lock()
+        self._watchers: set[_Watcher] = set()
+
+    def Check(
+        self,
+        request: health_pb2.HealthCheckRequest,
+        context: grpc.ServicerContext,
+    ) -> health_pb2.HealthCheckResponse:
+        """Answers the status now; NOT_FOUND for a service not hosted here."""
+        if request.service not in self._known:
+            context.abort(
+                grpc.StatusCode.NOT_FOUND, f"no service {request.service!r} here"
+            )
+        return health_pb2.HealthCheckResponse(status=self._status(request.service))
+
+    def Watch(  # type: ignore[override]
+        self,
+        request: health_pb2.HealthCheckRequest,
+        context: grpc.ServicerContext,
+        send: Send,
+    ) -> None:
+        """Sends the status now, then NOT_SERVING and the end when draining."""
+        watcher = _Watcher(lambda: self._status(request.service), send)
+        with self._lock:
+            self._watchers.add(watcher)
+        # False: the caller is gone already, and the callback would not run.
+        if not context.add_callback(lambda: self._forget(watcher)):
+            self._forget(watcher)
+        watcher.tell(last=False)
+        # Drain may have listed the watchers before this one was among them.
+        if self._draining.is_set():
+            watcher.tell(last=True)
+
+    # grpcio then passes `send`, and a stream takes no worker thread while it
+    # has nothing to say.
+    setattr(Watch, "experimental_non_blocking", True)
+
+    def drain(self) -> None:
+        """Says NOT_SERVING from now on, and ends the Watch streams with it.
+
+        Waits until it is sent, so a watcher that does not read can hold it up.
+        """
+        self._draining.set()
+        with self._lock:
+            watchers = list(self._watchers)
+        for watcher in watchers:
+            watcher.tell(last=True)
+
+    def _status(self, service: str) -> int:
+        if service not in self._known:
+            return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        if self._draining.is_set():
+            return health_pb2.HealthCheckResponse.NOT_SERVING
+        return health_pb2.HealthCheckResponse.SERVING
+
+    def _forget(self, watcher: _Watcher) -> None:
+        with self._lock:
+            self._watchers.discard(watcher)
+
+
+class _Watcher:
+    """One Watch stream: sends a status when it differs from the last one sent."""
+
+    def __init__(
+        self,
+        status: Callable[[], int],
+        send: Send,
+    ) -> None:
+        self._status = status
+        self._send = send
+        self._lock = threading.Lock()
+        self._sent: int | None = None
+        self._ended = False
+
+    def tell(self, last: bool) -> None:
+        """Sends the status if it is news, and ends the stream if last."""
+        # Read under the lock, so that an older status never follows a newer.
+        with self._lock:
+            if self._ended:
+                return
+            status = self._status()
+            if status != self._sent:
+                self._sent = status
+                self._send(health_pb2.HealthCheckResponse(status=status))
+            if last:
+                self._ended = True
+                self._send(None)

@@ -1,0 +1,209 @@
+"""Users from CSV: what is read, and what each bad file is told."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from support import ANN, BOB, USERS, USERS_CSV, ZOE
+
+from roster_peer import User, UsersFileError, load_users
+
+
+def write(tmp_path: Path, content: str | bytes) -> Path:
+    path = tmp_path / "users.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(USERS_CSV, id="plain"),
+        pytest.param("\ufeff" + USERS_CSV, id="with a byte order mark"),
+        pytest.param(USERS_CSV.replace("\n", "\r\n"), id="with CRLF"),
+        pytest.param(USERS_CSV.rstrip("\n"), id="without a last line end"),
+        pytest.param(USERS_CSV.replace("\n", "\n\n"), id="with blank lines"),
+        pytest.param(
+            "email,note,age, name ,id\n"
+            "ann@example.com,x,31,Ann Lee,1\n,x,0,Bob Ng,2\n"
+            '"zoe@example.com","a\nb",150,"Zoë Ødegård",-7\n',
+            id="other order, another column, quotes",
+        ),
+    ],
+)
+def test_a_file_is_read(tmp_path: Path, content: str) -> None:
+    store = load_users(write(tmp_path, content))
+    assert len(store) == len(USERS)
+    assert store.get([1, 2, -7]) == [ANN, BOB, ZOE]
+
+
+def test_a_header_alone_is_an_empty_directory(tmp_path: Path) -> None:
+    assert len(load_users(write(tmp_path, "id,name,age,email\n"))) == 0
+
+
+HEADER = "id,name,age,email\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param("", "line 1: no header; the header is id,name,age,email"),
+        pytest.param(
+            "id,name,email\n1,Ann,a@b.c\n",
+            "line 1: no column age; the header is id,name,age,email",
+        ),
+        pytest.param(
+            "1,Ann,31,a@b.c\n", "line 1: no column id; the header is id,name,age,email"
+        ),
+        pytest.param(
+            "id,name,age,email,id\n",
+            "line 1: more than one column id; the header is id,name,age,email",
+        ),
+        pytest.param(
+            HEADER + "1,Ann,31\n", "line 2: 3 fields, the header has 4", id="too few"
+        ),
+        pytest.param(
+            HEADER + "1,Ann,31,a@b.c,\n",
+            "line 2: 5 fields, the header has 4",
+            id="too many",
+        ),
+        (HEADER + "1,Ann,x,\n", "line 2: age 'x' is not a whole number"),
+        (HEADER + "1,Ann,,\n", "line 2: age '' is not a whole number"),
+        (HEADER + "1,Ann,31.5,\n", "line 2: age '31.5' is not a whole number"),
+        (HEADER + "1,Ann,-1,\n", "line 2: age -1 is not between 0 and 150"),
+        (HEADER + "1,Ann,151,\n", "line 2: age 151 is not between 0 and 150"),
+        (HEADER + "x,Ann,31,\n", "line 2: id 'x' is not a whole number"),
+        (HEADER + "1_0,Ann,31,\n", "line 2: id '1_0' is not a whole number"),
+        (
+            HEADER + "2147483648,Ann,31,\n",
+            "line 2: id 2147483648 is not between -2147483648 and 2147483647",
+        ),
+        pytest.param(
+            HEADER + f"{'9' * 5000},Ann,31,\n",
+            f"line 2: id '{'9' * 5000}' is not a whole number",
+            id="an id of 5000 digits",
+        ),
+        (HEADER + "1,,31,\n", "line 2: name is empty"),
+        pytest.param(
+            HEADER + f"1,{'é' * 129},31,\n",
+            "line 2: name has 258 bytes, the limit is 256",
+            id="name too long",
+        ),
+        (
+            HEADER + "1,A\x07n,31,\n",
+            "line 2: name 'A\\x07n' has a control character",
+        ),
+        (HEADER + "1,Ann,31,ann\n", "line 2: email 'ann' has no @"),
+        pytest.param(
+            HEADER + f"1,Ann,31,{'a' * 320}@\n",
+            "line 2: email has 321 bytes, the limit is 320",
+            id="email too long",
+        ),
+        (
+            HEADER + "1,Ann,31,\n2,Bob,1,\n\n1,Zoe,2,\n",
+            "line 5: id 1 is on line 2 already",
+        ),
+        pytest.param(
+            HEADER + '1,Ann,31,\n2,"Bob,1,\n3,Zoe,2,\n',
+            "line 3: unexpected end of data",
+            id="a quote that never ends",
+        ),
+        (
+            HEADER + '1,"Ann"x,31,\n',
+            "line 2: ',' expected after '\"'",
+        ),
+        pytest.param(
+            HEADER + f"1,{'a' * 200_000},31,\n",
+            "line 2: field larger than field limit (131072)",
+            id="an endless field",
+        ),
+    ],
+)
+def test_a_bad_file_is_told_its_line(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(UsersFileError) as caught:
+        load_users(path)
+    assert str(caught.value) == f"{path}, {message}"
+
+
+def test_the_line_of_a_bad_row_is_right_after_fields_of_several_lines(
+    tmp_path: Path,
+) -> None:
+    path = write(
+        tmp_path,
+        'id,name,age,email,note\n1,Ann,31,,"a\nb\nc"\n2,Bob,x,,"d\ne"\n',
+    )
+    with pytest.raises(UsersFileError, match="line 5: age 'x'"):
+        load_users(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "byte"),
+    [
+        pytest.param(USERS_CSV.encode("latin-1"), 4, "eb", id="Latin-1"),
+        pytest.param(USERS_CSV.encode("utf-16"), 1, "ff", id="UTF-16"),
+        pytest.param(b"\x1f\x8b\x08\x00" + bytes(20), 1, "8b", id="gzip"),
+    ],
+)
+def test_a_wrong_encoding_is_told_its_line(
+    tmp_path: Path, content: bytes, line: int, byte: str
+) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(UsersFileError) as caught:
+        load_users(path)
+    assert str(caught.value) == (
+        f"{path}, line {line}: byte 0x{byte} is not UTF-8; "
+        "save the file as CSV in UTF-8"
+    )
+
+
+def test_a_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsersFileError) as caught:
+        load_users(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: is a directory; name a CSV or SQLite file"
+    )
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "none.csv"
+    with pytest.raises(UsersFileError) as caught:
+        load_users(path)
+    assert str(caught.value) == f"{path}: cannot be read: No such file or directory"
+
+
+def test_a_pipe_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=(USERS_CSV, "utf-8"))
+    writer.start()
+    assert load_users(path).get([-7]) == [ZOE]
+    writer.join()
+
+
+def test_a_million_rows_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "users.csv"
+    with path.open("w") as file:
+        file.write(HEADER)
+        file.writelines(f"{n},User {n},{n % 100},u{n}@b.c\n" for n in range(1_000_000))
+    store = load_users(path)
+    assert len(store) == 1_000_000
+    assert store.get([999_999]) == [User("User 999999", 99, "u999999@b.c")]
+
+
+def test_a_duplicate_after_a_million_rows_is_told_both_lines(tmp_path: Path) -> None:
+    path = tmp_path / "users.csv"
+    with path.open("w") as file:
+        file.write(HEADER)
+        file.writelines(f"{n},User,1,\n" for n in range(1_000_000))
+        file.write("777777,Again,1,\n")
+    with pytest.raises(UsersFileError) as caught:
+        load_users(path)
+    assert str(caught.value) == (
+        f"{path}, line 1000002: id 777777 is on line 777779 already"
+    )
