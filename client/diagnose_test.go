@@ -1,0 +1,241 @@
+package client_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"example.com/roster/client"
+	"example.com/roster/gen/go/apipb"
+)
+
+// fault is something wrong with a server, and what the client must say of it.
+type fault struct {
+	name   string
+	url    string
+	cfg    client.Config
+	reason client.Reason
+	code   connect.Code
+	text   string // in the error
+	lasts  bool   // WaitReady gives up at once
+}
+
+// patience is the deadline of the calls to servers with a fault.
+const patience = 1500 * time.Millisecond
+
+func faults(t *testing.T) []fault {
+	h := handler(service{})
+	tlsServer := serveTLS(t, h, true, nil)
+	tlsHTTP1 := serveTLS(t, h, false, nil)
+	mutual := serveTLS(t, h, true, func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert })
+	oldTLS := serveTLS(t, h, true, func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 })
+	plain := serveHTTP(t, h)
+	https := func(p port) string { return "https://" + p.address() }
+	trust := func(p port) client.Config { return client.Config{TLS: p.certificate} }
+	newer := trust(oldTLS)
+	newer.TLS.MinVersion = tls.VersionTLS13
+	notFound := serveHTTP(t, http.NotFoundHandler())
+	page := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		io.WriteString(w, "<h1>It works!</h1>")
+	}))
+	moved := serveHTTP(t, http.RedirectHandler("http://example.com/", http.StatusMovedPermanently))
+	badGateway := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "no upstream", http.StatusBadGateway)
+	}))
+	answers := func(code connect.Code, message string) string {
+		fail := func(context.Context) error { return connect.NewError(code, errors.New(message)) }
+		return serveHTTP(t, handler(service{
+			health: fail,
+			user:   func(ctx context.Context, _ []int32) (*apipb.UserReply, error) { return nil, fail(ctx) },
+		})).url
+	}
+	hangsUp := serveRaw(t, func(c net.Conn) { c.Close() })
+	resets := serveRaw(t, func(c net.Conn) {
+		c.(*net.TCPConn).SetLinger(0)
+		c.Close()
+	})
+	silent := serveRaw(t, func(c net.Conn) { io.Copy(io.Discard, c) })
+	greets := serveRaw(t, func(c net.Conn) {
+		io.WriteString(c, "SSH-2.0-OpenSSH_9.2\r\n")
+		io.Copy(io.Discard, c)
+	})
+	alerts := serveRaw(t, func(c net.Conn) {
+		io.ReadFull(c, make([]byte, 24))
+		c.Write([]byte{0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46}) // fatal, protocol_version
+		c.(*net.TCPConn).CloseWrite()
+		io.Copy(io.Discard, c)
+		c.Close()
+	})
+
+	const unavailable, unimplemented = connect.CodeUnavailable, connect.CodeUnimplemented
+	return []fault{
+		{name: "nothing listens", url: refusedURL(t), reason: client.ReasonNothingListens, code: unavailable, text: "connection refused"},
+		{name: "nothing listens for TLS", url: "https" + refusedURL(t)[len("http"):], reason: client.ReasonNothingListens, code: unavailable},
+		{name: "no such host", url: "http://roster.invalid:50051", reason: client.ReasonNameUnknown, code: unavailable, text: "roster.invalid"},
+		{name: "TLS called without", url: "http://" + tlsServer.address(), reason: client.ReasonServerUsesTLS, code: unavailable, text: "use https://", lasts: true},
+		{name: "TLS called without answers an alert", url: alerts.url, reason: client.ReasonServerUsesTLS, code: unavailable, text: "use https://", lasts: true},
+		{name: "TLS without HTTP/2 called without", url: "http://" + tlsHTTP1.address(), reason: client.ReasonServerUsesTLS, code: unavailable, lasts: true},
+		{name: "plain called with TLS", url: https(plain), reason: client.ReasonServerUsesPlain, code: unavailable, text: "use http://", lasts: true},
+		{name: "plain HTTP/2 alone called with TLS", url: https(serveProtocols(t, h, false, true)), reason: client.ReasonServerUsesPlain, code: unavailable, lasts: true},
+		{name: "certificate of unknown issuer", url: tlsServer.url, reason: client.ReasonCertificate, code: unavailable, text: "unknown authority", lasts: true},
+		{name: "certificate of another name", url: tlsServer.url, cfg: client.Config{TLS: &tls.Config{RootCAs: tlsServer.certificate.RootCAs, ServerName: "roster.test"}}, reason: client.ReasonCertificate, code: unavailable, text: "roster.test", lasts: true},
+		{name: "client certificate wanted", url: mutual.url, cfg: trust(mutual), reason: client.ReasonTLSRefused, code: unavailable, text: "client certificate", lasts: true},
+		{name: "no TLS version in common", url: oldTLS.url, cfg: newer, reason: client.ReasonTLSRefused, code: unavailable, text: "version", lasts: true},
+		{name: "HTTP/1.1 server", url: serveProtocols(t, h, true, false).url, reason: client.ReasonNotHTTP2, code: unavailable, text: "HTTP/1.1", lasts: true},
+		{name: "HTTP/1.1 server with TLS", url: tlsHTTP1.url, cfg: trust(tlsHTTP1), reason: client.ReasonNotHTTP2, code: unavailable, text: "HTTP/2", lasts: true},
+		{name: "SSH server", url: greets.url, reason: client.ReasonNotHTTP2, code: unavailable, text: "SSH-2.0-OpenSSH_9.2", lasts: true},
+		{name: "HTTP/2 server with nothing there", url: notFound.url, reason: client.ReasonNotRPC, code: unimplemented, text: "HTTP 404", lasts: true},
+		{name: "HTTP/2 server with a page there", url: page.url, reason: client.ReasonNotRPC, code: connect.CodeUnknown, text: "HTTP 200 text/html", lasts: true},
+		{name: "redirect", url: moved.url, reason: client.ReasonNotRPC, code: connect.CodeUnknown, text: "HTTP 301", lasts: true},
+		{name: "proxy without upstream", url: badGateway.url, reason: client.ReasonUnavailable, code: unavailable, text: "HTTP 502"},
+		{name: "service without the method", url: answers(unimplemented, "no such method"), reason: client.ReasonNoService, code: unimplemented, text: "no such method", lasts: true},
+		{name: "store down", url: answers(unavailable, "the store does not answer"), reason: client.ReasonUnavailable, code: unavailable, text: "the store does not answer"},
+		{name: "servicer that returns None", url: answers(connect.CodeInternal, "Failed to serialize response!"), reason: client.ReasonBadReply, code: connect.CodeInternal, text: "a Python method that returns None", lasts: true},
+		{name: "internal error", url: answers(connect.CodeInternal, "disk on fire"), reason: client.ReasonServerError, code: connect.CodeInternal, text: "disk on fire", lasts: true},
+		{name: "closes connections", url: hangsUp.url, reason: client.ReasonConnectionLost, code: unavailable},
+		{name: "resets connections", url: resets.url, reason: client.ReasonConnectionLost, code: unavailable},
+		{name: "silent", url: silent.url, reason: client.ReasonNoAnswer, code: connect.CodeDeadlineExceeded},
+	}
+}
+
+func TestHealthSaysWhatIsWrong(t *testing.T) {
+	for _, f := range faults(t) {
+		for _, protocol := range []client.Protocol{client.GRPC, client.GRPCWeb, client.Connect} {
+			t.Run(f.name+" "+protocol.String(), func(t *testing.T) {
+				t.Parallel()
+				cfg := f.cfg
+				cfg.Protocol = protocol
+				err := dial(t, f.url, cfg).Health(within(t, patience))
+				failure := expect(t, err, f.reason, f.code)
+				expectText(t, err, f.text)
+				if failure.Op != "Health" || failure.Attempts != 1 {
+					t.Errorf("%s with %d attempts, want Health with 1", failure.Op, failure.Attempts)
+				}
+			})
+		}
+	}
+}
+
+func TestUsersSaysWhatIsWrong(t *testing.T) {
+	for _, f := range faults(t) {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			start := time.Now()
+			_, err := dial(t, f.url, f.cfg).Users(within(t, patience), []int32{1})
+			expect(t, err, f.reason, f.code)
+			expectText(t, err, "User at "+f.url)
+			if f.lasts && time.Since(start) > patience*9/10 {
+				t.Errorf("it took %v to say what waiting does not mend", time.Since(start))
+			}
+		})
+	}
+}
+
+func TestWaitReadySaysWhatIsWrong(t *testing.T) {
+	for _, f := range faults(t) {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			start := time.Now()
+			err := dial(t, f.url, f.cfg).WaitReady(within(t, patience))
+			took := time.Since(start)
+			expect(t, err, f.reason, f.code)
+			expectText(t, err, f.text)
+			switch {
+			case f.lasts && took > patience*9/10:
+				t.Errorf("it waited %v for what waiting does not mend", took)
+			case !f.lasts && took < patience*9/10:
+				t.Errorf("it gave up after %v, want all of %v", took, patience)
+			case !f.lasts:
+				expectIs(t, err, context.DeadlineExceeded)
+			}
+		})
+	}
+}
+
+func TestTheCauseIsInTheChain(t *testing.T) {
+	ctx := within(t, 3*time.Second)
+	expectIs(t, dial(t, refusedURL(t), client.Config{}).Health(ctx), syscall.ECONNREFUSED)
+	var name *net.DNSError
+	if err := dial(t, "http://roster.invalid", client.Config{}).Health(ctx); !errors.As(err, &name) {
+		t.Errorf("no *net.DNSError in %v", err)
+	}
+	var certificate *tls.CertificateVerificationError
+	server := serveTLS(t, handler(service{}), true, nil)
+	if err := dial(t, server.url, client.Config{}).Health(ctx); !errors.As(err, &certificate) {
+		t.Errorf("no *tls.CertificateVerificationError in %v", err)
+	}
+}
+
+// A server that speaks gRPC alone, as grpcio does, may answer every request in
+// gRPC whatever it was asked in.
+func TestTheWrongProtocolIsNamed(t *testing.T) {
+	server := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "12")
+	}))
+	for _, protocol := range []client.Protocol{client.GRPCWeb, client.Connect} {
+		err := dial(t, server.url, client.Config{Protocol: protocol}).Health(within(t, 3*time.Second))
+		expect(t, err, client.ReasonWrongProtocol, connect.CodeOf(err))
+		expectText(t, err, "asked in "+protocol.String()+", it answered in grpc")
+	}
+}
+
+func TestAClientCertificateIsShown(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: "a client"},
+		NotAfter:     time.Now().Add(time.Hour),
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := serveTLS(t, handler(service{}), true, func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert })
+	cfg := client.Config{TLS: server.certificate}
+	cfg.TLS.Certificates = []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
+	if err := dial(t, server.url, cfg).Health(within(t, 3*time.Second)); err != nil {
+		t.Error(err)
+	}
+}
+
+// The probe must not make a server that is in trouble busier.
+func TestCallsThatFailTogetherShareAProbe(t *testing.T) {
+	server := serveRaw(t, func(c net.Conn) {
+		time.Sleep(200 * time.Millisecond)
+		c.Close()
+	})
+	c := dial(t, server.url, client.Config{})
+	ctx := within(t, 10*time.Second)
+	done := make(chan error)
+	const calls = 50
+	for range calls {
+		go func() { done <- c.Health(ctx) }()
+	}
+	for range calls {
+		expect(t, <-done, client.ReasonConnectionLost, connect.CodeUnavailable)
+	}
+	// A connection for the calls now and then, and two for the probe.
+	if n := server.connections.Load(); n > calls/2 {
+		t.Errorf("%d calls opened %d connections", calls, n)
+	}
+}

@@ -1,0 +1,115 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+)
+
+// Error is what every failed call of a Client returns: what was tried, on
+// which server, and what was wrong. It unwraps to the *connect.Error of the
+// last attempt, so connect.CodeOf, errors.Is(err, context.Canceled) and the
+// like see through it.
+type Error struct {
+	// Op is the call that failed: User, Health or WaitReady.
+	Op string
+	// Address is the server's URL.
+	Address string
+	// Reason is the diagnosis.
+	Reason Reason
+	// Attempts is how often the call was tried.
+	Attempts int
+	// Elapsed is the time from the first attempt to the failure.
+	Elapsed time.Duration
+	// Err is the last attempt's error.
+	Err error
+
+	// detail is what the diagnosis saw, such as "HTTP 404 text/plain".
+	detail string
+}
+
+// Error says what was tried, on what, why it failed and what to do.
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s at %s: %s", e.Op, e.Address, e.Reason)
+	if e.detail != "" {
+		fmt.Fprintf(&b, " (%s)", e.detail)
+	}
+	if advice := e.Reason.advice(); advice != "" {
+		b.WriteString("; " + advice)
+	}
+	fmt.Fprintf(&b, " [%s", strings.ToUpper(connect.CodeOf(e.Err).String()))
+	if cause := e.cause(); cause != "" {
+		b.WriteString(": " + cause)
+	}
+	switch {
+	case e.Attempts > 1:
+		fmt.Fprintf(&b, ", %d attempts in %s", e.Attempts, roundTime(e.Elapsed))
+	case e.timedOut():
+		fmt.Fprintf(&b, " after %s", roundTime(e.Elapsed))
+	}
+	b.WriteString("]")
+	return b.String()
+}
+
+// Unwrap gives the last attempt's error.
+func (e *Error) Unwrap() error { return e.Err }
+
+// count notes the attempts made since start.
+func (e *Error) count(attempts int, start time.Time) {
+	e.Attempts = attempts
+	e.Elapsed = time.Since(start)
+}
+
+// timedOut reports whether the attempt ran into its deadline.
+func (e *Error) timedOut() bool {
+	return connect.CodeOf(e.Err) == connect.CodeDeadlineExceeded
+}
+
+// cause is the text of the underlying error without what Error says already;
+// empty where it would only distract, as the HTTP/2 library's complaint about
+// the bytes of another protocol does.
+func (e *Error) cause() string {
+	switch {
+	case e.detail != "", e.Reason == ReasonServerUsesTLS, e.Reason == ReasonServerUsesPlain:
+		return ""
+	case e.timedOut() && errors.Is(e.Err, context.DeadlineExceeded):
+		return ""
+	}
+	if dial := (*net.OpError)(nil); errors.As(e.Err, &dial) && dial.Op == "dial" {
+		return dial.Error()
+	}
+	if rpc := (*connect.Error)(nil); errors.As(e.Err, &rpc) {
+		return rpc.Message()
+	}
+	return e.Err.Error()
+}
+
+// roundTime keeps three figures or so: nobody reads the nanoseconds.
+func roundTime(d time.Duration) time.Duration {
+	switch {
+	case d >= 10*time.Second:
+		return d.Round(time.Second / 10)
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond)
+	case d >= time.Millisecond:
+		return d.Round(time.Millisecond)
+	default:
+		return d.Round(time.Microsecond)
+	}
+}
+
+// expired is the end of a wait: the last attempt's error, which says why, and
+// the end of the context, so that errors.Is finds either.
+type expired struct {
+	last error
+	ctx  error
+}
+
+func (e *expired) Error() string   { return e.last.Error() }
+func (e *expired) Unwrap() []error { return []error{e.last, e.ctx} }

@@ -1,0 +1,50 @@
+package client
+
+import (
+	"compress/gzip"
+	"errors"
+	"io"
+
+	"connectrpc.com/connect"
+)
+
+// MaxReplyBytes is the longest reply a Client accepts, before and after
+// decompression: gRPC's own default, and the longest that Roster sends. A
+// longer one fails with RESOURCE_EXHAUSTED and ReasonReplyTooLarge.
+const MaxReplyBytes = 4 << 20
+
+// maxReplyBodyBytes leaves room around the message for its envelope and for
+// the trailers that gRPC-Web keeps in the body.
+const maxReplyBodyBytes = MaxReplyBytes + 64<<10
+
+var errReplyTooLarge = errors.New("the reply is longer than 4 MiB")
+
+// replyGzip decompresses gzip, and stops a little beyond MaxReplyBytes. Connect
+// would find out how long an over-long message is by inflating all of it, which
+// takes a gzip bomb well past the caller's deadline.
+type replyGzip struct {
+	gzip.Reader
+
+	left int64
+}
+
+func newReplyGzip() connect.Decompressor { return &replyGzip{} }
+
+func newRequestGzip() connect.Compressor { return gzip.NewWriter(io.Discard) }
+
+func (d *replyGzip) Reset(src io.Reader) error {
+	d.left = maxReplyBodyBytes
+	return d.Reader.Reset(src)
+}
+
+func (d *replyGzip) Read(p []byte) (int, error) {
+	if d.left <= 0 {
+		return 0, errReplyTooLarge
+	}
+	if int64(len(p)) > d.left {
+		p = p[:d.left]
+	}
+	n, err := d.Reader.Read(p)
+	d.left -= int64(n)
+	return n, err
+}

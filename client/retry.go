@@ -1,0 +1,116 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"connectrpc.com/connect"
+)
+
+const (
+	// firstBackoff is the longest pause before the second attempt; each
+	// further one may be twice as long, up to maxBackoff.
+	firstBackoff = 50 * time.Millisecond
+	maxBackoff   = time.Second
+	// maxAttempts bounds a look-up that has no deadline.
+	maxAttempts = 5
+)
+
+// attempt makes one call and diagnoses its failure. callCtx bounds the call;
+// ctx, which may last longer, bounds the diagnosis.
+func (c *Client) attempt(ctx, callCtx context.Context, op string, call func(context.Context) error) *Error {
+	start := time.Now()
+	refused := func(reason Reason, code connect.Code, cause error) *Error {
+		return &Error{Op: op, Address: c.base.String(), Reason: reason, Err: connect.NewError(code, cause)}
+	}
+	switch err := callCtx.Err(); {
+	case c.closed.Load():
+		return refused(ReasonCanceled, connect.CodeCanceled, errClosed)
+	case errors.Is(err, context.DeadlineExceeded):
+		return refused(ReasonUnreachable, connect.CodeDeadlineExceeded, err)
+	case err != nil:
+		return refused(ReasonCanceled, connect.CodeCanceled, err)
+	}
+	callCtx, seen := watch(callCtx)
+	err := call(callCtx)
+	if c.closed.Load() {
+		// Close was called meanwhile and could not close this connection.
+		c.transport.CloseIdleConnections()
+	}
+	if err == nil {
+		return nil
+	}
+	failure := c.diagnose(ctx, err, seen.facts(callCtx))
+	failure.Op = op
+	failure.Address = c.base.String()
+	failure.count(1, start)
+	return failure
+}
+
+// retry makes call until it succeeds, fails in a way that another attempt
+// would not mend, or time is up.
+func (c *Client) retry(ctx context.Context, op string, call func(context.Context) error) error {
+	start := time.Now()
+	deadline, hasDeadline := ctx.Deadline()
+	for n := 1; ; n++ {
+		failure := c.attempt(ctx, ctx, op, call)
+		if failure == nil {
+			return nil
+		}
+		failure.count(n, start)
+		if connect.CodeOf(failure) != connect.CodeUnavailable || failure.Reason.lasts() {
+			return failure
+		}
+		pause := backoff(n)
+		if hasDeadline && time.Until(deadline) <= pause {
+			// No attempt could follow: say now what is known, which is more
+			// than that the deadline passed.
+			return failure
+		}
+		if !hasDeadline && n == maxAttempts {
+			return failure
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return interrupted(failure, err)
+		}
+	}
+}
+
+// backoff is how long to pause after the nth attempt: exponential, and
+// scattered over half of it, lest the callers of a server that restarts all
+// come back at once.
+func backoff(n int) time.Duration {
+	d := maxBackoff
+	// From 2^5 on the product is beyond maxBackoff, and later overflows.
+	if n <= 5 {
+		d = min(firstBackoff<<(n-1), maxBackoff)
+	}
+	return d/2 + rand.N(d/2)
+}
+
+// sleep pauses, or returns ctx's error as soon as it is done.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// interrupted is failure after the caller's context ended the pause that
+// followed it.
+func interrupted(failure *Error, ctxErr error) *Error {
+	if errors.Is(ctxErr, context.Canceled) {
+		failure.detail = "while it paused after: " + failure.Reason.String()
+		failure.Reason = ReasonCanceled
+		failure.Err = connect.NewError(connect.CodeCanceled, ctxErr)
+		return failure
+	}
+	failure.Err = &expired{last: failure.Err, ctx: ctxErr}
+	return failure
+}

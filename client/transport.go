@@ -1,0 +1,193 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync"
+	"time"
+)
+
+const (
+	// dialTimeout and handshakeTimeout bound one attempt to connect, which
+	// net/http carries on after the call that wanted it has given up.
+	dialTimeout      = 5 * time.Second
+	handshakeTimeout = 5 * time.Second
+	// idleTimeout closes a connection that carries no calls: the network's
+	// boxes forget an idle one without telling either end.
+	idleTimeout = 90 * time.Second
+)
+
+// errNoHTTP2 is the end of a TLS handshake in which the server did not choose
+// HTTP/2.
+var errNoHTTP2 = errors.New("the server did not agree to HTTP/2 in the TLS handshake (ALPN)")
+
+// newTransport builds the one connection pool of a client. It speaks HTTP/2
+// alone: by prior knowledge on plain connections, agreed by ALPN over TLS. It
+// sends no health pings, because a Python gRPC server closes a connection that
+// pings it more often than every five minutes.
+func newTransport(base *url.URL, tlsConfig *tls.Config) *http.Transport {
+	var protocols http.Protocols
+	t := &http.Transport{
+		Protocols:           &protocols,
+		DialContext:         newDialer().DialContext,
+		TLSHandshakeTimeout: handshakeTimeout,
+		IdleConnTimeout:     idleTimeout,
+		// Without a bound every one of many first calls dials for itself.
+		// Calls beyond the streams that the server allows on a connection
+		// still open another.
+		MaxConnsPerHost: 1,
+		// Connect negotiates the compression of messages itself.
+		DisableCompression: true,
+	}
+	if base.Scheme == "https" {
+		protocols.SetHTTP2(true)
+		t.TLSClientConfig = clientTLS(tlsConfig)
+		t.Proxy = http.ProxyFromEnvironment
+		return t
+	}
+	// No proxy from the environment here: HTTP proxies do not forward
+	// HTTP/2 with prior knowledge.
+	protocols.SetUnencryptedHTTP2(true)
+	return t
+}
+
+// newDialer is the dialer of calls and probes. TCP's own keepalive finds a
+// peer that vanished while nothing was being sent.
+func newDialer() *net.Dialer {
+	return &net.Dialer{Timeout: dialTimeout, Control: limitUnacknowledged}
+}
+
+// clientTLS is the caller's configuration, or the system's trust where there
+// is none, with HTTP/2 required. net/http would go on in HTTP/1.1 when ALPN
+// came to nothing, and the call would fail further on for reasons that mislead.
+func clientTLS(config *tls.Config) *tls.Config {
+	if config == nil {
+		config = &tls.Config{}
+	}
+	config = config.Clone()
+	config.NextProtos = []string{"h2"}
+	verify := config.VerifyConnection
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		if state.NegotiatedProtocol != "h2" {
+			return errNoHTTP2
+		}
+		if verify != nil {
+			return verify(state)
+		}
+		return nil
+	}
+	return config
+}
+
+// caller runs a call's HTTP request for connect. It is not an http.Client, so
+// redirects are answers and not followed: a gRPC server sends none.
+type caller struct {
+	transport *http.Transport
+}
+
+func (c caller) Do(req *http.Request) (*http.Response, error) {
+	seen := sightingFrom(req.Context())
+	response, err := c.transport.RoundTrip(req)
+	if err != nil {
+		seen.broke(err)
+		return nil, err
+	}
+	seen.answered(response)
+	response.Body = &replyBody{ReadCloser: response.Body, seen: seen, left: maxReplyBodyBytes}
+	return response, nil
+}
+
+// sighting is what the transport saw of one attempt. Connect hands on an
+// error's code and text only, and a diagnosis should not be read out of texts.
+type sighting struct {
+	mu   sync.Mutex
+	seen facts
+}
+
+type facts struct {
+	connected   bool   // a TCP connection was there, or came about
+	status      int    // of the HTTP response; 0 when there was none
+	contentType string // of the HTTP response
+	err         error  // of the transport, before connect wrapped it
+	callErr     error  // of the attempt's context
+}
+
+type sightingKey struct{}
+
+// watch returns a context for one attempt, and what will be seen of it.
+func watch(ctx context.Context) (context.Context, *sighting) {
+	s := &sighting{}
+	ctx = context.WithValue(ctx, sightingKey{}, s)
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { s.sawConnection() },
+		ConnectDone: func(_, _ string, err error) {
+			if err == nil {
+				s.sawConnection()
+			}
+		},
+	}), s
+}
+
+func sightingFrom(ctx context.Context) *sighting {
+	s, _ := ctx.Value(sightingKey{}).(*sighting)
+	return s
+}
+
+func (s *sighting) sawConnection() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen.connected = true
+}
+
+func (s *sighting) answered(response *http.Response) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen.status = response.StatusCode
+	s.seen.contentType = response.Header.Get("Content-Type")
+}
+
+func (s *sighting) broke(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen.err == nil {
+		s.seen.err = err
+	}
+}
+
+// facts is a copy of what was seen so far: a dial may outlive the attempt.
+func (s *sighting) facts(callCtx context.Context) facts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := s.seen
+	seen.callErr = callCtx.Err()
+	return seen
+}
+
+// replyBody ends a response that goes on beyond what a reply may hold, which
+// connect would read to its end, and notes how a response broke off.
+type replyBody struct {
+	io.ReadCloser
+	seen *sighting
+	left int64
+}
+
+func (b *replyBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errReplyTooLarge
+	}
+	if int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.seen.broke(err)
+	}
+	return n, err
+}
