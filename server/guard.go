@@ -71,7 +71,6 @@ func isRPC(contentType string) bool {
 	return isRPC(base) && (charset == "" || strings.EqualFold(charset, "utf-8"))
 }
 
-
 // noSuchMethod answers a call of a procedure that does not exist in the
 // caller's own protocol; everything else goes to next.
 func noSuchMethod(routes []api.Route, next http.Handler) http.Handler {

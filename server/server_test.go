@@ -303,6 +303,9 @@ func TestAHeaderOver16KiBIsRefused(t *testing.T) {
 		if response, _ := p.post(http2, "/MyService/Health", "application/json", strings.NewReader("{}"), "X-Long", strings.Repeat("x", 14<<10)); response.StatusCode != 200 {
 			t.Errorf("HTTP/2 %v: 14 KiB got %d", http2, response.StatusCode)
 		}
+		if http2 {
+			continue // Go's client obeys the limit that SETTINGS gave it, and sends no more
+		}
 		if response, _ := p.post(http2, "/MyService/Health", "application/json", strings.NewReader("{}"), "X-1", strings.Repeat("x", 7<<10), "X-2", strings.Repeat("x", 7<<10), "X-3", strings.Repeat("x", 7<<10)); response.StatusCode != 431 {
 			t.Errorf("HTTP/2 %v: 21 KiB got %d, want 431", http2, response.StatusCode)
 		}

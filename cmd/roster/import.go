@@ -139,8 +139,7 @@ func openInput(cmd *cobra.Command, name string) (io.ReadCloser, int64, error) {
 	return file, info.Size(), nil
 }
 
-// readUntil ends a read with the context's error, so that an interrupt is not
-// held up by a pipe that says nothing.
+// readUntil ends the reading of r when ctx is done.
 func readUntil(ctx context.Context, r io.Reader) io.Reader {
 	return readerFunc(func(p []byte) (int, error) {
 		if err := ctx.Err(); err != nil {

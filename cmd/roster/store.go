@@ -24,9 +24,6 @@ func openStore(ctx context.Context, name string) (directory.Store, error) {
 	return sqlite.Open(ctx, strings.TrimPrefix(name, "sqlite:"))
 }
 
-// importBatch is how many users an import adds at a time.
-const importBatch = 1024
-
 // importUsers stores all that reader has in one change, but for the rows that
 // it calls bad for. If confirm fails at the end, or anything before, it stores
 // nothing.
@@ -37,47 +34,84 @@ func importUsers(ctx context.Context, store directory.Store, reader *userfile.Re
 		return 0, err
 	}
 	defer change.Rollback()
-	batch := make([]directory.User, 0, importBatch)
-	lines := make([]int, 0, importBatch)
-	flush := func() error {
-		duplicates, err := change.Add(ctx, batch)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for batch := range readBatches(ctx, reader) {
+		for _, row := range batch.bad {
+			bad(row)
+		}
+		duplicates, err := change.Add(ctx, batch.users)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		for _, i := range duplicates {
-			bad(&userfile.RowError{Line: lines[i], Err: fmt.Errorf("id %d came before in this file", batch[i].ID)})
+			bad(&userfile.RowError{Line: batch.lines[i], Err: fmt.Errorf("id %d came before in this file", batch.users[i].ID)})
 		}
-		stored += len(batch) - len(duplicates)
-		batch, lines = batch[:0], lines[:0]
-		return nil
+		stored += len(batch.users) - len(duplicates)
+		if batch.err != nil {
+			return 0, batch.err
+		}
 	}
-	for {
+	if err := confirm(); err != nil {
+		return 0, err
+	}
+	// An interrupt may have ended a pipe before it reached this process.
+	_, err = change.Commit(ctx)
+	return stored, err
+}
+
+// A batch is a part of a file: users with their lines, and the rows among them
+// that are none.
+type batch struct {
+	users []directory.User
+	lines []int
+	bad   []*userfile.RowError
+	err   error // why the file cannot be read beyond this batch
+}
+
+const batchRows = 1024
+
+// readBatches reads ahead of the store, so that reading and writing share the
+// time. It ends when the file or ctx does.
+func readBatches(ctx context.Context, reader *userfile.Reader) <-chan batch {
+	batches := make(chan batch, 2)
+	go func() {
+		defer close(batches)
+		for {
+			next, end := readBatch(reader)
+			select {
+			case batches <- next:
+			case <-ctx.Done():
+				return
+			}
+			if end {
+				return
+			}
+		}
+	}()
+	return batches
+}
+
+func readBatch(reader *userfile.Reader) (b batch, end bool) {
+	b.users = make([]directory.User, 0, batchRows)
+	b.lines = make([]int, 0, batchRows)
+	for len(b.users)+len(b.bad) < batchRows {
 		user, err := reader.Next()
 		row := (*userfile.RowError)(nil)
 		switch {
 		case err == nil:
-			batch = append(batch, user)
-			lines = append(lines, reader.Line())
+			b.users = append(b.users, user)
+			b.lines = append(b.lines, reader.Line())
 		case errors.As(err, &row):
-			bad(row)
+			b.bad = append(b.bad, row)
 		case err == io.EOF:
-			if err := flush(); err != nil {
-				return 0, err
-			}
-			if err := confirm(); err != nil {
-				return 0, err
-			}
-			_, err := change.Commit(ctx)
-			return stored, err
+			return b, true
 		default:
-			return 0, err
-		}
-		if len(batch) == importBatch {
-			if err := flush(); err != nil {
-				return 0, err
-			}
+			b.err = err
+			return b, true
 		}
 	}
+	return b, false
 }
 
 // loadSample puts the sample users into store if it is empty, and returns how

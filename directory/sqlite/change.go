@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"example.com/roster/directory"
@@ -44,6 +45,8 @@ type change struct {
 	// one and many insert 1 and batchRows rows.
 	one, many *sql.Stmt
 	arguments []any
+	// highest is the greatest id so far; beyond it nothing is a duplicate.
+	highest int64
 }
 
 // Import implements directory.Store.
@@ -75,7 +78,7 @@ func (s *Store) begin(ctx context.Context) (*change, error) {
 		conn.Close()
 		return nil, describe(s.path, err)
 	}
-	c := &change{path: s.path, conn: conn, tx: tx, arguments: make([]any, 0, 4*batchRows)}
+	c := &change{path: s.path, conn: conn, tx: tx, arguments: make([]any, 0, 4*batchRows), highest: math.MinInt64}
 	if err := tx.QueryRowContext(ctx, nextRevision).Scan(&c.revision); err != nil {
 		c.Rollback()
 		return nil, describe(s.path, err)
@@ -104,11 +107,16 @@ func (c *change) Add(ctx context.Context, users []directory.User) (duplicates []
 	return duplicates, nil
 }
 
-// addBatch inserts a full batch with one statement. Only if some row was a
-// duplicate, or the batch is short, does it go row by row: the rows that the
-// first statement wrote then look like duplicates, so it is taken back first.
+// addBatch inserts a full batch with one statement. If a row might be a
+// duplicate, that happens under a savepoint: when it shows that one was, the
+// batch is taken back and goes row by row, which tells the duplicates from
+// those that the batch itself wrote.
 func (c *change) addBatch(ctx context.Context, users []directory.User) (duplicates []int, err error) {
 	if len(users) == batchRows {
+		if c.ascends(users) {
+			_, err := c.insert(ctx, &c.many, users)
+			return nil, err
+		}
 		if _, err := c.tx.ExecContext(ctx, "SAVEPOINT batch"); err != nil {
 			return nil, err
 		}
@@ -116,14 +124,15 @@ func (c *change) addBatch(ctx context.Context, users []directory.User) (duplicat
 		if err != nil {
 			return nil, err
 		}
+		end := "ROLLBACK TO batch"
 		if affected == batchRows {
-			_, err := c.tx.ExecContext(ctx, "RELEASE batch")
-			return nil, err
+			end = "RELEASE batch"
 		}
-		if _, err := c.tx.ExecContext(ctx, "ROLLBACK TO batch"); err != nil {
+		if _, err := c.tx.ExecContext(ctx, end); err != nil || affected == batchRows {
 			return nil, err
 		}
 	}
+	c.ascends(users)
 	for i := range users {
 		affected, err := c.insert(ctx, &c.one, users[i:i+1])
 		if err != nil {
@@ -134,6 +143,20 @@ func (c *change) addBatch(ctx context.Context, users []directory.User) (duplicat
 		}
 	}
 	return duplicates, nil
+}
+
+// ascends notes the highest id, and tells whether each of users is beyond all
+// that came before it. Most files are in the order of their ids.
+func (c *change) ascends(users []directory.User) bool {
+	ascends := true
+	for i := range users {
+		if id := int64(users[i].ID); id > c.highest {
+			c.highest = id
+		} else {
+			ascends = false
+		}
+	}
+	return ascends
 }
 
 // insert runs *statement, which it prepares at first use, and returns how many

@@ -1,0 +1,105 @@
+# Every command that the README names; CI runs the same ones.
+#
+# A test suite needs tools. What can be installed into build/ or web/ is, by
+# the suite's own setup target; where that fails the suite is skipped with one
+# line, or, with CI=true, fails.
+
+GO      ?= go
+PYTHON  ?= python3
+NPM     ?= npm
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+BUF      = $(GO) tool buf
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint generate checkgenerate checkdist \
+        test-go test-python test-web test-e2e chromium clean
+
+help: ## List the commands
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Serve the sample users on localhost:50051 (needs Go alone)
+	$(GO) run ./cmd/roster serve --sample
+
+build: ## Build bin/roster, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/roster ./cmd/roster
+
+test: ## Run every check and every test, with what they need set up first
+	@.ci/suite "lint" venv-newest node-modules -- lint
+	@.ci/suite "generated code" venv-gen node-modules -- checkgenerate
+	@.ci/suite "page" node-modules -- test-web
+	@.ci/suite "Go" -- test-go
+	@.ci/suite "Python peer" venv-newest venv-oldest -- test-python
+	@.ci/suite "end to end" venv-newest venv-oldest node-modules chromium -- test-e2e
+	@echo "every suite has run"
+
+lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
+	@test -z "$$(gofmt -l $$(git ls-files '*.go' | grep -v '^gen/'))" || { gofmt -d $$(git ls-files '*.go' | grep -v '^gen/'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(BUF) lint
+	$(BUF) breaking proto --path proto/api.proto --against proto/api.frozen.binpb
+	$(BUF) format --diff --exit-code proto
+	cd web && $(NPM) run --silent check
+	$(VENV)/newest/bin/ruff check python e2e/python
+	$(VENV)/newest/bin/ruff format --check python e2e/python
+	cd python && ../$(VENV)/newest/bin/mypy
+
+generate: venv-gen node-modules ## Generate gen/ from proto/, and web/dist from web/src
+	$(BUF) generate
+	cd web && $(NPM) run --silent build
+
+checkgenerate: generate ## Fail if gen/ or web/dist differ from what is committed
+	@test -z "$$(git status --porcelain gen web/dist)" || { git status --short gen web/dist; git diff gen web/dist | head -n 100; \
+		echo "gen/ or web/dist is not what the sources make: run make generate and commit it"; exit 1; }
+
+test-go: ## Run the Go tests with the race detector
+	$(GO) test -race $$($(GO) list ./... | grep -v /e2e)
+
+test-python: venv-newest venv-oldest ## Test the Python peer on the newest and the oldest grpcio
+	cd python && ../$(VENV)/newest/bin/python -m pytest -q tests
+	cd python && ../$(VENV)/oldest/bin/python -m pytest -q tests
+
+test-web: node-modules ## Test the page's own logic
+	cd web && $(NPM) test --silent
+
+test-e2e: ## Call the real binary with every client
+	ROSTER_E2E_NEWEST=$(abspath $(VENV)/newest) ROSTER_E2E_OLDEST=$(abspath $(VENV)/oldest) ROSTER_E2E_WEB=$(abspath web) \
+		$(GO) test -count=1 -timeout 15m -v ./e2e
+
+clean: ## Remove what the commands above made
+	rm -rf build bin web/node_modules
+
+# What the suites need.
+
+VENV = build/venv
+PIP  = bin/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: venv-gen venv-newest venv-oldest node-modules
+venv-gen: $(VENV)/gen/.done
+venv-newest: $(VENV)/newest/.done
+venv-oldest: $(VENV)/oldest/.done
+node-modules: web/node_modules/.done
+
+$(VENV)/gen/.done: python/requirements-gen.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/$(PIP) -r $<
+	touch $@
+
+$(VENV)/newest/.done: python/requirements-test.txt python/pyproject.toml
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/$(PIP) -r $< -e ./python
+	touch $@
+
+$(VENV)/oldest/.done: python/requirements-oldest.txt python/pyproject.toml
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/$(PIP) -r $<
+	$(@D)/$(PIP) --no-deps -e ./python
+	touch $@
+
+web/node_modules/.done: web/package-lock.json
+	cd web && $(NPM) ci --silent --no-audit --no-fund
+	touch $@
+
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+chromium: ## Install Chromium from apt if there is none (needs root)
+	@test -n "$(CHROMIUM)" || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; }

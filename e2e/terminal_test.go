@@ -1,0 +1,98 @@
+package e2e
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// On a terminal the server prints lines to paste, and each of them works.
+func TestTheLinesPrintedOnATerminalWork(t *testing.T) {
+	venv := need(t, "ROSTER_E2E_NEWEST")
+	store := filepath.Join(t.TempDir(), "roster.db")
+	// script(1) gives the server a terminal.
+	server := exec.Command("script", "-qfec", binary+" serve --sample --addr localhost:0 --store "+store, "/dev/null")
+	output, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdin, err := server.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Wait()
+	defer server.Process.Kill()
+	defer stdin.Close()
+
+	lines := make(map[string]string)
+	entry := regexp.MustCompile(`^  (The page|curl|Python|Go) +(.*?)\r?$`)
+	scanner := bufio.NewScanner(output)
+	for len(lines) < 4 && scanner.Scan() {
+		if match := entry.FindStringSubmatch(scanner.Text()); match != nil {
+			lines[match[1]] = match[2]
+		}
+	}
+	if len(lines) < 4 {
+		t.Fatalf("got only %v", lines)
+	}
+	go func() {
+		for scanner.Scan() {
+		}
+	}()
+	page := lines["The page"]
+	delete(lines, "The page")
+	lines["the page"] = "curl -sS " + page
+	for name, line := range lines {
+		want := "Leila Dubois"
+		if name == "the page" {
+			want = "<title>Roster"
+		}
+		shell := exec.Command("bash", "-c", line)
+		shell.Dir = root
+		shell.Env = append(os.Environ(), "PATH="+filepath.Join(venv, "bin")+":"+os.Getenv("PATH"), "no_proxy=localhost")
+		if got := run(t, shell); got.code != 0 || !strings.Contains(got.stdout, want) {
+			t.Errorf("%s: %s\nexit %d: %s%s", name, line, got.code, got.stdout, got.stderr)
+		}
+	}
+}
+
+func TestVersionHelpAndCompletion(t *testing.T) {
+	for arguments, want := range map[string]string{
+		"version":           "roster ",
+		"help":              "ROSTER_MAX_BATCH",
+		"":                  "Available Commands",
+		"serve --help":      "--drain-timeout",
+		"completion bash":   "__start_roster",
+		"completion zsh":    "#compdef roster",
+		"import --help":     "--on-bad-row skip",
+		"get --help":        "--protocol",
+		"health --help":     "--server",
+		"completion fish":   "roster",
+		"help import":       "NDJSON",
+		"completion -h":     "bash",
+		"completion --help": "zsh",
+	} {
+		if got := roster(t, strings.Fields(arguments)...); got.code != 0 || !strings.Contains(got.stdout, want) {
+			t.Errorf("roster %s: exit %d, want %q in\n%s%s", arguments, got.code, want, got.stdout, got.stderr)
+		}
+	}
+	for arguments, want := range map[string]string{
+		"serv":              `no command "serv": did you mean "serve"?`,
+		"get":               "id",
+		"get one":           `"one"`,
+		"get 1 --timeout x": "timeout",
+		"health now":        "now",
+		"import":            "import takes one FILE, got 0",
+	} {
+		if got := roster(t, strings.Fields(arguments)...); got.code != 2 || !strings.Contains(got.stderr, want) {
+			t.Errorf("roster %s: exit %d, want 2 and %q in\n%s%s", arguments, got.code, want, got.stdout, got.stderr)
+		}
+	}
+}
