@@ -8,7 +8,8 @@
 //	if err != nil {
 //		return err
 //	}
-//	return server.Serve(ctx, listener, server.Config{Directory: dir, Log: log})
+//	config := server.Config{Directory: dir, Log: log}
+//	return server.Serve(ctx, listener, config, server.NewHandler(config))
 package server
 
 import (
@@ -75,18 +76,15 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// NewHandler returns all that the port answers, as one handler.
-func NewHandler(config Config) http.Handler {
+// NewHandler returns all that the port answers, as one handler: the services
+// of Roster, the page, and, behind the same limits, whatever more has.
+func NewHandler(config Config, more ...api.Route) http.Handler {
 	config = config.withDefaults()
-	return newHandler(config, api.Routes(api.Config{
+	routes := append(api.Routes(api.Config{
 		Directory: config.Directory,
 		MaxBatch:  config.MaxBatch,
 		Log:       config.Log,
-	}))
-}
-
-// newHandler mounts routes beside the page.
-func newHandler(config Config, routes []api.Route) http.Handler {
+	}), more...)
 	mux := http.NewServeMux()
 	for _, route := range routes {
 		mux.Handle(route.Path, guard(route, config.stall))
@@ -95,15 +93,12 @@ func newHandler(config Config, routes []api.Route) http.Handler {
 	return mux
 }
 
-// Serve answers on listener until ctx is done, then drains: it accepts no more
-// connections, lets running calls finish for up to Config.DrainTimeout, and
-// cuts the rest. It returns nil if every call finished, and closes listener.
-func Serve(ctx context.Context, listener net.Listener, config Config) error {
+// Serve answers on listener with handler until ctx is done, then drains: it
+// accepts no more connections, lets running calls finish for up to
+// Config.DrainTimeout, and cuts the rest. It returns nil if every call
+// finished, and closes listener.
+func Serve(ctx context.Context, listener net.Listener, config Config, handler http.Handler) error {
 	config = config.withDefaults()
-	return serve(ctx, listener, config, NewHandler(config))
-}
-
-func serve(ctx context.Context, listener net.Listener, config Config, handler http.Handler) error {
 	httpServer := newHTTPServer(config, handler)
 	served := make(chan error, 1)
 	go func() { served <- httpServer.Serve(stallListener{listener, config.stall}) }()

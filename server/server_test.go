@@ -85,7 +85,7 @@ func start(t *testing.T, config Config, wrap func(http.Handler) http.Handler) *p
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- serve(ctx, listener, config, handler) }()
+	go func() { served <- Serve(ctx, listener, config, handler) }()
 	p.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-served

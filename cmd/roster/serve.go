@@ -102,12 +102,13 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	if isTerminal(stderr) {
 		fmt.Fprint(stderr, welcome(callAddress(f.addr, listener.Addr())))
 	}
-	err = server.Serve(ctx, listener, server.Config{
+	config := server.Config{
 		Directory:    dir,
 		MaxBatch:     f.maxBatch,
 		DrainTimeout: f.drainTimeout,
 		Log:          log,
-	})
+	}
+	err = server.Serve(ctx, listener, config, server.NewHandler(config))
 	if err == nil {
 		log.Info("stopped")
 	}
