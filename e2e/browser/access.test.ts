@@ -53,10 +53,10 @@ pageTest(
     await press("ArrowRight", "radio grpcweb");
     await press("Tab", "radio json");
     await press("ArrowRight", "radio binary");
-    await press("Tab", "a 1,2");
-    await press("Tab", "a 5-9");
-    await press("Tab", "a 1-50");
-    await press("Shift+Tab", "a 5-9");
+    await press("Tab", "a Look up 1,2");
+    await press("Tab", "a Look up 5-9");
+    await press("Tab", "a Look up 1-50");
+    await press("Shift+Tab", "a Look up 5-9");
     const request = page.waitForRequest("**/MyService/User");
     await page.keyboard.press("Enter");
     assert.equal((await (await request).allHeaders())["content-type"], "application/grpc-web+proto");
@@ -64,7 +64,7 @@ pageTest(
     assert.deepEqual(await tableRows(page), users(5, 6, 7, 8, 9).map(rowOf));
     assert.equal(await focused(page), "field");
 
-    for (const stop of ["button Look up", "radio grpcweb", "radio binary", "a 1,2", "a 5-9", "a 1-50"]) {
+    for (const stop of ["button Look up", "radio grpcweb", "radio binary", "a Look up 1,2", "a Look up 5-9", "a Look up 1-50"]) {
       await press("Tab", stop);
     }
     await press("Tab", "tab curl");

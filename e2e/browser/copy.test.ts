@@ -117,8 +117,9 @@ for (const params of ["", "&encoding=binary", "&protocol=grpcweb", "&protocol=gr
       await page.goto(`/?ids=4,1${params}`);
       await waitForSummary(page, "2 of 2 found");
       const source = await copy(page, "Go");
-      // In the repository, so that example.com/roster/client is this one.
-      const file = join(scratch(t, resolve("build")), "main.go");
+      // In the repository, so that example.com/roster/client is this one; below
+      // an underscore, so that ./... is not.
+      const file = join(scratch(t, resolve("build/_copied")), "main.go");
       writeFileSync(file, source);
       assert.equal(run("go", ["run", file], REPOSITORY), await shownUsers(page));
       assert.equal(run("gofmt", ["-l", file], REPOSITORY), "", "the source is formatted");

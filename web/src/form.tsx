@@ -105,6 +105,7 @@ export function LookUpForm(props: Props) {
                 props.onExample(example);
               }}
             >
+              <span class="visually-hidden">Look up </span>
               {example}
             </a>
           ))}
