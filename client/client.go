@@ -65,6 +65,7 @@ type User struct {
 type Client struct {
 	base      *url.URL
 	protocol  Protocol
+	json      bool
 	probeTLS  *tls.Config // nil for http
 	transport *http.Transport
 	service   apipbconnect.MyServiceClient
@@ -111,6 +112,7 @@ func New(baseURL string, cfg Config) (*Client, error) {
 	c := &Client{
 		base:      base,
 		protocol:  cfg.Protocol,
+		json:      cfg.JSON,
 		transport: transport,
 		service:   apipbconnect.NewMyServiceClient(caller{transport}, base.String(), options...),
 	}

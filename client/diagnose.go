@@ -35,6 +35,9 @@ func (c *Client) diagnose(ctx context.Context, err error, seen facts) *Error {
 		err = recode(err, seen.err)
 		var certain bool
 		if reason, certain = transportReason(seen.err); certain {
+			if isStreamReset(seen.err) && c.answersOnlyGRPC(ctx) {
+				return &Error{Reason: ReasonWrongProtocol, Err: err, detail: c.mismatch("grpc")}
+			}
 			return &Error{Reason: reason, Err: err}
 		}
 	case !seen.connected:
@@ -55,15 +58,30 @@ func answerReason(err error) Reason {
 		return ReasonNoService
 	case connect.CodeDeadlineExceeded:
 		return ReasonNoAnswer
-	case connect.CodeInternal:
-		// The text is all that tells a grpcio servicer's None from other
-		// internal errors. It is part of grpcio's behaviour on the wire.
-		if rpc := (*connect.Error)(nil); errors.As(err, &rpc) &&
-			strings.HasPrefix(rpc.Message(), "Failed to serialize response") {
-			return ReasonBadReply
-		}
+	}
+	if isUnserializable(err) {
+		return ReasonBadReply
 	}
 	return ReasonServerError
+}
+
+// isUnserializable reports whether a grpcio servicer returned None or a value
+// of another type than its method's reply. The server's text is all that tells
+// it from other errors: grpc.server has one of its own, with INTERNAL, and
+// grpc.aio passes on what protobuf's SerializeToString raised, with UNKNOWN.
+func isUnserializable(err error) bool {
+	var rpc *connect.Error
+	if !errors.As(err, &rpc) {
+		return false
+	}
+	switch rpc.Code() {
+	case connect.CodeInternal:
+		return strings.HasPrefix(rpc.Message(), "Failed to serialize response")
+	case connect.CodeUnknown:
+		return strings.Contains(rpc.Message(), "'SerializeToString'")
+	default:
+		return false
+	}
 }
 
 // diagnoseResponse is for an HTTP response that was not the answer of an RPC,
@@ -87,15 +105,26 @@ func (c *Client) diagnoseResponse(err error, seen facts) *Error {
 		}
 		return &Error{Reason: reason, Err: recode(err, seen.err)}
 	case known && speaks != c.protocol:
-		return &Error{Reason: ReasonWrongProtocol, Err: err, detail: fmt.Sprintf("asked in %v, it answered in %v", c.protocol, speaks)}
+		return &Error{Reason: ReasonWrongProtocol, Err: err, detail: c.mismatch(speaks.String())}
 	case code == connect.CodeUnavailable:
 		return &Error{Reason: ReasonUnavailable, Err: err, detail: status}
+	case seen.status == 200 && c.json && !strings.Contains(seen.contentType, "json") && known:
+		return &Error{Reason: ReasonWrongProtocol, Err: err, detail: c.mismatch(seen.contentType)}
 	case seen.status == 200 && known:
 		// The right protocol, and yet no answer that can be read.
 		return &Error{Reason: ReasonServerError, Err: err}
 	default:
 		return &Error{Reason: ReasonNotRPC, Err: err, detail: status}
 	}
+}
+
+// mismatch says what was spoken and what came back.
+func (c *Client) mismatch(answer string) string {
+	asked := c.protocol.String()
+	if c.json {
+		asked += " with JSON"
+	}
+	return fmt.Sprintf("asked in %s, it answered in %s", asked, answer)
 }
 
 // protocolOf is the protocol whose responses have this content type.

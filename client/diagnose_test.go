@@ -106,6 +106,7 @@ func faults(t *testing.T) []fault {
 		{name: "service without the method", url: answers(unimplemented, "no such method"), reason: client.ReasonNoService, code: unimplemented, text: "no such method", lasts: true},
 		{name: "store down", url: answers(unavailable, "the store does not answer"), reason: client.ReasonUnavailable, code: unavailable, text: "the store does not answer"},
 		{name: "servicer that returns None", url: answers(connect.CodeInternal, "Failed to serialize response!"), reason: client.ReasonBadReply, code: connect.CodeInternal, text: "a Python method that returns None", lasts: true},
+		{name: "asyncio servicer that returns None", url: answers(connect.CodeUnknown, "Unexpected <class 'TypeError'>: descriptor 'SerializeToString' for 'google._upb._message.Message' objects doesn't apply to a 'NoneType' object"), reason: client.ReasonBadReply, code: connect.CodeUnknown, text: "a Python method that returns None", lasts: true},
 		{name: "internal error", url: answers(connect.CodeInternal, "disk on fire"), reason: client.ReasonServerError, code: connect.CodeInternal, text: "disk on fire", lasts: true},
 		{name: "closes connections", url: hangsUp.url, reason: client.ReasonConnectionLost, code: unavailable},
 		{name: "resets connections", url: resets.url, reason: client.ReasonConnectionLost, code: unavailable},
@@ -181,18 +182,35 @@ func TestTheCauseIsInTheChain(t *testing.T) {
 	}
 }
 
-// A server that speaks gRPC alone, as grpcio does, may answer every request in
-// gRPC whatever it was asked in.
 func TestTheWrongProtocolIsNamed(t *testing.T) {
-	server := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	grpc := func(w http.ResponseWriter) {
 		w.Header().Set("Content-Type", "application/grpc")
 		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "12")
-	}))
-	for _, protocol := range []client.Protocol{client.GRPCWeb, client.Connect} {
-		err := dial(t, server.url, client.Config{Protocol: protocol}).Health(within(t, 3*time.Second))
-		expect(t, err, client.ReasonWrongProtocol, connect.CodeOf(err))
-		expectText(t, err, "asked in "+protocol.String()+", it answered in grpc")
 	}
+	// Some servers answer in gRPC whatever they were asked in.
+	answers := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { grpc(w) }))
+	// grpcio resets the stream of anything else.
+	resets := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Content-Type") != "application/grpc" {
+			panic(http.ErrAbortHandler)
+		}
+		grpc(w)
+	}))
+	for _, server := range []port{answers, resets} {
+		for _, cfg := range []client.Config{
+			{Protocol: client.GRPCWeb}, {Protocol: client.GRPCWeb, JSON: true},
+			{Protocol: client.Connect}, {Protocol: client.Connect, JSON: true},
+		} {
+			err := dial(t, server.url, cfg).Health(within(t, 3*time.Second))
+			expect(t, err, client.ReasonWrongProtocol, connect.CodeOf(err))
+			expectText(t, err, "asked in "+cfg.Protocol.String())
+			expectText(t, err, "it answered in grpc")
+		}
+	}
+	// grpcio answers gRPC with JSON in gRPC without it.
+	err := dial(t, answers.url, client.Config{JSON: true}).Health(within(t, 3*time.Second))
+	expect(t, err, client.ReasonWrongProtocol, connect.CodeInternal)
+	expectText(t, err, "asked in grpc with JSON, it answered in application/grpc")
 }
 
 func TestAClientCertificateIsShown(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"example.com/roster/gen/go/apipb/apipbconnect"
 )
 
 const (
@@ -64,6 +66,31 @@ func (c *Client) proxied() bool {
 	}
 	proxy, err := c.transport.Proxy(&http.Request{URL: c.base})
 	return proxy != nil || err != nil
+}
+
+// answersOnlyGRPC reports whether a server that reset the stream of another
+// protocol answers Health in gRPC: grpcio resets what it does not understand.
+func (c *Client) answersOnlyGRPC(ctx context.Context) bool {
+	if c.protocol == GRPC || ctx.Err() != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	// An empty message in its envelope: not compressed, of length 0.
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost,
+		c.base.String()+apipbconnect.MyServiceHealthProcedure, strings.NewReader("\x00\x00\x00\x00\x00"))
+	if err != nil {
+		return false
+	}
+	request.Header.Set("Content-Type", "application/grpc")
+	request.Header.Set("Te", "trailers")
+	response, err := c.transport.RoundTrip(request)
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	spoken, known := protocolOf(response.Header.Get("Content-Type"))
+	return response.StatusCode == http.StatusOK && known && spoken == GRPC
 }
 
 // examine greets the port the way the client would, and the other way when it

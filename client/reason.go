@@ -33,7 +33,8 @@ const (
 	// ReasonNotRPC: an HTTP/2 server that does not answer the call's path, or
 	// not in any of the three protocols.
 	ReasonNotRPC
-	// ReasonWrongProtocol: the server answered in another of the protocols.
+	// ReasonWrongProtocol: the server speaks another of the protocols, or does
+	// not know JSON.
 	ReasonWrongProtocol
 	// ReasonNoService: an RPC server without MyService (UNIMPLEMENTED).
 	ReasonNoService
@@ -75,7 +76,7 @@ func (r Reason) String() string {
 	case ReasonNotRPC:
 		return "what listens there speaks HTTP/2 but does not serve MyService as an RPC"
 	case ReasonWrongProtocol:
-		return "the server does not speak the protocol it was called with"
+		return "the server does not speak what it was called in"
 	case ReasonNoService:
 		return "the server does not have this method of MyService"
 	case ReasonNoAnswer:
@@ -113,7 +114,7 @@ func (r Reason) advice() string {
 	case ReasonNotHTTP2, ReasonNotRPC, ReasonNoService:
 		return "check host and port"
 	case ReasonWrongProtocol:
-		return "choose another of grpc, grpcweb and connect"
+		return "choose another protocol (a Python server speaks grpc alone, without JSON)"
 	case ReasonNoAnswer:
 		return "see what keeps it busy, or give it more time"
 	case ReasonUnavailable:
