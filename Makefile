@@ -29,7 +29,7 @@ test: ## Run every check and every test, with what they need set up first
 	@.ci/suite "page" node-modules -- test-web
 	@.ci/suite "Go" -- test-go
 	@.ci/suite "Python peer" venv-newest venv-oldest -- test-python
-	@.ci/suite "end to end" venv-newest venv-oldest node-modules chromium -- test-e2e
+	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules chromium -- test-e2e
 	@echo "every suite has run"
 
 lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
