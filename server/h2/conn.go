@@ -32,7 +32,10 @@ type conn struct {
 	hdec       *hpack.Decoder
 	block      headerBlock
 	learned    map[string]string // canonical names that are not common
-	waiting    []*stream         // not started: their requests are not complete yet
+	names      [12]knownName     // of the last requests, by position
+	paths      [4]parsedPath     // of the last requests
+	nextPath   int
+	waiting    []*stream // not started: their requests are not complete yet
 	sawSetting bool
 	atBoundary bool // no frame and no header block is partly read
 	overhead   bucket
@@ -67,6 +70,8 @@ type conn struct {
 	peerWindow int64 // SETTINGS_INITIAL_WINDOW_SIZE of the peer
 
 	closing shutdownState
+	states  []http.ConnState // to be reported to http.Server.ConnState
+	telling bool             // somebody does so
 	timer   connTimer
 }
 
@@ -117,21 +122,16 @@ func (c *conn) serve(sawPreface bool) {
 		}
 		c.in.discard(len(p))
 	}
-	c.setState(http.StateActive)
-	c.setState(http.StateIdle)
+	c.mu.Lock()
+	c.reportState(http.StateActive)
+	c.reportState(http.StateIdle)
+	c.mu.Unlock()
 
 	err := c.readFrames()
 	var ce connError
 	if errors.As(err, &ce) {
 		c.goAway(ce)
 		c.drain()
-	}
-}
-
-// setState tells http.Server.ConnState. net/http itself reports only the first and last states of our connections.
-func (c *conn) setState(state http.ConnState) {
-	if hook := c.srv.http.ConnState; hook != nil {
-		hook(c.nc, state)
 	}
 }
 

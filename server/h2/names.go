@@ -82,8 +82,11 @@ func validWireName(name string) bool {
 	return true
 }
 
-// maxLearnedNames bounds the uncommon names that a connection remembers.
-const maxLearnedNames = 32
+// maxLearnedNames and maxLearnedLength bound the uncommon names that a connection remembers.
+const (
+	maxLearnedNames  = 32
+	maxLearnedLength = 100
+)
 
 // canonicalName returns the http.Header key for a valid field name from the wire.
 func (c *conn) canonicalName(wire string) string {
@@ -94,7 +97,7 @@ func (c *conn) canonicalName(wire string) string {
 		return name
 	}
 	name := textproto.CanonicalMIMEHeaderKey(wire)
-	if len(c.learned) < maxLearnedNames && len(wire) < 100 {
+	if len(c.learned) < maxLearnedNames && len(wire) <= maxLearnedLength {
 		if c.learned == nil {
 			c.learned = make(map[string]string)
 		}

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/textproto"
@@ -18,16 +19,16 @@ func (c *conn) onRequest(b *headerBlock) error {
 	s := &stream{c: c, id: b.id, declared: -1}
 	s.ctx.parent = c.ctx
 	s.body.init(s)
-	req, err := c.newRequest(s, b)
-	if err != nil {
+	var req http.Request
+	if err := c.fillRequest(&req, s, b); err != nil {
 		return err
 	}
-	s.req = req.WithContext(&s.ctx)
+	s.req = req.WithContext(&s.ctx) // a copy, the only way to set a request's context
 	s.reply.init(s)
 	switch {
 	case b.tooLarge:
 		s.reply.instead = replyHeaderTooLarge
-	case req.Method == http.MethodConnect:
+	case b.method == http.MethodConnect:
 		s.reply.instead = replyConnect
 	}
 
@@ -56,16 +57,27 @@ func (c *conn) onRequest(b *headerBlock) error {
 	return nil
 }
 
-// newRequest makes the http.Request of a header block (RFC 9113 §8.3.1).
-func (c *conn) newRequest(s *stream, b *headerBlock) (*http.Request, error) {
-	malformed := func(reason string) (*http.Request, error) {
-		return nil, streamError{b.id, http2.ErrCodeProtocol, reason}
+// fillRequest makes the http.Request of a header block (RFC 9113 §8.3.1).
+func (c *conn) fillRequest(req *http.Request, s *stream, b *headerBlock) error {
+	malformed := func(reason string) error {
+		return streamError{b.id, http2.ErrCodeProtocol, reason}
+	}
+	req.Method = b.method
+	req.URL = &s.url
+	req.Proto, req.ProtoMajor = "HTTP/2.0", 2
+	req.Body = http.NoBody
+	req.RemoteAddr = c.remoteAddr
+	req.TLS = c.tls
+	if !b.endStream {
+		req.Body = &s.body
+		req.ContentLength = -1
 	}
 	connect := b.method == http.MethodConnect
 	switch {
 	case b.tooLarge:
 		// The rest of the list is lost, so there is nothing to judge. The 431 goes to whatever it was.
-		return c.bareRequest(s, b), nil
+		req.Header = make(http.Header)
+		return nil
 	case connect && (b.seen&(sawPath|sawScheme) != 0 || b.authority == ""):
 		return malformed("CONNECT with :path or :scheme, or without :authority")
 	case !connect && (b.method == "" || b.path == "" || b.scheme != "http" && b.scheme != "https"):
@@ -76,27 +88,22 @@ func (c *conn) newRequest(s *stream, b *headerBlock) (*http.Request, error) {
 
 	header, err := c.newHeader(b)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	host, err := hostOf(b, header)
-	if err != nil {
-		return nil, err
+	req.Header = header
+	if req.Host, err = hostOf(b, header); err != nil {
+		return err
 	}
-	u := &url.URL{Host: host}
-	uri := host
-	if !connect {
-		if b.path[0] != '/' && b.path != "*" {
-			return malformed(":path is neither absolute nor *")
+	if connect {
+		s.url.Host, req.RequestURI = req.Host, req.Host
+	} else {
+		if s.url, err = c.parsePath(b.path); err != nil {
+			return malformed(":path is not a path")
 		}
-		if u, err = url.ParseRequestURI(b.path); err != nil {
-			return malformed(":path is not a URI")
-		}
-		uri = b.path
+		req.RequestURI = b.path
 	}
-	req := c.bareRequest(s, b)
-	req.Header, req.Host, req.URL, req.RequestURI = header, host, u, uri
 	if err := s.setLength(req, b); err != nil {
-		return nil, err
+		return err
 	}
 	if expect := header["Expect"]; expect != nil && httpguts.HeaderValuesContainsToken(expect, "100-continue") {
 		delete(header, "Expect")
@@ -109,26 +116,34 @@ func (c *conn) newRequest(s *stream, b *headerBlock) (*http.Request, error) {
 		req.Trailer = announcedTrailer(announced)
 		delete(header, "Trailer")
 	}
-	return req, nil
+	return nil
 }
 
-// bareRequest returns a request with what does not come from the header list.
-func (c *conn) bareRequest(s *stream, b *headerBlock) *http.Request {
-	req := &http.Request{
-		Method:     b.method,
-		URL:        &url.URL{},
-		Proto:      "HTTP/2.0",
-		ProtoMajor: 2,
-		Header:     http.Header{},
-		Body:       http.NoBody,
-		RemoteAddr: c.remoteAddr,
-		TLS:        c.tls,
+// parsePath parses :path. RPC clients ask for the same few paths over and over, so the last ones are remembered.
+func (c *conn) parsePath(path string) (url.URL, error) {
+	for i := range c.paths {
+		if c.paths[i].RequestURI == path {
+			return c.paths[i].URL, nil
+		}
 	}
-	if !b.endStream {
-		req.Body = &s.body
-		req.ContentLength = -1
+	if path[0] != '/' && path != "*" {
+		return url.URL{}, errors.New("neither absolute nor *")
 	}
-	return req
+	u, err := url.ParseRequestURI(path)
+	if err != nil {
+		return url.URL{}, err
+	}
+	if len(path) <= 128 {
+		c.paths[c.nextPath%len(c.paths)] = parsedPath{path, *u}
+		c.nextPath++
+	}
+	return *u, nil
+}
+
+// parsedPath is a :path and the URL it stands for, which has no pointers that requests could share.
+type parsedPath struct {
+	RequestURI string
+	URL        url.URL
 }
 
 // newHeader makes the header map. All values share one array, for one allocation instead of one each.
@@ -136,12 +151,9 @@ func (c *conn) newHeader(b *headerBlock) (http.Header, error) {
 	header := make(http.Header, len(b.fields))
 	values := make([]string, len(b.fields))
 	for i, f := range b.fields {
-		key, known := c.srv.names.canonical[f.Name]
-		if !known {
-			if !validWireName(f.Name) {
-				return nil, streamError{b.id, http2.ErrCodeProtocol, "malformed field name"}
-			}
-			key = c.canonicalName(f.Name)
+		key := c.headerKey(i, f.Name)
+		if key == "" {
+			return nil, streamError{b.id, http2.ErrCodeProtocol, "malformed field name"}
 		}
 		if earlier, repeated := header[key]; repeated {
 			header[key] = append(earlier, f.Value)
@@ -151,6 +163,28 @@ func (c *conn) newHeader(b *headerBlock) (http.Header, error) {
 		header[key] = values[i : i+1 : i+1]
 	}
 	return header, nil
+}
+
+// knownName is a field name from the wire, known to be valid, and its key in http.Header.
+type knownName struct{ wire, key string }
+
+// headerKey returns the key in http.Header of the i-th field of a request, or "" if its name is malformed. Clients send
+// the same names in the same order, request after request, so the last ones are remembered by position.
+func (c *conn) headerKey(i int, wire string) string {
+	if i < len(c.names) && c.names[i].wire == wire {
+		return c.names[i].key
+	}
+	key, known := c.srv.names.canonical[wire]
+	if !known {
+		if !validWireName(wire) {
+			return ""
+		}
+		key = c.canonicalName(wire)
+	}
+	if i < len(c.names) && len(wire) <= maxLearnedLength {
+		c.names[i] = knownName{wire, key}
+	}
+	return key
 }
 
 // hostOf returns the authority of the request, from :authority or Host, which must not differ (RFC 9113 §8.3.1).

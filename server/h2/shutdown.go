@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"net/http"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -89,6 +90,7 @@ func (c *conn) finishShutdown() {
 // becameIdle notes that the last stream has gone. c.mu is held.
 func (c *conn) becameIdle() {
 	c.timer.idleSince = c.timer.now
+	c.reportState(http.StateIdle)
 	if c.closing.final {
 		c.closing.close = true
 		c.kick()
@@ -96,7 +98,10 @@ func (c *conn) becameIdle() {
 }
 
 // becameActive notes that there is a stream. c.mu is held.
-func (c *conn) becameActive() { c.timer.wake(c) }
+func (c *conn) becameActive() {
+	c.timer.wake(c)
+	c.reportState(http.StateActive)
+}
 
 // onGoAway handles a GOAWAY of the client, which is about to leave.
 func (c *conn) onGoAway() { c.startShutdown() }

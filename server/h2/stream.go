@@ -3,6 +3,7 @@ package h2
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"os"
 	"runtime"
 	"time"
@@ -46,6 +47,7 @@ type stream struct {
 	wake        chan struct{} // where the handler waits for its output to be taken
 
 	body  requestBody
+	url   url.URL
 	ctx   requestContext
 	reply response
 	req   *http.Request
