@@ -25,6 +25,21 @@ type testServer struct {
 	addr   string
 	useTLS bool
 	log    *logBuffer
+	engine *server // nil for the oracle
+}
+
+// connections returns how many connections the engine serves.
+func (s *testServer) connections() int {
+	s.engine.mu.Lock()
+	defer s.engine.mu.Unlock()
+	return len(s.engine.conns)
+}
+
+// idleWorkers returns how many goroutines wait for a request.
+func (s *testServer) idleWorkers() int {
+	s.engine.workers.mu.Lock()
+	defer s.engine.workers.mu.Unlock()
+	return len(s.engine.workers.idle)
 }
 
 // logBuffer collects what the server logs.
@@ -53,11 +68,15 @@ func withTLS(s *testServer) { s.useTLS = true }
 // newServer starts this package's engine.
 func newServer(t testing.TB, h http.Handler, cfg Config, opts ...serverOption) *testServer {
 	t.Helper()
-	return startServer(t, h, func(srv *http.Server) {
-		if err := Configure(srv, cfg); err != nil {
+	var engine *server
+	s := startServer(t, h, func(srv *http.Server) {
+		var err error
+		if engine, err = configure(srv, cfg); err != nil {
 			t.Fatal(err)
 		}
 	}, opts...)
+	s.engine = engine
+	return s
 }
 
 // newOracle starts net/http's own engine.

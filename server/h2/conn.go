@@ -173,7 +173,7 @@ func (c *conn) beforeRead() (idle bool) {
 	}
 	c.waiting = c.waiting[:0]
 	c.reads.Add(1)
-	if !c.atBoundary && c.partial.Load()&1 == 0 {
+	if (!c.atBoundary || c.in.buffered() > 0) && c.partial.Load()&1 == 0 {
 		c.partial.Add(1)
 	}
 	c.mu.Lock()

@@ -33,6 +33,9 @@ func protocolError(reason string) error { return connError{http2.ErrCodeProtocol
 func (c *conn) readFrames() error {
 	for {
 		c.atBoundary = c.block.id == 0
+		if _, err := c.in.peek(frameHeaderLen); err != nil {
+			return err
+		}
 		fh, err := c.framer.ReadFrameHeader()
 		if err != nil {
 			return c.frameError(err)

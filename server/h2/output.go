@@ -13,6 +13,10 @@ const (
 	// sliceSize is the largest DATA frame we send, and a stream's share when several wait for the socket. Every
 	// peer must accept frames of this size (RFC 9113 §6.5.2).
 	sliceSize = minFrameSize
+
+	// worthwhileData is the size from which a DATA frame pays for the PING and the WINDOW_UPDATE that it may cause.
+	// The smallest RPC message is as long as this; smaller frames come of a peer that hands out tiny windows.
+	worthwhileData = 5
 )
 
 // frameSink lets the Framer write control frames into the output buffer. c.mu is held.
@@ -132,8 +136,8 @@ func (c *conn) writeData(s *stream, n int, end bool) {
 	}
 	s.sendWindow -= int64(n)
 	c.sendWindow -= int64(n)
-	if n > 0 {
-		c.earned++
+	if n >= worthwhileData {
+		c.earned += 2
 	}
 	b := c.output()
 	b.b = appendFrameHeader(b.b, n, http2.FrameData, flags, s.id)

@@ -23,12 +23,17 @@ const (
 // connections of clients that know to expect it. Call it once, before srv serves. It takes srv.Handler, ErrorLog,
 // MaxHeaderBytes, timeouts and hooks as net/http does; ReadTimeout and WriteTimeout bound each request and reply.
 func Configure(srv *http.Server, cfg Config) error {
+	_, err := configure(srv, cfg)
+	return err
+}
+
+func configure(srv *http.Server, cfg Config) (*server, error) {
 	if srv == nil {
-		return errors.New("h2: Configure called without a server")
+		return nil, errors.New("h2: Configure called without a server")
 	}
 	cfg, err := cfg.withDefaults(srv)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s := &server{
 		http:    srv,
@@ -60,7 +65,7 @@ func Configure(srv *http.Server, cfg Config) error {
 	srv.TLSNextProto[protoTLS] = s.serveTLS
 	srv.TLSNextProto[protoUnencrypted] = s.serveUnencrypted
 	srv.RegisterOnShutdown(s.shutdown)
-	return nil
+	return s, nil
 }
 
 // server is what the connections of one http.Server share.
