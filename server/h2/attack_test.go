@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -71,7 +72,7 @@ func attacks() []attack {
 		}},
 		{name: "made you reset, by data after the end", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
 			flood(floodSize, func(int) error {
-				id, err := c.open(true)
+				id, err := c.open(true, "x-slow", "1")
 				return errors.Join(err, c.fr.WriteData(id, false, []byte("x")))
 			})
 		}},
@@ -211,7 +212,7 @@ func attacked(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.URL.Path == "/attack" {
-		if r.ContentLength < 0 {
+		if r.ContentLength < 0 || r.Header.Get("X-Slow") != "" {
 			<-r.Context().Done() // a handler that takes its time
 		}
 		io.Copy(io.Discard, r.Body)
@@ -231,11 +232,22 @@ func TestAttacks(t *testing.T) {
 }
 
 func (a attack) test(t *testing.T) {
-	s := newServer(t, http.HandlerFunc(attacked), a.cfg)
+	s := newServer(t, http.HandlerFunc(attacked), a.cfg, func(s *testServer) {
+		s.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
+			// The kernel would take megabytes before a peer that does not read is noticed.
+			nc.(*net.TCPConn).SetWriteBuffer(16 << 10)
+			return ctx
+		}
+	})
 	before, goroutines := memoryInUse(), runtime.NumGoroutine()
 	stop := make(chan bool)
 	var friend, foes sync.WaitGroup
 	friend.Go(func() { a.befriend(t, s, stop) })
+	stopFriend := sync.OnceFunc(func() {
+		close(stop)
+		friend.Wait()
+	})
+	defer stopFriend()
 	clients := make([]*client, 4)
 	for i := range clients {
 		clients[i] = s.dial(t)
@@ -259,8 +271,7 @@ func (a attack) test(t *testing.T) {
 	} else {
 		t.Logf("memory grew by %d KB", grown>>10)
 	}
-	close(stop)
-	friend.Wait()
+	stopFriend()
 	for _, c := range clients {
 		c.nc.Close()
 	}

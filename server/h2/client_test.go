@@ -226,6 +226,9 @@ type reply struct {
 	closed        bool // the connection ended first
 }
 
+// refused reports whether the request was answered with an error of the protocol.
+func (r reply) refused() bool { return r.reset || r.goAway || r.closed }
+
 func (r reply) String() string {
 	if r.goAway || r.reset {
 		return fmt.Sprintf("status=%q ended=%v reset=%v goaway=%v %v", r.status, r.ended, r.reset, r.goAway, r.code)

@@ -182,6 +182,7 @@ func TestLateUseIsHarmless(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, r.URL.Path)
 		late.Go(func() {
+			<-r.Context().Done()
 			<-release
 			for range 20 {
 				if _, err := io.WriteString(w, "LATE"); err == nil {

@@ -101,8 +101,8 @@ func (s *stream) run() {
 
 // release frees what the request held, after its handler.
 func (s *stream) release() {
-	s.ctx.cancel()
 	s.body.Close()
+	s.ctx.cancel()
 	if s.req.MultipartForm != nil {
 		s.req.MultipartForm.RemoveAll()
 	}
