@@ -190,6 +190,16 @@ func attacks() []attack {
 		{name: "a peer that is gone", hangUp: true, cfg: Config{PingInterval: short, PingTimeout: short}, run: func(c *client) {
 			c.open(false)
 		}},
+		{name: "bodies that nobody reads", reset: http2.ErrCodeRefusedStream, run: func(c *client) {
+			ids := make([]uint32, 250)
+			for i := range ids {
+				ids[i], _ = c.open(false)
+			}
+			for _, id := range ids {
+				c.fr.WriteData(id, false, make([]byte, 4190)) // together nearly the connection's window
+			}
+			c.open(false)
+		}},
 		{name: "requests as large as they may be, left open", reset: http2.ErrCodeRefusedStream, run: func(c *client) {
 			value := strings.Repeat("~", 30<<10)
 			flood(300, func(int) error {

@@ -24,11 +24,13 @@ type requestBody struct {
 
 	mu       sync.Mutex
 	ready    sync.Cond
-	buf      []byte // buf[r:] is unread
+	buf      []byte // buf[r:] is unread, and comes before what is in more
 	r        int
-	pooled   *buffer // backs buf, unless first or the garbage collector does
-	err      error   // what Read returns once buf is empty
-	complete bool    // the peer has ended its side: no more credit for the stream is due
+	pooled   *buffer   // backs buf, unless first does
+	more     []*buffer // filled in turn
+	size     int       // unread bytes altogether
+	err      error     // what Read returns once buf is empty
+	complete bool      // the peer has ended its side: no more credit for the stream is due
 	closed   bool
 	deadline *time.Timer
 	first    [128]byte // holds the body of a small RPC without another allocation
@@ -47,15 +49,27 @@ func (b *requestBody) append(p []byte) bool {
 	if b.closed || b.err != nil {
 		return false
 	}
-	if b.r > 0 && len(b.buf)+len(p) > cap(b.buf) {
-		b.buf = b.buf[:copy(b.buf, b.buf[b.r:])]
-		b.r = 0
+	b.size += len(p)
+	if len(b.more) == 0 && len(p) <= cap(b.buf)-len(b.buf) {
+		b.buf = append(b.buf, p...)
+		p = nil
 	}
-	if b.pooled == nil && cap(b.buf) == len(b.first) && len(b.buf)+len(p) > cap(b.buf) && len(b.buf)+len(p) <= smallBuffer {
-		b.pooled = b.s.c.srv.buffers.get(smallBuffer)
-		b.buf = append(b.pooled.b, b.buf...)
+	for len(p) > 0 {
+		last := len(b.more) - 1
+		if last < 0 || len(b.more[last].b) == cap(b.more[last].b) {
+			// A large one for a body that is more than a few messages.
+			size := smallBuffer
+			if len(p) > smallBuffer || last >= 0 {
+				size = largeBuffer
+			}
+			b.more = append(b.more, b.s.c.srv.buffers.get(size))
+			last++
+		}
+		into := b.more[last]
+		n := min(len(p), cap(into.b)-len(into.b))
+		into.b = append(into.b, p[:n]...)
+		p = p[n:]
 	}
-	b.buf = append(b.buf, p...)
 	b.ready.Broadcast()
 	return true
 }
@@ -78,14 +92,14 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		b.s.c.sendContinue(b.s)
 	}
 	b.mu.Lock()
-	for b.r == len(b.buf) && b.err == nil && !b.closed && len(p) > 0 {
+	for b.size == 0 && b.err == nil && !b.closed && len(p) > 0 {
 		b.ready.Wait()
 	}
 	switch {
 	case b.closed:
 		b.mu.Unlock()
 		return 0, errBodyClosed
-	case b.err == errReadLate || b.r == len(b.buf) && b.err != nil:
+	case b.err == errReadLate || b.size == 0 && b.err != nil:
 		err := b.err
 		b.mu.Unlock()
 		if err == io.EOF {
@@ -93,9 +107,17 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		}
 		return 0, err
 	}
-	n := copy(p, b.buf[b.r:])
-	b.r += n
-	if b.r == len(b.buf) {
+	n := 0
+	for n < len(p) && b.size > 0 {
+		if b.r == len(b.buf) {
+			b.advance()
+		}
+		k := copy(p[n:], b.buf[b.r:])
+		b.r += k
+		b.size -= k
+		n += k
+	}
+	if b.size == 0 {
 		b.rewind()
 	}
 	complete := b.complete
@@ -104,13 +126,23 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// rewind starts anew at the front of an empty buffer. Unusually large ones are dropped, so a stream that was behind
-// once does not keep its window's worth of memory for good.
+// advance goes on to the next buffer.
+func (b *requestBody) advance() {
+	b.s.c.srv.buffers.put(b.pooled)
+	b.pooled = b.more[0]
+	b.more[0] = nil
+	b.more = b.more[1:]
+	b.buf, b.r = b.pooled.b, 0
+}
+
+// rewind starts anew when nothing is unread. Large buffers go back, so a stream that was behind once does not keep its
+// window's worth of memory for good.
 func (b *requestBody) rewind() {
-	b.r = 0
-	b.buf = b.buf[:0]
-	if cap(b.buf) > 2*largeBuffer {
+	b.r, b.buf = 0, b.buf[:0]
+	if cap(b.buf) > smallBuffer {
 		b.buf = b.first[:0]
+		b.s.c.srv.buffers.put(b.pooled)
+		b.pooled = nil
 	}
 }
 
@@ -132,10 +164,12 @@ func (b *requestBody) Close() error {
 		return nil
 	}
 	b.closed = true
-	unread := len(b.buf) - b.r
-	b.buf, b.r = nil, 0
+	unread := b.size
 	b.s.c.srv.buffers.put(b.pooled)
-	b.pooled = nil
+	for _, m := range b.more {
+		b.s.c.srv.buffers.put(m)
+	}
+	b.buf, b.r, b.pooled, b.more, b.size = nil, 0, nil, nil, 0
 	if b.deadline != nil {
 		b.deadline.Stop()
 	}

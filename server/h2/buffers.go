@@ -5,22 +5,27 @@ import (
 	"sync"
 )
 
+// Sizes of pooled buffers: that of a short reply, of a socket read, and of a full output buffer.
 const (
 	smallBuffer = 4 << 10
 	largeBuffer = 32 << 10
+	hugeBuffer  = 128 << 10
 )
 
 // buffer is a byte slice that can be pooled without allocating a slice header.
 type buffer struct{ b []byte }
 
 // bufferPools holds the buffers that no connection needs just now. Only memory that no handler can see goes there.
-type bufferPools struct{ small, large sync.Pool }
+type bufferPools struct{ small, large, huge sync.Pool }
 
-// get returns an empty buffer with room for at least size bytes, size being smallBuffer or largeBuffer.
+// get returns an empty buffer with room for size bytes, size being one of the three sizes.
 func (p *bufferPools) get(size int) *buffer {
 	pool := &p.small
-	if size > smallBuffer {
+	switch size {
+	case largeBuffer:
 		pool = &p.large
+	case hugeBuffer:
+		pool = &p.huge
 	}
 	if b, ok := pool.Get().(*buffer); ok {
 		return b
@@ -28,14 +33,16 @@ func (p *bufferPools) get(size int) *buffer {
 	return &buffer{b: make([]byte, 0, size)}
 }
 
-// put takes b back. Buffers that grew far beyond their class are left to the garbage collector.
+// put takes b back. Buffers that have outgrown all sizes are left to the garbage collector.
 func (p *bufferPools) put(b *buffer) {
 	if b == nil {
 		return
 	}
 	b.b = b.b[:0]
 	switch c := cap(b.b); {
-	case c > 4*largeBuffer || c < smallBuffer:
+	case c > 2*hugeBuffer || c < smallBuffer:
+	case c >= hugeBuffer:
+		p.huge.Put(b)
 	case c >= largeBuffer:
 		p.large.Put(b)
 	default:

@@ -62,7 +62,7 @@ type conn struct {
 	flushing   bool // somebody has taken on to write what is in out
 	writing    bool // and is in the system call
 	control    int  // control frames in out
-	earned     int  // DATA frames sent since the reader last looked
+	earned     int  // tokens for the overhead bucket, for DATA sent since the reader last looked
 	henc       headerEncoder
 	framesOut  *http2.Framer // writes control frames into out
 	ready      readyQueue    // streams with something to send that did not fit
@@ -181,8 +181,6 @@ func (c *conn) beforeRead() (idle bool) {
 	if c.partial.Load()&1 == 1 {
 		c.timer.wake(c)
 	}
-	c.overhead.earn(c.earned)
-	c.earned = 0
 	c.kick()
 	return c.active == 0
 }

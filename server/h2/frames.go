@@ -125,7 +125,7 @@ func (c *conn) onFrame(fh http2.FrameHeader) error {
 	case http2.FrameContinuation:
 		return c.onContinuation(fh)
 	}
-	if !c.overhead.take() {
+	if !c.payOverhead() {
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many frames that carry neither requests nor data"}
 	}
 	switch fh.Type {
@@ -197,7 +197,7 @@ func (c *conn) onData(fh http2.FrameHeader) error {
 	end := fh.Flags.Has(http2.FlagDataEndStream)
 	if length > 0 {
 		c.overhead.earn(1)
-	} else if !end && !c.overhead.take() {
+	} else if !end && !c.payOverhead() {
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many empty DATA frames"}
 	}
 

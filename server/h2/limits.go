@@ -32,3 +32,14 @@ func (b *bucket) take() bool {
 func (b *bucket) earn(n int) {
 	b.tokens = min(b.tokens+n, b.burst)
 }
+
+// payOverhead charges a frame that carries neither a request nor data. It returns false if the peer has sent too many.
+func (c *conn) payOverhead() bool {
+	if c.overhead.tokens == 0 {
+		c.mu.Lock()
+		c.overhead.earn(c.earned)
+		c.earned = 0
+		c.mu.Unlock()
+	}
+	return c.overhead.take()
+}

@@ -137,9 +137,16 @@ func (c *conn) writeData(s *stream, n int, end bool) {
 	s.sendWindow -= int64(n)
 	c.sendWindow -= int64(n)
 	if n >= worthwhileData {
-		c.earned += 2
+		c.earned = min(c.earned+2+n/1024, c.srv.cfg.OverheadBurst) // some clients return windows for every few KiB
 	}
 	b := c.output()
+	if n > smallBuffer && cap(b.b) < hugeBuffer {
+		// Large replies fill the output buffer to its bound: no use in growing to it step by step.
+		c.out = c.srv.buffers.get(hugeBuffer)
+		c.out.b = append(c.out.b, b.b...)
+		c.srv.buffers.put(b)
+		b = c.out
+	}
 	b.b = appendFrameHeader(b.b, n, http2.FrameData, flags, s.id)
 	data := &s.out.data
 	k := min(n, len(data[0]))
@@ -278,9 +285,7 @@ func (c *conn) flush() {
 		c.mu.Lock()
 		c.writing = false
 		b.b = b.b[:0]
-		if c.spare = b; cap(b.b) > 4*largeBuffer {
-			c.spare = nil
-		}
+		c.spare = b
 		if err != nil {
 			c.fail()
 		}
