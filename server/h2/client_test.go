@@ -212,12 +212,15 @@ func (c *client) data(id uint32, end bool, data string) {
 	c.must(c.fr.WriteData(id, end, []byte(data)))
 }
 
+// fields are values by name, as on the wire.
+type fields map[string][]string
+
 // reply is what came back on a stream.
 type reply struct {
 	informational []string
 	status        string
-	header        http.Header
-	trailer       http.Header
+	header        fields
+	trailer       fields
 	body          string
 	ended         bool
 	reset         bool
@@ -249,7 +252,7 @@ func (c *client) readAll(ids ...uint32) map[uint32]*reply {
 	all := make(map[uint32]*reply)
 	open := len(ids)
 	for _, id := range ids {
-		all[id] = &reply{header: http.Header{}, trailer: http.Header{}}
+		all[id] = &reply{header: fields{}, trailer: fields{}}
 	}
 	for open > 0 {
 		f, err := c.fr.ReadFrame()

@@ -208,7 +208,6 @@ func (c *conn) openStreams() []*stream {
 // teardown interrupts what is left once nothing more will be read.
 func (c *conn) teardown() {
 	c.stopTimer()
-	c.nc.Close()
 	c.mu.Lock()
 	c.dead = true
 	all := c.openStreams()
@@ -228,6 +227,8 @@ func (c *conn) teardown() {
 			s.release()
 		}
 	}
+	c.waiting = nil
+	c.nc.Close()
 	c.in.release()
 }
 
