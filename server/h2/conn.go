@@ -60,6 +60,7 @@ type conn struct {
 	out        *buffer
 	spare      *buffer
 	flushing   bool // somebody has taken on to write what is in out
+	flushDue   bool // a worker was woken to do it and has not begun
 	writing    bool // and is in the system call
 	control    int  // control frames in out
 	earned     int  // tokens for the overhead bucket, for DATA sent since the reader last looked

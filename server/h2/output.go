@@ -240,7 +240,7 @@ func (c *conn) kick() {
 		c.fill()
 	}
 	if c.hasOutput() || c.closing.due() {
-		c.flushing = true
+		c.flushing, c.flushDue = true, true
 		c.srv.workers.run((*flusher)(c))
 	}
 }
@@ -250,16 +250,51 @@ func (c *conn) hasOutput() bool { return c.out != nil && len(c.out.b) > 0 }
 // flusher is the task of writing a connection's output.
 type flusher conn
 
-func (f *flusher) run() { (*conn)(f).flush() }
+func (f *flusher) run() {
+	c := (*conn)(f)
+	c.yield()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flushDue {
+		c.flushDue = false
+		c.flushLocked()
+	}
+}
 
-// flush writes output until there is none. The caller has set c.flushing. Handlers that are about to reply get to do
-// so first, so that their replies leave in the same system call.
+// takeFlush reports whether the caller, who is about to have nothing else to do, should write the output: because
+// nobody does, or because a worker was woken to do so which has not begun. If so the caller must call flush.
+// c.mu is held.
+func (c *conn) takeFlush() bool {
+	switch {
+	case c.dead || !c.hasOutput():
+		return false
+	case !c.flushing:
+		c.flushing = true
+		return true
+	case c.flushDue && c.running.Load() == 0:
+		c.flushDue = false
+		return true
+	}
+	return false
+}
+
+// flush writes output until there is none, for a caller that takeFlush has told to.
 func (c *conn) flush() {
+	c.yield()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flushLocked()
+}
+
+// yield lets handlers that are about to reply do so first, so that their replies leave in the same system call.
+func (c *conn) yield() {
 	if c.running.Load() > 0 {
 		runtime.Gosched()
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+}
+
+// flushLocked writes output until there is none. c.mu is held, though not during system calls, and c.flushing is set.
+func (c *conn) flushLocked() {
 	for !c.dead {
 		if c.ready.n > 0 {
 			c.fill()

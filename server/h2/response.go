@@ -324,11 +324,7 @@ func (w *response) finish() (flush bool) {
 		c.srv.buffers.put(w.buf)
 		w.buf = nil
 	}
-	if c.flushing || c.dead || !c.hasOutput() {
-		return false
-	}
-	c.flushing = true
-	return true
+	return c.takeFlush()
 }
 
 // abandon ends the reply of a handler that did not return.
