@@ -42,6 +42,16 @@ func (b *requestBody) init(s *stream) {
 	b.buf = b.first[:0]
 }
 
+// Complete reports whether all of the body has arrived, so that no Read will wait for the client. It is there for
+// middleware that bounds the time or the size of what is still to come, and can save itself the trouble:
+//
+//	body, ok := r.Body.(interface{ Complete() bool })
+func (b *requestBody) Complete() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.complete && b.err == io.EOF
+}
+
 // append adds p. It returns false when nobody is going to read it.
 func (b *requestBody) append(p []byte) bool {
 	b.mu.Lock()
