@@ -132,7 +132,8 @@ func (e *headerEncoder) encode(dst []byte, f hpack.HeaderField) []byte {
 		panic("h2: hpack encoder: " + err.Error())
 	}
 	dst, e.out.b = e.out.b, nil
-	// A literal with incremental indexing (01xxxxxx) and a size update (001xxxxx) change the table (RFC 7541 §6).
+	// A literal with incremental indexing begins with the bits 01 and a size update with 001 (RFC 7541 §6). Both change
+	// the table.
 	if first := dst[start]; first&0xc0 == 0x40 || first&0xe0 == 0x20 {
 		e.changes++
 	}

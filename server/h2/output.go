@@ -36,6 +36,23 @@ func (c *conn) output() *buffer {
 	return c.out
 }
 
+// reserve returns the output buffer with room for n bytes. It grows from pooled buffer to pooled buffer, for append
+// would leave each size on the way to the garbage collector. c.mu is held.
+func (c *conn) reserve(n int) *buffer {
+	b := c.output()
+	if n += len(b.b); n <= cap(b.b) || n > hugeBuffer {
+		return b
+	}
+	size := largeBuffer
+	if n > largeBuffer {
+		size = hugeBuffer
+	}
+	c.out = c.srv.buffers.get(size)
+	c.out.b = append(c.out.b, b.b...)
+	c.srv.buffers.put(b)
+	return c.out
+}
+
 // room returns how many more bytes of replies the output buffer takes. c.mu is held.
 func (c *conn) room() int {
 	if c.out == nil {
@@ -139,14 +156,7 @@ func (c *conn) writeData(s *stream, n int, end bool) {
 	if n >= worthwhileData {
 		c.earned = min(c.earned+2+n/1024, c.srv.cfg.OverheadBurst) // some clients return windows for every few KiB
 	}
-	b := c.output()
-	if n > smallBuffer && cap(b.b) < hugeBuffer {
-		// Large replies fill the output buffer to its bound: no use in growing to it step by step.
-		c.out = c.srv.buffers.get(hugeBuffer)
-		c.out.b = append(c.out.b, b.b...)
-		c.srv.buffers.put(b)
-		b = c.out
-	}
+	b := c.reserve(n + frameHeaderLen)
 	b.b = appendFrameHeader(b.b, n, http2.FrameData, flags, s.id)
 	data := &s.out.data
 	k := min(n, len(data[0]))
