@@ -50,7 +50,8 @@ type Config struct {
 
 	// ResetBurst and ResetRate bound the streams that end in a reset, whether the peer sends it (Rapid Reset,
 	// CVE-2023-44487) or provokes us to (MadeYouReset, CVE-2025-8671): a burst, and then so many a second.
-	// Exceeding them ends the connection with ENHANCE_YOUR_CALM. Defaults 500 and 100.
+	// Exceeding them ends the connection with ENHANCE_YOUR_CALM. Each stream that runs to its end earns one more, so a
+	// busy client may give up as many calls as it completes. Defaults 500 and 100.
 	ResetBurst, ResetRate int
 
 	// OverheadBurst and OverheadRate bound frames that carry no request and no data: PING, SETTINGS, PRIORITY,

@@ -135,6 +135,9 @@ func (c *conn) closeStream(s *stream, how closeReason, err error) {
 	s.closed, s.closeErr = true, err
 	delete(c.streams, s.id)
 	c.recent.add(s.id, how)
+	if how == closedByEnd {
+		c.resets.earn(1)
+	}
 	if s.out.owned != nil {
 		c.srv.buffers.put(s.out.owned)
 	}
