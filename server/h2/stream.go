@@ -162,6 +162,16 @@ func (c *conn) abandonUnstarted(s *stream) {
 	}
 }
 
+// handlersPerStream is how many handlers a connection may have running for each stream that it may have open: those
+// of streams that the peer has reset take a moment to notice.
+const handlersPerStream = 4
+
+// full reports whether there is no room for another stream. c.mu is held.
+func (c *conn) full() bool {
+	most := c.srv.cfg.MaxConcurrentStreams
+	return uint32(len(c.streams)) >= most || c.active >= handlersPerStream*most
+}
+
 // freeSlot makes room for another stream. c.mu is held.
 func (c *conn) freeSlot() {
 	c.active--
