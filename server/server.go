@@ -1,5 +1,6 @@
 // Package server is the port of Roster: one address that answers gRPC,
-// gRPC-Web, Connect, JSON and the page, over HTTP/1.1 and HTTP/2 without TLS.
+// gRPC-Web, Connect, JSON and the page, over HTTP/1.1 and HTTP/2, with TLS or
+// without.
 //
 // It holds what is true of every request whatever it calls: limits, timeouts,
 // the drain. What a call answers is package api's.
@@ -14,6 +15,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -53,6 +55,9 @@ type Config struct {
 	// DrainTimeout is how long Serve lets running calls finish once its
 	// context is done; 0 means 30 s.
 	DrainTimeout time.Duration
+	// TLS, if set, has Serve speak TLS alone: it holds the certificate and what
+	// clients must show. HTTP/2 and HTTP/1.1 are agreed by ALPN.
+	TLS *tls.Config
 	// Log gets what goes wrong; nil drops it.
 	Log *slog.Logger
 
@@ -101,7 +106,14 @@ func Serve(ctx context.Context, listener net.Listener, config Config, handler ht
 	config = config.withDefaults()
 	httpServer := newHTTPServer(config, handler)
 	served := make(chan error, 1)
-	go func() { served <- httpServer.Serve(stallListener{listener, config.stall}) }()
+	go func() {
+		conns := stallListener{listener, config.stall}
+		if config.TLS != nil {
+			served <- httpServer.ServeTLS(conns, "", "") // the certificate is in the configuration
+			return
+		}
+		served <- httpServer.Serve(conns)
+	}()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
@@ -133,8 +145,10 @@ func newHTTPServer(config Config, handler http.Handler) *http.Server {
 			PingTimeout:     15 * time.Second,
 		},
 		Protocols: new(http.Protocols),
+		TLSConfig: config.TLS,
 	}
 	httpServer.Protocols.SetHTTP1(true)
-	httpServer.Protocols.SetUnencryptedHTTP2(true)
+	httpServer.Protocols.SetHTTP2(config.TLS != nil)
+	httpServer.Protocols.SetUnencryptedHTTP2(config.TLS == nil)
 	return httpServer
 }
