@@ -98,9 +98,22 @@ func noSuchMethod(routes []api.Route, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost && isRPC(r.Header.Get("Content-Type")) && errorWriter.IsSupported(r) {
 			// The error is all there is to say if the caller has gone.
-			_ = errorWriter.Write(w, r, connect.NewError(connect.CodeUnimplemented, unknown))
+			_ = errorWriter.Write(notFound{w}, r, connect.NewError(connect.CodeUnimplemented, unknown))
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// notFound answers 404 where a unary call of Connect, the one whose errors are
+// HTTP statuses, would have 501: the path is what does not exist, and clients
+// and conformance tests of Connect look for that. The body says unimplemented.
+type notFound struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w notFound) WriteHeader(status int) {
+	if status == http.StatusNotImplemented {
+		status = http.StatusNotFound
+	}
+	w.ResponseWriter.WriteHeader(status)
 }
