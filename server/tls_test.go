@@ -31,7 +31,13 @@ func tlsClient(t *testing.T, http2 bool, config *tls.Config) *http.Client {
 
 func TestServeTLS(t *testing.T) {
 	certificate, roots := credentials(t)
-	p := start(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}}, nil)
+	for _, standard := range []bool{false, true} {
+		testServeTLS(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}, StandardHTTP2: standard}, roots)
+	}
+}
+
+func testServeTLS(t *testing.T, config Config, roots *x509.CertPool) {
+	p := start(t, config, nil)
 	for http2, proto := range map[bool]string{false: "HTTP/1.1", true: "HTTP/2.0"} {
 		response, err := tlsClient(t, http2, &tls.Config{RootCAs: roots}).Post(
 			"https://"+p.address+"/MyService/User", "application/json", strings.NewReader(`{"userIDs":[1]}`))
@@ -50,6 +56,9 @@ func TestServeTLS(t *testing.T) {
 	}
 	if err := p.stop(); err != nil {
 		t.Error(err)
+	}
+	if len(config.TLS.NextProtos) > 0 {
+		t.Errorf("the caller's configuration was changed: %q", config.TLS.NextProtos)
 	}
 }
 
