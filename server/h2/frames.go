@@ -256,6 +256,13 @@ func (c *conn) takeWindow(fh http2.FrameHeader) (*stream, error) {
 		return nil, streamError{s.id, http2.ErrCodeFlowControl, "DATA exceeds the stream's window"}
 	}
 	s.recvWindow -= n
+	if s.answered() {
+		if s.surplus += n; s.surplus > maxSurplus {
+			c.stopRequest(s)
+			return nil, nil
+		}
+		return s, nil
+	}
 	s.active = c.timer.now
 	return s, nil
 }

@@ -166,15 +166,15 @@ func (c *conn) writeData(s *stream, n int, end bool) {
 }
 
 // sentEnd notes that END_STREAM is on its way. c.mu is held.
+//
+// The client may still be sending a request that nobody wants any more. Most often little of it is to come, and it is
+// read, checked and dropped; a reset would be taken for a failure by some clients. See surplus for the rest.
 func (c *conn) sentEnd(s *stream) {
 	s.sendEnd = true
 	s.out.end = false
 	switch {
 	case s.recvEnd:
 		c.closeStream(s, closedByEnd, errStreamReset)
-	case s.handlerDone:
-		// RFC 9113 §8.1: a server that needs no more of the request asks the client to stop sending it.
-		c.resetStream(s, http2.ErrCodeNo, errStreamReset)
 	default:
 		s.notify()
 	}

@@ -307,7 +307,6 @@ func (w *response) finish() (flush bool) {
 		c.freeSlot()
 	case s.sendEnd:
 		// A reply to HEAD that was flushed.
-		c.resetStream(s, http2.ErrCodeNo, errStreamReset)
 	default:
 		w.prepareHeader(buffered, nil, true)
 		out := &s.out

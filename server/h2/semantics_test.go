@@ -469,3 +469,38 @@ func TestGivingUpCallsNowAndThenIsNoAttack(t *testing.T) {
 		c.must(c.fr.WriteRSTStream(id, http2.ErrCodeCancel))
 	}
 }
+
+// A reply that comes before the request has ended is whole, and what little is still to come is no reason for a reset.
+func TestAnEarlyReplyLetsTheRequestEnd(t *testing.T) {
+	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+	}), Config{PingInterval: 200 * time.Millisecond}) // ticks of 50 ms
+
+	c := s.dial(t)
+	quick := c.request("POST", "/", false)
+	if r := c.read(quick); r.status != "403" || r.reset {
+		t.Fatalf("reply: %v", r)
+	}
+	c.data(quick, true, "too late")
+	if r := c.get("/"); r.status != "403" || r.refused() {
+		t.Fatalf("the next request: %v", r)
+	}
+
+	resetOf := func(what string, id uint32) {
+		t.Helper()
+		f := nextFrame[*http2.RSTStreamFrame](c)
+		if f.StreamID != id || f.ErrCode != http2.ErrCodeNo {
+			t.Fatalf("%s: stream %d was reset with %v, want %d with NO_ERROR", what, f.StreamID, f.ErrCode, id)
+		}
+	}
+	long := c.request("POST", "/", false)
+	c.read(long)
+	for range maxSurplus/16384 + 1 {
+		c.data(long, false, strings.Repeat("x", 16384))
+	}
+	resetOf("a long rest", long)
+
+	silent := c.request("POST", "/", false)
+	c.read(silent)
+	resetOf("silence", silent)
+}

@@ -39,6 +39,7 @@ type stream struct {
 	recvWindow  int64 // what the peer may still send
 	sendWindow  int64 // what we may still send; negative after a SETTINGS change (RFC 9113 §6.9.2)
 	unacked     int64 // bytes read by the handler and not yet returned to the peer
+	surplus     int64 // bytes received since the reply was complete
 	active      uint32
 	queued      bool // in c.ready
 	nextReady   *stream
@@ -200,6 +201,18 @@ func (c *conn) resetStream(s *stream, code http2.ErrCode, err error) {
 	c.closeStream(s, closedByUs, err)
 	c.kick()
 }
+
+// What an answered request may still send, in bytes and in ticks, before it is asked to stop.
+const (
+	maxSurplus     = 64 << 10
+	answeredLinger = 2
+)
+
+// answered reports whether the reply is complete and the handler gone while the client still sends. c.mu is held.
+func (s *stream) answered() bool { return s.sendEnd && s.handlerDone && !s.recvEnd }
+
+// stopRequest asks the client to send no more of an answered request (RFC 9113 §8.1). c.mu is held.
+func (c *conn) stopRequest(s *stream) { c.resetStream(s, http2.ErrCodeNo, errStreamReset) }
 
 // handlerPanicked resets the stream of a handler that did not return.
 func (c *conn) handlerPanicked(s *stream) {

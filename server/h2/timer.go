@@ -148,6 +148,10 @@ func (c *conn) resetStuck() (stuck []*stream) {
 	for _, s := range c.streams {
 		var why bool
 		switch {
+		case s.answered():
+			if expired(now, s.active, answeredLinger) {
+				c.stopRequest(s)
+			}
 		case !s.out.empty():
 			why = expired(now, s.active, clock.stall)
 		case s.recvEnd || s.recvWindow <= 0 || c.recvWindow <= 0:
