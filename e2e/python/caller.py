@@ -21,6 +21,7 @@ import grpc.aio
 from google.protobuf import empty_pb2
 
 from serving import PATIENCE
+from wire import Kind, Wire
 
 #: Options of a channel, as grpcio takes them.
 Options = Sequence[tuple[str, Any]]
@@ -94,6 +95,16 @@ class Caller(abc.ABC):
     @abc.abstractmethod
     def wait_until_ready(self) -> None:
         """Until the channel is READY."""
+
+
+def call_that_the_server_has(caller: Caller, wire: Wire, **options: Any) -> OpenCall:
+    """A call that runs: the server waits for its message."""
+    running = caller.open_user(**options)
+    wire.wait_for(Kind.HEADERS, from_client=True)
+    # The server takes headers in the order in which they come. So once it has
+    # answered this call, it has the one before.
+    caller.health()
+    return running
 
 
 def user_request(ids: Iterable[int]) -> api_pb2.UserReq:

@@ -31,6 +31,11 @@ def binary() -> str:
     return os.path.abspath(path)
 
 
+def is_flag(variable: str) -> bool:
+    """Tells a variable that is a flag to the binary. ROSTER_HTTP2 may choose the engine."""
+    return variable.startswith("ROSTER_") and variable != "ROSTER_HTTP2"
+
+
 class PortTaken(Exception):
     """Somebody else listens on the port."""
 
@@ -50,8 +55,7 @@ class Roster:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             encoding="utf-8",
-            # ROSTER_… variables are flags to the binary.
-            env={k: v for k, v in os.environ.items() if not k.startswith("ROSTER_")},
+            env={k: v for k, v in os.environ.items() if not is_flag(k)},
         )
         self._lines: list[str] = []
         self._ended = False

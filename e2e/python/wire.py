@@ -6,6 +6,7 @@ import contextlib
 import enum
 import socket
 import threading
+from collections.abc import Callable
 from typing import IO, NamedTuple
 
 from serving import PATIENCE
@@ -83,7 +84,12 @@ class Wire:
         self._replies_pass.set()
 
     def frames(
-        self, kind: Kind, *, from_client: bool, flags: int = 0, stream: int | None = None
+        self,
+        kind: Kind,
+        *,
+        from_client: bool,
+        flags: int = 0,
+        where: Callable[[Frame], bool] = lambda _: True,
     ) -> list[Frame]:
         """The frames of a kind that passed so far, with at least these flags."""
         with self._news:
@@ -93,22 +99,29 @@ class Wire:
                 if frame.kind == kind
                 and frame.from_client == from_client
                 and frame.flags & flags == flags
-                and stream in (None, frame.stream)
+                and where(frame)
             ]
 
     def wait_for(
-        self, kind: Kind, *, from_client: bool, flags: int = 0, count: int = 1
+        self,
+        kind: Kind,
+        *,
+        from_client: bool,
+        flags: int = 0,
+        where: Callable[[Frame], bool] = lambda _: True,
+        count: int = 1,
     ) -> list[Frame]:
         """Those frames, once there are count of them."""
 
         def find() -> list[Frame]:
-            return self.frames(kind, from_client=from_client, flags=flags)
+            return self.frames(kind, from_client=from_client, flags=flags, where=where)
 
         with self._news:
             enough = self._news.wait_for(lambda: len(find()) >= count, PATIENCE)
+            found = find()
             seen = "\n".join(map(str, self._frames[-30:]))
-        assert enough, f"{len(find())} of {count} {kind.name} came; the last frames:\n{seen}"
-        return find()
+        assert enough, f"{len(found)} of {count} {kind.name} came; the last frames:\n{seen}"
+        return found
 
     def _accept(self) -> None:
         while True:
@@ -122,6 +135,9 @@ class Wire:
                 # As the client would find it without the wire.
                 hang_up(client)
                 continue
+            for end in (client, server):
+                # Else each small frame would wait for the answer to the one before.
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._news:
                 if self._closed:
                     hang_up(client)
