@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"golang.org/x/net/http2"
 )
@@ -101,16 +102,18 @@ func (c *conn) dropped(s *stream) {
 	if s.started {
 		return
 	}
-	for i, w := range c.waiting {
-		if w == s {
-			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
-			break
-		}
-	}
+	c.waitNoMore(s)
 	c.mu.Lock()
 	c.abandonUnstarted(s)
 	c.mu.Unlock()
 	s.release()
+}
+
+// waitNoMore takes s off the list of streams that wait for more of their request.
+func (c *conn) waitNoMore(s *stream) {
+	if i := slices.Index(c.waiting, s); i >= 0 {
+		c.waiting = slices.Delete(c.waiting, i, i+1)
+	}
 }
 
 func (c *conn) onFrame(fh http2.FrameHeader) error {
@@ -311,11 +314,6 @@ func (c *conn) endRequest(s *stream, trailer map[string][]string) {
 	if s.started {
 		return
 	}
-	for i, w := range c.waiting {
-		if w == s {
-			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
-			break
-		}
-	}
+	c.waitNoMore(s)
 	c.start(s)
 }
