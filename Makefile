@@ -29,7 +29,7 @@ test: ## Run every check and every test, with what they need set up first
 	@.ci/suite "page" node-modules -- test-web
 	@.ci/suite "Go" -- test-go
 	@.ci/suite "Python peer" venv-newest venv-oldest -- test-python
-	@.ci/suite "end to end" venv-newest venv-oldest node-modules chromium -- test-e2e
+	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules chromium -- test-e2e
 	@echo "every suite has run"
 
 lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
@@ -37,7 +37,7 @@ lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(BUF) lint
-	$(BUF) breaking proto --path proto/api.proto --against proto/api.frozen.binpb
+	$(BUF) breaking proto --against proto/api.frozen.binpb
 	$(BUF) format --diff --exit-code proto
 	cd web && $(NPM) run --silent check
 	$(VENV)/newest/bin/ruff check python e2e/python
@@ -85,12 +85,12 @@ $(VENV)/gen/.done: python/requirements-gen.txt
 	$(@D)/$(PIP) -r $<
 	touch $@
 
-$(VENV)/newest/.done: python/requirements-test.txt python/pyproject.toml
+$(VENV)/newest/.done: python/requirements-test.txt python/pyproject.toml proto/api.proto
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/$(PIP) -r $< -e ./python
 	touch $@
 
-$(VENV)/oldest/.done: python/requirements-oldest.txt python/pyproject.toml
+$(VENV)/oldest/.done: python/requirements-oldest.txt python/pyproject.toml proto/api.proto
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/$(PIP) -r $<
 	$(@D)/$(PIP) --no-deps -e ./python

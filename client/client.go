@@ -79,6 +79,8 @@ var errClosed = errors.New("the client is closed")
 // New makes a client of the server at baseURL: http://host:port for HTTP/2
 // without TLS, https://host:port with it; host:port alone means http. It does
 // not connect, so the only errors are of the address and the configuration.
+// Calls to an https address go through the proxy that HTTPS_PROXY and NO_PROXY
+// name; plain ones through none, since HTTP proxies do not forward HTTP/2.
 func New(baseURL string, cfg Config) (*Client, error) {
 	base, err := parseBaseURL(baseURL)
 	if err != nil {

@@ -43,7 +43,9 @@ func (c *Client) diagnose(ctx context.Context, err error, seen facts) *Error {
 	case !seen.connected:
 		reason = ReasonUnreachable
 	}
-	if found, ok := c.probe(ctx); ok {
+	found, ok := c.probe(ctx)
+	timedOut := reason == ReasonNoAnswer || reason == ReasonUnreachable
+	if ok && (timedOut || found.reason == reason || !found.weak()) {
 		return &Error{Reason: found.reason, Err: err, detail: found.detail}
 	}
 	return &Error{Reason: reason, Err: err}

@@ -48,6 +48,7 @@ func (c *Client) WaitReady(ctx context.Context) error {
 		if failure == nil {
 			return nil
 		}
+		failure = cutShort(ctx, failure, last)
 		if failure.Reason.lasts() {
 			failure.count(n, start)
 			return failure

@@ -19,6 +19,29 @@ const maxReplyBodyBytes = MaxReplyBytes + 64<<10
 
 var errReplyTooLarge = errors.New("the reply is longer than 4 MiB")
 
+// replyBody ends a response that goes on beyond what a reply may hold, which
+// connect would read to its end, and notes how a response broke off.
+type replyBody struct {
+	io.ReadCloser
+	seen *sighting
+	left int64
+}
+
+func (b *replyBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errReplyTooLarge
+	}
+	if int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.seen.broke(err)
+	}
+	return n, err
+}
+
 // replyGzip decompresses gzip, and stops a little beyond MaxReplyBytes. Connect
 // would find out how long an over-long message is by inflating all of it, which
 // takes a gzip bomb well past the caller's deadline.

@@ -54,11 +54,13 @@ func (c *Client) attempt(ctx, callCtx context.Context, op string, call func(cont
 func (c *Client) retry(ctx context.Context, op string, call func(context.Context) error) error {
 	start := time.Now()
 	deadline, hasDeadline := ctx.Deadline()
+	var last *Error
 	for n := 1; ; n++ {
 		failure := c.attempt(ctx, ctx, op, call)
 		if failure == nil {
 			return nil
 		}
+		failure = cutShort(ctx, failure, last)
 		failure.count(n, start)
 		if connect.CodeOf(failure) != connect.CodeUnavailable || failure.Reason.lasts() {
 			return failure
@@ -75,7 +77,24 @@ func (c *Client) retry(ctx context.Context, op string, call func(context.Context
 		if err := sleep(ctx, pause); err != nil {
 			return interrupted(failure, err)
 		}
+		last = failure
 	}
+}
+
+// cutShort is failure, unless ctx's end cut that attempt short and the one
+// before it, if any, says more of what was wrong.
+func cutShort(ctx context.Context, failure, last *Error) *Error {
+	err := ctx.Err()
+	if err == nil || last == nil {
+		return failure
+	}
+	switch {
+	case failure.Reason == ReasonCanceled, failure.Reason == ReasonUnreachable:
+		return interrupted(last, err)
+	case failure.timedOut():
+		failure.detail = "before: " + last.Reason.String()
+	}
+	return failure
 }
 
 // backoff is how long to pause after the nth attempt: exponential, and
@@ -102,11 +121,11 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// interrupted is failure after the caller's context ended the pause that
+// interrupted is failure after the context ended the pause or the attempt that
 // followed it.
 func interrupted(failure *Error, ctxErr error) *Error {
 	if errors.Is(ctxErr, context.Canceled) {
-		failure.detail = "while it paused after: " + failure.Reason.String()
+		failure.detail = "it was to be tried again after: " + failure.Reason.String()
 		failure.Reason = ReasonCanceled
 		failure.Err = connect.NewError(connect.CodeCanceled, ctxErr)
 		return failure

@@ -1,15 +1,11 @@
 package client
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
-	"sync"
 	"time"
 )
 
@@ -101,93 +97,4 @@ func (c caller) Do(req *http.Request) (*http.Response, error) {
 	seen.answered(response)
 	response.Body = &replyBody{ReadCloser: response.Body, seen: seen, left: maxReplyBodyBytes}
 	return response, nil
-}
-
-// sighting is what the transport saw of one attempt. Connect hands on an
-// error's code and text only, and a diagnosis should not be read out of texts.
-type sighting struct {
-	mu   sync.Mutex
-	seen facts
-}
-
-type facts struct {
-	connected   bool   // a TCP connection was there, or came about
-	status      int    // of the HTTP response; 0 when there was none
-	contentType string // of the HTTP response
-	err         error  // of the transport, before connect wrapped it
-	callErr     error  // of the attempt's context
-}
-
-type sightingKey struct{}
-
-// watch returns a context for one attempt, and what will be seen of it.
-func watch(ctx context.Context) (context.Context, *sighting) {
-	s := &sighting{}
-	ctx = context.WithValue(ctx, sightingKey{}, s)
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { s.sawConnection() },
-		ConnectDone: func(_, _ string, err error) {
-			if err == nil {
-				s.sawConnection()
-			}
-		},
-	}), s
-}
-
-func sightingFrom(ctx context.Context) *sighting {
-	s, _ := ctx.Value(sightingKey{}).(*sighting)
-	return s
-}
-
-func (s *sighting) sawConnection() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.seen.connected = true
-}
-
-func (s *sighting) answered(response *http.Response) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.seen.status = response.StatusCode
-	s.seen.contentType = response.Header.Get("Content-Type")
-}
-
-func (s *sighting) broke(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.seen.err == nil {
-		s.seen.err = err
-	}
-}
-
-// facts is a copy of what was seen so far: a dial may outlive the attempt.
-func (s *sighting) facts(callCtx context.Context) facts {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	seen := s.seen
-	seen.callErr = callCtx.Err()
-	return seen
-}
-
-// replyBody ends a response that goes on beyond what a reply may hold, which
-// connect would read to its end, and notes how a response broke off.
-type replyBody struct {
-	io.ReadCloser
-	seen *sighting
-	left int64
-}
-
-func (b *replyBody) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, errReplyTooLarge
-	}
-	if int64(len(p)) > b.left {
-		p = p[:b.left]
-	}
-	n, err := b.ReadCloser.Read(p)
-	b.left -= int64(n)
-	if err != nil && !errors.Is(err, io.EOF) {
-		b.seen.broke(err)
-	}
-	return n, err
 }

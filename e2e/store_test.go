@@ -212,7 +212,9 @@ func TestImportBesideAServer(t *testing.T) {
 	// Done.
 	command := exec.Command(binary, "import", "--store", store, file)
 	running := start(t, command)
+	peak := 0
 	for ended := false; !ended; {
+		peak = max(peak, peakMemory(command.Process.Pid))
 		select {
 		case <-running.exited:
 			ended = true
@@ -230,9 +232,22 @@ func TestImportBesideAServer(t *testing.T) {
 			t.Fatal("the server does not answer the import a second after its end")
 		}
 	}
-	if peak := command.ProcessState.SysUsage().(*syscall.Rusage).Maxrss; peak > 100<<10 {
+	if peak == 0 || peak > 100<<10 {
 		t.Errorf("the import took %d KiB of memory", peak)
 	}
+}
+
+// peakMemory is the most memory that a process had so far, in KiB. (What the
+// kernel tells at its end counts this test's own too, from before the exec.)
+func peakMemory(pid int) (kib int) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	if _, rest, found := strings.Cut(string(status), "VmHWM:"); found {
+		fmt.Sscan(rest, &kib)
+	}
+	return kib
 }
 
 // Two servers on one file, as in a handover.

@@ -170,7 +170,7 @@ for (const width of [320, 390]) {
       await page.getByRole("search").getByRole("alert").filter({ hasText: "is not an id" }).waitFor();
       await fits("with a problem");
       await lookUp(page, "1-10001");
-      await page.getByRole("region", { name: "Users" }).getByRole("alert").filter({ hasText: "refused" }).waitFor();
+      await page.getByRole("region", { name: "Users" }).getByRole("alert").filter({ hasText: "ask for fewer" }).waitFor();
       await fits("with a failure");
     },
     { viewport: { width, height: 640 }, hasTouch: true, isMobile: true, failingCalls: true },

@@ -43,6 +43,7 @@ for (const protocol of PROTOCOLS) {
         assert.ok(words.includes(said.code), words);
         assert.ok(words.includes("This call asked for 10,001 ids: ask for fewer at a time."), words);
         assert.equal(await page.getByRole("table").count(), 0);
+        assert.equal(await page.getByRole("button", { name: "Try again" }).count(), 0, "it would be refused again");
       },
       { failingCalls: true },
     );

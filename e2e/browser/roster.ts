@@ -20,6 +20,11 @@ function required(name: string): string {
   );
 }
 
+// Once and in words, rather than from every test in its own.
+await fetch(rosterURL).catch((error: Error) => {
+  throw new Error(`no server answers at ROSTER_URL ${rosterURL}: ${(error.cause as Error)?.message ?? error.message}`);
+});
+
 // Flags of a browser that keeps to the page: the rest of what Chromium does
 // at its start (updates, sync) wants a network.
 const CHROMIUM_FLAGS = [

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -103,15 +104,41 @@ func (s *myService) User(ctx context.Context, request *apipb.UserReq) (*apipb.Us
 		return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
 			"%d ids in one call, this server takes at most %d (--max-batch): split them over several calls", n, s.maxBatch))
 	}
-	users, err := s.directory.Users(ctx, request.GetUserIDs())
+	return s.reply(ctx, request.GetUserIDs(), asJSON(ctx))
+}
+
+func (s *myService) reply(ctx context.Context, ids []int32, json bool) (*apipb.UserReply, error) {
+	reply := &apipb.UserReply{Message: "success"}
+	if json {
+		users, err := s.directory.Users(ctx, ids)
+		if err != nil {
+			return nil, err
+		}
+		reply.Data = messages(users)
+		return reply, nil
+	}
+	wire, err := s.directory.AppendWire(ctx, nil, ids)
 	if err != nil {
 		return nil, err
 	}
-	messages := make([]apipb.User, len(users))
+	// The users are encoded already. What a message does not know is marshalled
+	// as it is: for the caller there is no difference.
+	reply.ProtoReflect().SetUnknown(wire)
+	return reply, nil
+}
+
+// asJSON tells whether the reply to the call of ctx will be JSON.
+func asJSON(ctx context.Context) bool {
+	call, ok := connect.CallInfoForHandlerContext(ctx)
+	return !ok || strings.Contains(call.RequestHeader().Get("Content-Type"), "json")
+}
+
+func messages(users []*directory.User) []*apipb.User {
+	list := make([]apipb.User, len(users))
 	data := make([]*apipb.User, len(users))
 	for i, user := range users {
-		data[i] = &messages[i]
+		data[i] = &list[i]
 		data[i].Name, data[i].Age, data[i].Email = user.Name, user.Age, user.Email
 	}
-	return &apipb.UserReply{Message: "success", Data: data}, nil
+	return data
 }

@@ -47,21 +47,24 @@ function codeName(code: Code): string {
   return (Code[code] ?? `code ${code}`).replace(/(?<=[a-z])[A-Z]/g, "_$&").toLowerCase();
 }
 
+const LARGE_BATCH = 1000;
+
 function words(code: Code, { asked, timeoutMs }: Attempt): Pick<Failure, "title" | "advice" | "retry"> {
-  const fewer = asked > 1 ? `This call asked for ${formatCount(asked)} ids: ask for fewer at a time.` : "";
+  // The codes that refuse a batch for its size have other uses too.
+  const fewer = asked >= LARGE_BATCH ? `This call asked for ${formatCount(asked)} ids: ask for fewer at a time.` : "";
   switch (code) {
     case Code.InvalidArgument:
     case Code.OutOfRange:
       return {
         title: "The server refused this request",
-        advice: asked >= 1000 ? fewer : "Change what is asked for; the same request will be refused again.",
+        advice: fewer || "Change what is asked for; the same request will be refused again.",
         retry: false,
       };
     case Code.ResourceExhausted:
       return {
         title: "That is more than the server allows",
         advice: fewer || "Wait a moment, then try again.",
-        retry: true,
+        retry: fewer === "",
       };
     case Code.DeadlineExceeded:
       return {

@@ -28,6 +28,15 @@ test("the server's words are kept as they are, without the code in front", () =>
   assert.equal(failure.retry, false);
 });
 
+test("a batch over the limit is not to be tried again, a busy server is", () => {
+  const batch = explain(new ConnectError("over the limit", Code.ResourceExhausted), { ...attempt, asked: 10_001 });
+  assert.equal(batch.advice, "This call asked for 10,001 ids: ask for fewer at a time.");
+  assert.equal(batch.retry, false);
+  const busy = explain(new ConnectError("slow down", Code.ResourceExhausted), attempt);
+  assert.equal(busy.advice, "Wait a moment, then try again.");
+  assert.equal(busy.retry, true);
+});
+
 test("running out of time names the time there was", () => {
   const failure = explain(new ConnectError("the operation timed out", Code.DeadlineExceeded), attempt);
   assert.equal(failure.code, "deadline_exceeded");

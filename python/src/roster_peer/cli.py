@@ -70,17 +70,11 @@ def _get(arguments: argparse.Namespace) -> int:
         with Client(address) as client:
             users = client.get(ids, timeout)
     if arguments.output == "json":
-        # The reply as the contract's JSON has it, and as curl gets it.
-        data = [{"name": u.name, "age": u.age, "email": u.email} for u in users]
-        print(json.dumps({"message": "success", "data": data}, indent=2))
+        _print_json([{"name": u.name, "age": u.age, "email": u.email} for u in users])
     else:
         _print_table(users)
     if len(users) < len(ids):
-        print(
-            f"roster-peer: {len(ids) - len(users)} of {len(ids)} ids are "
-            f"unknown to {address}",
-            file=sys.stderr,
-        )
+        print(f"roster-peer: {len(users)} of {len(ids)} ids found", file=sys.stderr)
     return 0
 
 
@@ -96,7 +90,10 @@ def _health(arguments: argparse.Namespace) -> int:
     else:
         with Client(address) as client:
             client.health(timeout)
-    print(f"{address} is healthy")
+    if arguments.output == "json":
+        _print_json({"server": address, "healthy": True})
+    else:
+        print(f"{address} is healthy")
     return 0
 
 
@@ -105,20 +102,28 @@ async def _health_async(address: str, timeout: float) -> None:
         await client.health(timeout)
 
 
+def _print_json(value: object) -> None:
+    """The shapes are those of `roster get` and `roster health`."""
+    print(json.dumps(value, indent=2))
+
+
 def _print_table(users: list[User]) -> None:
     rows = [("NAME", "AGE", "EMAIL")]
     rows += [(_printable(u.name), str(u.age), _printable(u.email)) for u in users]
     name_width = max(len(row[0]) for row in rows)
+    age_width = max(len(row[1]) for row in rows)
     # A terminal without the characters of a name is no reason to fail.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     for name, age, email in rows:
-        print(f"{name:<{name_width}}  {age:>3}  {email}".rstrip())
+        print(f"{name:<{name_width}}  {age:<{age_width}}  {email}".rstrip())
 
 
 def _printable(text: str) -> str:
     """Text without what a terminal would obey: a server may send anything."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -186,12 +191,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     get.set_defaults(command=_get)
     get.add_argument("ids", metavar="ID", type=_id, nargs="+", help="an int32")
-    get.add_argument(
-        "--output",
-        choices=["table", "json"],
-        default="table",
-        help="(%(default)s)",
-    )
     _add_call_arguments(get)
 
     health = commands.add_parser(
@@ -219,6 +218,12 @@ def _add_call_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=1.0,
         help="for the whole call, connecting included (%(default)s)",
+    )
+    parser.add_argument(
+        "--output",
+        choices=["table", "json"],
+        default="table",
+        help="how to print the answer (%(default)s)",
     )
     parser.add_argument(
         "--async",

@@ -63,33 +63,25 @@ def read(path: str, file: BinaryIO) -> dict[int, User]:
     return users
 
 
-class _Columns:
-    """Where a header has the columns, and how many there are in all."""
-
-    def __init__(self, header: list[str]) -> None:
-        self.count = len(header)
-        self.id, self.name, self.age, self.email = map(header.index, COLUMNS)
-
-
-def _columns(header: list[str] | None) -> _Columns:
+def _columns(header: list[str] | None) -> list[int]:
+    """Where a header has each of COLUMNS. As strict as `roster import`."""
     needed = f"the header is {','.join(COLUMNS)}"
     if not header:
         raise ValueError(f"no header; {needed}")
-    header = [column.strip() for column in header]
+    header = [column.strip().lower() for column in header]
     for column in COLUMNS:
         if column not in header:
             raise ValueError(f"no column {column}; {needed}")
+    for column in header:
+        if column not in COLUMNS:
+            raise ValueError(f"unknown column {column!r}; {needed}")
         if header.count(column) > 1:
             raise ValueError(f"more than one column {column}; {needed}")
-    return _Columns(header)
+    return [header.index(column) for column in COLUMNS]
 
 
-def _user(record: list[str], columns: _Columns) -> tuple[int, User]:
-    if len(record) != columns.count:
-        raise ValueError(f"{len(record)} fields, the header has {columns.count}")
-    return to_user(
-        record[columns.id],
-        record[columns.name],
-        record[columns.age],
-        record[columns.email],
-    )
+def _user(record: list[str], columns: list[int]) -> tuple[int, User]:
+    if len(record) != len(columns):
+        raise ValueError(f"{len(record)} fields, the header has {len(columns)}")
+    id_, name, age, email = (record[index] for index in columns)
+    return to_user(id_, name, age, email)

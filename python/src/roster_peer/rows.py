@@ -31,7 +31,7 @@ def to_user(id_: object, name: object, age: object, email: object) -> tuple[int,
 
 
 def _integer(field: str, value: object) -> int:
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
         value = int(value)
     if not isinstance(value, int):
         raise ValueError(f"{field} {value!r} is not a whole number")

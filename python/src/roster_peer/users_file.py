@@ -18,9 +18,9 @@ def load_users(path: str | os.PathLike[str], busy_timeout: float = 5.0) -> Memor
     """Reads every user of a file into memory, some 400 bytes each.
 
     A CSV file is UTF-8 and has a header with the columns id, name, age and
-    email, in any order; further columns are ignored. A SQLite file has a table
-    users with columns of those names. The fields keep the bounds of `user`, and
-    an id is there once. The file may be a pipe, if it is CSV.
+    email, in any order and no others. A SQLite file has a table users with
+    columns of those names; others are ignored. The fields keep the bounds of
+    `user`, and an id is there once. A CSV file may be a pipe.
 
     Args:
         path: the file.

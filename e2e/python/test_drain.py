@@ -1,0 +1,98 @@
+"""What a caller sees of a server that is asked to stop."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+
+from caller import Caller, OpenCall
+from sample import Sample, people
+from serving import PATIENCE, Roster
+from wire import Kind, Wire
+
+
+def call_that_the_server_has(caller: Caller, wire: Wire) -> OpenCall:
+    """A call that runs: the server waits for its message."""
+    running = caller.open_user()
+    wire.wait_for(Kind.HEADERS, from_client=True)
+    # The server takes headers in the order in which they come. So once it has
+    # answered this call, it has the one before.
+    caller.health()
+    return running
+
+
+def test_a_running_call_finishes_and_no_new_one_is_taken(
+    connect: type[Caller], store: Path, sample: Sample
+) -> None:
+    with Roster(store) as server, Wire(server.address) as wire, connect(wire.address) as caller:
+        running = call_that_the_server_has(caller, wire)
+        server.ask_to_stop()
+        server.wait_for_log("draining")
+        wire.wait_for(Kind.GOAWAY, from_client=False)
+        late = caller.start_user([1]).outcome()
+        assert late.code is grpc.StatusCode.UNAVAILABLE
+        running.send([2, 3])
+        finished = running.outcome()
+        assert finished.code is grpc.StatusCode.OK, finished.details
+        assert people(finished.reply) == sample.people([2, 3])
+        assert server.exit_code() == 0
+
+
+def test_a_call_that_outlasts_the_drain_timeout_is_unavailable(
+    connect: type[Caller], store: Path, sample: Sample
+) -> None:
+    with Roster(store, "--drain-timeout", "100ms") as server:
+        with Wire(server.address) as wire, connect(wire.address) as caller:
+            running = call_that_the_server_has(caller, wire)
+            server.ask_to_stop()
+            cut = running.outcome()
+            assert cut.code is grpc.StatusCode.UNAVAILABLE, cut
+        assert server.exit_code() == 1
+        assert "drain timeout of 100ms" in server.log
+
+
+def test_calls_under_way_finish_or_are_unavailable(
+    connect: type[Caller], store: Path, sample: Sample
+) -> None:
+    ids = sample.cycle(500)
+    with Roster(store) as server, connect(server.address) as caller:
+        calls = [caller.start_user(ids) for _ in range(400)]
+        # The first answer is in, and most are yet to come.
+        assert calls[0].outcome().code is grpc.StatusCode.OK
+        server.ask_to_stop()
+        ends = [call.outcome() for call in calls]
+        assert server.exit_code() == 0
+    codes = {end.code for end in ends}
+    assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}, codes
+    for end in ends:
+        if end.reply is not None:
+            assert people(end.reply) == sample.people(ids)
+
+
+def test_callers_who_go_on_calling_find_the_server_unavailable(
+    connect: type[Caller], store: Path, sample: Sample
+) -> None:
+    started = threading.Barrier(9)
+
+    def call_until_refused(start: int) -> grpc.StatusCode:
+        ids = sample.cycle(50, start)
+        assert people(caller.user(ids)) == sample.people(ids)
+        started.wait(PATIENCE)
+        for _ in range(100_000):
+            try:
+                reply = caller.user(ids)
+            except grpc.RpcError as error:
+                return error.code()
+            assert people(reply) == sample.people(ids)
+        raise AssertionError("the server never stopped")
+
+    with Roster(store) as server, connect(server.address) as caller:
+        with ThreadPoolExecutor(8) as threads:
+            ends = [threads.submit(call_until_refused, start) for start in range(8)]
+            started.wait(PATIENCE)
+            server.stop()
+            codes = {end.result() for end in ends}
+    assert codes == {grpc.StatusCode.UNAVAILABLE}

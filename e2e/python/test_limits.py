@@ -1,0 +1,140 @@
+"""What the server refuses: each time with a clear word, and it goes on serving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import api_pb2
+import grpc
+import pytest
+
+from caller import Caller
+from sample import Sample, people
+from serving import Roster
+from wire import Wire
+
+MIB = 2**20
+
+#: A client that sends what it is told to: grpcio's own bound off.
+UNBOUNDED = [("grpc.max_send_message_length", -1)]
+
+
+@pytest.fixture(autouse=True)
+def _still_serving(caller: Caller, sample: Sample) -> Iterator[None]:
+    """After every refusal, the next caller is served."""
+    yield
+    assert people(caller.user([1, 2])) == sample.people([1, 2])
+
+
+def test_one_id_over_the_batch_limit(caller: Caller, sample: Sample) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        caller.user(sample.cycle(10_001))
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for clue in ("10001 ids", "at most 10000", "--max-batch"):
+        assert clue in refused.value.details()
+
+
+def test_the_batch_limit_is_what_the_flag_says(
+    connect: type[Caller], sample: Sample, store: Path
+) -> None:
+    with Roster(store, "--max-batch", "3") as server, connect(server.address) as caller:
+        assert people(caller.user([1, 2, 3])) == sample.people([1, 2, 3])
+        with pytest.raises(grpc.RpcError) as refused:
+            caller.user([1, 2, 3, 4])
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for clue in ("4 ids", "at most 3", "--max-batch"):
+        assert clue in refused.value.details()
+
+
+@pytest.mark.parametrize("size", [4 * MIB + 1, 5 * MIB, 32 * MIB], ids=lambda size: f"{size} bytes")
+def test_a_message_over_4_mib(size: int, connect: type[Caller], server: Roster) -> None:
+    # Field 2, which the contract does not have, of any length: only size is wrong here.
+    length = size - 1
+    prefix = b"\x12" + varint(length - len(varint(length)))
+    message = prefix + bytes(size - len(prefix))
+    assert api_pb2.UserReq.FromString(message).ByteSize() == len(message) == size
+    with connect(server.address, UNBOUNDED) as caller:
+        with pytest.raises(grpc.RpcError) as refused:
+            caller.send_bytes("/MyService/User", message)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than configured max 4194304" in refused.value.details()
+
+
+def varint(value: int) -> bytes:
+    """Protobuf's encoding of a length."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def test_a_message_just_within_4_mib_is_read(caller: Caller) -> None:
+    # 4 MiB of ids is over the batch limit: that the answer names this limit
+    # shows that the message was read.
+    with pytest.raises(grpc.RpcError) as refused:
+        caller.user([1] * (4 * MIB - 16))
+    assert f"{4 * MIB - 16} ids" in refused.value.details()
+
+
+def test_a_gzip_bomb(connect: type[Caller], server: Roster) -> None:
+    with connect(server.address, UNBOUNDED) as caller:
+        with pytest.raises(grpc.RpcError) as refused:
+            caller.send_bytes("/MyService/User", bytes(64 * MIB), compression=grpc.Compression.Gzip)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than configured max 4194304" in refused.value.details()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"\xff\xff\xff", b"\x0a\x05\x01", b"\x0a\x01\x80", b"not protobuf"],
+    ids=["no tag", "cut short", "half an id", "text"],
+)
+def test_malformed_protobuf(message: bytes, caller: Caller) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        caller.send_bytes("/MyService/User", message)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "UserReq" in refused.value.details()
+
+
+@pytest.mark.parametrize("path", ["/MyService/Nope", "/YourService/User", "/nothing"])
+def test_an_unknown_method(path: str, caller: Caller) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        caller.send_bytes(path, b"")
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "/MyService/User" in refused.value.details(), "it does not say what there is instead"
+
+
+def headers(count: int) -> list[tuple[str, str]]:
+    """Metadata of count KiB."""
+    return [(f"x-long-{i}", "v" * 1000) for i in range(count)]
+
+
+def test_metadata_of_15_kib_is_taken(caller: Caller, sample: Sample) -> None:
+    assert people(caller.user([1], metadata=headers(15))) == sample.people([1])
+
+
+def test_metadata_over_16_kib(connect: type[Caller], wire: Wire, sample: Sample) -> None:
+    with connect(wire.address) as caller:
+        with pytest.raises(grpc.RpcError) as refused:
+            caller.user([1], metadata=headers(20))
+        # An HTTP server refuses so long a header before it knows that it is of
+        # gRPC; a bare HTTP status is UNKNOWN to a client.
+        codes = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNKNOWN)
+        assert refused.value.code() in codes
+        assert people(caller.user([1])) == sample.people([1])
+    assert wire.connections == 1, "the other calls on the connection had to pay for it"
+
+
+def test_metadata_of_a_megabyte(caller: Caller, sample: Sample) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        caller.user([1], metadata=[("x-long", "v" * MIB)])
+    # A server need not read that much to say no: it may close the connection.
+    codes = (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.UNAVAILABLE,
+    )
+    assert refused.value.code() in codes
+    assert people(caller.user([1], wait_for_ready=True)) == sample.people([1])
