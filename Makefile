@@ -28,6 +28,7 @@ test: ## Run every check and every test, with what they need set up first
 	@.ci/suite "generated code" venv-gen node-modules -- checkgenerate
 	@.ci/suite "page" node-modules -- test-web
 	@.ci/suite "Go" -- test-go
+	@.ci/suite "benchmarks" -- test-bench
 	@.ci/suite "Python peer" venv-newest venv-oldest -- test-python
 	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules chromium -- test-e2e
 	@echo "every suite has run"
@@ -103,3 +104,48 @@ web/node_modules/.done: web/package-lock.json
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 chromium: ## Install Chromium from apt if there is none (needs root)
 	@test -n "$(CHROMIUM)" || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; }
+
+# The benchmarks: a module of its own in bench/, so that the servers compared
+# with stay out of go.mod. What these write into docs/ names its command.
+#
+#   ROUNDS=5        how often every server is measured
+#   DURATION=3s     how long one load, one attack or the soak lasts
+#   QUICK=1         a short run of make bench: to see that it works, not to quote
+#   SERVERS=a,b     which servers make bench-attacks attack
+
+CARGO    ?= $(shell command -v cargo)
+BENCHING  = build/bench/bench
+TONIC     = build/bench/cargo/release/roster-bench-tonic
+MADE_BY   = make $@$(if $(QUICK), QUICK=$(QUICK))$(if $(ROUNDS), ROUNDS=$(ROUNDS))$(if $(DURATION), DURATION=$(DURATION))$(if $(SERVERS), SERVERS=$(SERVERS))
+BENCHFLAGS = -command "$(MADE_BY)" $(if $(DURATION),-duration $(DURATION))
+
+.PHONY: bench bench-attacks soak test-bench generate-bench bench-peers bench-tonic bench-tools
+bench: bench-tools build bench-peers bench-tonic venv-newest ## Measure Roster beside other servers into docs/benchmarks.md (about 25 minutes; QUICK=1: 4)
+	$(BENCHING) run -tonic $(TONIC) $(if $(QUICK),-quick -rounds 1 -duration 400ms -python-calls 500 -messages 5000 -connections 2000 -rows 100000) \
+		$(if $(ROUNDS),-rounds $(ROUNDS)) $(BENCHFLAGS)
+
+bench-attacks: build bench-peers ## Attack Roster on loopback and measure it into docs/benchmarks.md (about 3 minutes)
+	$(BENCHING) attacks $(if $(SERVERS),-servers $(SERVERS)) $(BENCHFLAGS)
+
+soak: build bench-peers ## Load a race-built Roster for DURATION=30m and look for leaks
+	cd bench && $(GO) build -race -o ../build/bench/race/ ./peers/roster
+	$(BENCHING) soak -peers build/bench/race $(BENCHFLAGS)
+
+test-bench: ## Check the benchmarks' own code
+	cd bench && $(GO) vet ./... && $(GO) test ./...
+
+generate-bench: ## Generate bench/gen from the protos
+	$(BUF) generate proto --template bench/buf.gen.api.yaml
+	$(BUF) generate bench/proto --template bench/buf.gen.ticker.yaml
+
+bench-peers:
+	cd bench && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o ../build/bench/ ./peers/... ./cmd/bench
+
+# Only where cargo is at hand; a quick run takes what has been built before.
+bench-tonic:
+	$(if $(CARGO),$(if $(QUICK),@true,cd bench/tonic && $(CARGO) build --release --locked --target-dir ../../build/bench/cargo),@true)
+
+# Debian would start nginx as a service; runlevel 1 has none.
+bench-tools:
+	@command -v h2load >/dev/null && command -v sqlite3 >/dev/null && { command -v nginx || test -x /usr/sbin/nginx; } >/dev/null || \
+		{ apt-get -qq update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends nghttp2-client nginx-light sqlite3; }

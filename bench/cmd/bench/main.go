@@ -69,12 +69,16 @@ func main() {
 
 func run(ctx context.Context, arguments []string) error {
 	commands := map[string]func(context.Context, []string) error{
-		"run": runAll,
+		"run":     runAll,
+		"render":  render,
+		"attacks": runAttacks,
+		"soak":    runSoak,
+		"caller":  runCaller,
 	}
 	if len(arguments) > 0 {
 		if command, ok := commands[arguments[0]]; ok {
 			return command(ctx, arguments[1:])
 		}
 	}
-	return fmt.Errorf("usage: bench run|attacks|soak|caller [flags]")
+	return fmt.Errorf("usage: bench run|render|attacks|soak|caller [flags]")
 }

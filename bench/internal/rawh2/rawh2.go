@@ -145,7 +145,11 @@ func (c *Conn) readUntil(done func(http2.Frame) bool) error {
 				err = c.WritePing(true, frame.Data)
 			}
 		case *http2.RSTStreamFrame:
-			err = fmt.Errorf("the server reset stream %d: %v", frame.StreamID, frame.ErrCode)
+			// NO_ERROR only says that the rest of a body is not wanted (RFC 9113
+			// §8.1).
+			if frame.ErrCode != http2.ErrCodeNo {
+				err = fmt.Errorf("the server reset stream %d: %v", frame.StreamID, frame.ErrCode)
+			}
 		case *http2.GoAwayFrame:
 			err = fmt.Errorf("the server ended the connection: %v %s", frame.ErrCode, frame.DebugData())
 		}

@@ -183,8 +183,11 @@ func (l *load) total() (sum int64) {
 }
 
 func (l *load) run(ctx context.Context, d time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, d)
+	// Not a deadline: grpc-go would end its calls by it a moment before ctx is
+	// done, and that would look wrong.
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer time.AfterFunc(d, cancel).Stop()
 	var all sync.WaitGroup
 	for _, c := range callers {
 		for range c.count {
