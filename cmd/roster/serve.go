@@ -21,7 +21,7 @@ import (
 
 // serveFlags are the flags of roster serve.
 type serveFlags struct {
-	addr, store         string
+	addr, store, http2  string
 	sample              bool
 	maxBatch            int
 	drainTimeout        time.Duration
@@ -48,6 +48,7 @@ within --drain-timeout. A second signal ends the process at once.`,
 	flags.StringVar(&f.addr, "addr", "localhost:50051", "host:port to listen on; :50051 is every address of this machine")
 	flags.StringVar(&f.store, "store", "roster.db", storeUsage)
 	flags.BoolVar(&f.sample, "sample", false, "load the sample users into an empty store")
+	flags.StringVar(&f.http2, "http2", "fast", "HTTP/2 engine: fast is Roster's own, std is the one of Go's net/http")
 	flags.IntVar(&f.maxBatch, "max-batch", 10_000, "most ids in one call")
 	flags.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "how long running calls may take to finish at the end")
 	flags.StringVar(&f.logFormat, "log-format", "", "text or json; by default text on a terminal, else json")
@@ -57,6 +58,8 @@ within --drain-timeout. A second signal ends the process at once.`,
 
 func (f serveFlags) check() error {
 	switch {
+	case f.http2 != "fast" && f.http2 != "std":
+		return usage("--http2 %q: want fast or std", f.http2)
 	case f.maxBatch < 1:
 		return usage("--max-batch %d: must be at least 1", f.maxBatch)
 	case f.drainTimeout <= 0:
@@ -103,10 +106,11 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		fmt.Fprint(stderr, welcome(callAddress(f.addr, listener.Addr())))
 	}
 	config := server.Config{
-		Directory:    dir,
-		MaxBatch:     f.maxBatch,
-		DrainTimeout: f.drainTimeout,
-		Log:          log,
+		Directory:     dir,
+		MaxBatch:      f.maxBatch,
+		DrainTimeout:  f.drainTimeout,
+		StandardHTTP2: f.http2 == "std",
+		Log:           log,
 	}
 	err = server.Serve(ctx, listener, config, server.NewHandler(config))
 	if err == nil {

@@ -79,7 +79,6 @@ func HandlerOptions(log *slog.Logger) connect.HandlerOption {
 		connect.WithCompressMinBytes(compressMinBytes),
 		gzipCompression(),
 		jsonCodecs(),
-		connect.WithRecover(recovered(log)),
 		connect.WithInterceptors(errorInterceptor{log}),
 	)
 }

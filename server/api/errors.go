@@ -43,35 +43,31 @@ func wireError(err error) (wire *connect.Error, hidden bool) {
 		}
 		return connect.NewError(row.code, errors.New(row.text)), row.code == connect.CodeUnavailable
 	}
-	return connect.NewError(connect.CodeInternal, errors.New("internal error")), true
+	return errInternal(), true
 }
 
-// errorInterceptor puts every error of a handler through the table.
+// errInternal is all that a caller learns of a fault of ours.
+func errInternal() *connect.Error {
+	return connect.NewError(connect.CodeInternal, errors.New("internal error"))
+}
+
+// errorInterceptor puts every error of a handler through the table, and makes
+// an error of its panic.
 type errorInterceptor struct{ log *slog.Logger }
-
-func (i errorInterceptor) translate(ctx context.Context, spec connect.Spec, err error) error {
-	if err == nil {
-		return nil
-	}
-	wire, hidden := wireError(err)
-	if hidden {
-		i.log.ErrorContext(ctx, "call failed", "procedure", spec.Procedure, "code", wire.Code().String(), "error", err.Error())
-	}
-	return wire
-}
 
 // WrapUnary implements connect.Interceptor.
 func (i errorInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, request connect.AnyRequest) (connect.AnyResponse, error) {
-		response, err := next(ctx, request)
-		return response, i.translate(ctx, request.Spec(), err)
+	return func(ctx context.Context, request connect.AnyRequest) (response connect.AnyResponse, err error) {
+		defer func() { err = i.translate(ctx, request.Spec(), err, recover()) }()
+		return next(ctx, request)
 	}
 }
 
 // WrapStreamingHandler implements connect.Interceptor.
 func (i errorInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		return i.translate(ctx, conn.Spec(), next(ctx, conn))
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
+		defer func() { err = i.translate(ctx, conn.Spec(), err, recover()) }()
+		return next(ctx, conn)
 	}
 }
 
@@ -80,10 +76,19 @@ func (i errorInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) 
 	return next
 }
 
-// recovered logs a panic of a handler; its caller reads "internal error".
-func recovered(log *slog.Logger) func(context.Context, connect.Spec, http.Header, any) error {
-	return func(ctx context.Context, spec connect.Spec, _ http.Header, value any) error {
-		log.ErrorContext(ctx, "handler panicked", "procedure", spec.Procedure, "panic", value, "stack", string(debug.Stack()))
-		return connect.NewError(connect.CodeInternal, errors.New("internal error"))
+func (i errorInterceptor) translate(ctx context.Context, spec connect.Spec, err error, panicked any) error {
+	switch {
+	case panicked == http.ErrAbortHandler:
+		panic(panicked) // meant for the HTTP server
+	case panicked != nil:
+		i.log.ErrorContext(ctx, "handler panicked", "procedure", spec.Procedure, "panic", panicked, "stack", string(debug.Stack()))
+		return errInternal()
+	case err == nil:
+		return nil
 	}
+	wire, hidden := wireError(err)
+	if hidden {
+		i.log.ErrorContext(ctx, "call failed", "procedure", spec.Procedure, "code", wire.Code().String(), "error", err.Error())
+	}
+	return wire
 }

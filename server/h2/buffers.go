@@ -1,0 +1,180 @@
+package h2
+
+import (
+	"io"
+	"sync"
+)
+
+// Sizes of pooled buffers: that of a short reply, of a socket read, and of a full output buffer.
+const (
+	smallBuffer = 4 << 10
+	largeBuffer = 32 << 10
+	hugeBuffer  = 128 << 10
+)
+
+// buffer is a byte slice that can be pooled without allocating a slice header.
+type buffer struct{ b []byte }
+
+// bufferPools holds the buffers that no connection needs just now. Only memory that no handler can see goes there.
+type bufferPools struct{ small, large, huge sync.Pool }
+
+// get returns an empty buffer with room for size bytes, size being one of the three sizes.
+func (p *bufferPools) get(size int) *buffer {
+	pool := &p.small
+	switch size {
+	case largeBuffer:
+		pool = &p.large
+	case hugeBuffer:
+		pool = &p.huge
+	}
+	if b, ok := pool.Get().(*buffer); ok {
+		return b
+	}
+	return &buffer{b: make([]byte, 0, size)}
+}
+
+// put takes b back. Buffers that have outgrown all sizes are left to the garbage collector.
+func (p *bufferPools) put(b *buffer) {
+	if b == nil {
+		return
+	}
+	b.b = b.b[:0]
+	switch c := cap(b.b); {
+	case c > 2*hugeBuffer || c < smallBuffer:
+	case c >= hugeBuffer:
+		p.huge.Put(b)
+	case c >= largeBuffer:
+		p.large.Put(b)
+	default:
+		p.small.Put(b)
+	}
+}
+
+// readBuffer buffers what the socket delivers. It begins with the few hundred bytes that an idle connection can
+// afford and grows while reads fill it.
+type readBuffer struct {
+	src    io.Reader
+	pools  *bufferPools
+	before func() (idle bool) // called before each read of src; idle connections give their buffer back
+
+	buf   []byte // buf[r:w] is unread
+	r, w  int
+	big   *buffer // backs buf once it has outgrown first
+	full  bool    // the last read filled buf
+	first [512]byte
+}
+
+func (b *readBuffer) init(src io.Reader, pools *bufferPools, before func() bool) {
+	b.src, b.pools, b.before = src, pools, before
+	b.buf = b.first[:]
+}
+
+func (b *readBuffer) buffered() int { return b.w - b.r }
+
+// Read implements io.Reader for the Framer.
+func (b *readBuffer) Read(p []byte) (int, error) {
+	if b.r == b.w {
+		if err := b.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, b.buf[b.r:b.w])
+	b.r += n
+	return n, nil
+}
+
+// peek returns the next n bytes without consuming them. They are valid until the next call.
+func (b *readBuffer) peek(n int) ([]byte, error) {
+	for b.w-b.r < n {
+		if len(b.buf)-b.r < n {
+			b.makeRoom(n)
+		}
+		if err := b.fill(); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+	return b.buf[b.r : b.r+n], nil
+}
+
+// some returns at least one and at most n unread bytes, reading if there are none.
+func (b *readBuffer) some(n int) ([]byte, error) {
+	if b.r == b.w {
+		if err := b.fill(); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+	return b.buf[b.r:min(b.w, b.r+n)], nil
+}
+
+// discard consumes n buffered bytes.
+func (b *readBuffer) discard(n int) { b.r += n }
+
+// skip consumes n bytes, buffered or not.
+func (b *readBuffer) skip(n int) error {
+	for n > 0 {
+		p, err := b.some(n)
+		if err != nil {
+			return err
+		}
+		b.discard(len(p))
+		n -= len(p)
+	}
+	return nil
+}
+
+// fill reads once from the socket.
+func (b *readBuffer) fill() error {
+	idle := b.before()
+	if b.r == b.w {
+		b.r, b.w = 0, 0
+		if idle {
+			b.release()
+		} else if b.full && len(b.buf) < largeBuffer {
+			b.makeRoom(len(b.buf) + 1)
+		}
+	}
+	n, err := b.src.Read(b.buf[b.w:])
+	b.w += n
+	b.full = b.w == len(b.buf)
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// makeRoom moves the unread bytes to a buffer that can hold n.
+func (b *readBuffer) makeRoom(n int) {
+	old, unread := b.big, b.buf[b.r:b.w]
+	switch {
+	case n <= len(b.buf):
+		copy(b.buf, unread)
+		b.r, b.w = 0, len(unread)
+		return
+	case n <= smallBuffer:
+		b.big = b.pools.get(smallBuffer)
+	case n <= largeBuffer:
+		b.big = b.pools.get(largeBuffer)
+	default:
+		b.big = &buffer{b: make([]byte, n)}
+	}
+	b.buf = b.big.b[:cap(b.big.b)]
+	b.r, b.w = 0, copy(b.buf, unread)
+	b.pools.put(old)
+}
+
+// release returns to the first, small buffer. There must be no unread bytes.
+func (b *readBuffer) release() {
+	b.pools.put(b.big)
+	b.big = nil
+	b.buf = b.first[:]
+	b.r, b.w, b.full = 0, 0, false
+}

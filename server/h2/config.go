@@ -1,0 +1,136 @@
+package h2
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Config bounds what one connection may use. The zero value of each field selects its default; the defaults hold a
+// port that strangers can reach.
+type Config struct {
+	// MaxConcurrentStreams is how many requests one connection may have in progress. A request counts until its
+	// stream is closed and its handler has returned, so resetting streams does not make room for more of them.
+	// Streams beyond it are refused with REFUSED_STREAM, which clients may retry. Default 250.
+	MaxConcurrentStreams uint32
+
+	// MaxHeaderBytes bounds the header list of a request as RFC 9113 §6.5.2 counts it: names, values and 32 bytes for
+	// each field. A longer list is answered with 431; one of more than twice the size ends the connection.
+	// Default: http.Server.MaxHeaderBytes if that is set, else 32 KiB.
+	MaxHeaderBytes int
+
+	// MaxContinuations is how many CONTINUATION frames may follow one HEADERS frame. Default 16.
+	MaxContinuations int
+
+	// HeaderTableSize is the size in bytes of the HPACK dynamic tables, ours for requests and, as an upper bound on
+	// what the peer asks for, that for replies. Default 4096.
+	HeaderTableSize uint32
+
+	// MaxFrameSize is the largest frame payload in bytes that a peer may send, from 16,384 to 16,777,215.
+	// Default 16,384.
+	MaxFrameSize uint32
+
+	// StreamWindow is how many bytes of a request body are held for a handler that does not read them.
+	// Default 256 KiB.
+	StreamWindow int32
+
+	// ConnWindow is how many bytes of request bodies are held for all handlers of a connection together, at least
+	// 65,535 (the protocol's initial window). Default 1 MiB.
+	ConnWindow int32
+
+	// OutputBuffer is how many bytes of frames a connection gathers before it makes handlers wait for the socket.
+	// Default 64 KiB.
+	OutputBuffer int
+
+	// MaxQueuedControl is how many replies to control frames (SETTINGS and PING acknowledgements, resets, window
+	// updates) may wait for a peer that does not read them. One more ends the connection with ENHANCE_YOUR_CALM.
+	// Default 1000.
+	MaxQueuedControl int
+
+	// ResetBurst and ResetRate bound the streams that end in a reset, whether the peer sends it (Rapid Reset,
+	// CVE-2023-44487) or provokes us to (MadeYouReset, CVE-2025-8671): a burst, and then so many a second.
+	// Exceeding them ends the connection with ENHANCE_YOUR_CALM. Defaults 500 and 100.
+	ResetBurst, ResetRate int
+
+	// OverheadBurst and OverheadRate bound frames that carry no request and no data: PING, SETTINGS, PRIORITY,
+	// WINDOW_UPDATE, empty DATA, unknown types. Requests and DATA frames, sent or received, earn some back, so a busy
+	// client never meets the limit. Exceeding it ends the connection with ENHANCE_YOUR_CALM. Defaults 2000 and 200.
+	OverheadBurst, OverheadRate int
+
+	// HandshakeTimeout bounds the wait for the client's preface and first SETTINGS frame.
+	// Default: http.Server.ReadHeaderTimeout if that is set, else 10 s.
+	HandshakeTimeout time.Duration
+
+	// HeaderTimeout bounds the time from the first byte of a frame that is not DATA, or of a header block, to its
+	// last. Default: http.Server.ReadHeaderTimeout if that is set, else 10 s.
+	HeaderTimeout time.Duration
+
+	// IdleTimeout is how long a connection without open streams is kept.
+	// Default: http.Server.IdleTimeout if that is set, else 10 minutes. Negative: for ever.
+	IdleTimeout time.Duration
+
+	// StallTimeout resets a stream whose reply the peer has not let go on for so long (a window of zero), or whose
+	// request body of declared length has not grown; and it closes a connection whose socket has not taken one
+	// output buffer in that time. Default 30 s. Negative: never.
+	StallTimeout time.Duration
+
+	// StreamIdleTimeout resets a stream that still awaits request data of undeclared length (a client or two-way
+	// stream) when neither side has sent anything on it for so long. Default 1 hour. Negative: never.
+	StreamIdleTimeout time.Duration
+
+	// PingInterval is how long a connection with open streams may be silent before it is probed with a PING, and
+	// PingTimeout how long the answer may take before the connection is closed. Defaults 30 s and 15 s. A negative
+	// interval sends no PING.
+	PingInterval, PingTimeout time.Duration
+
+	// WorkerIdleTimeout is how long a goroutine that has run a handler waits for the next one. Default 10 s.
+	WorkerIdleTimeout time.Duration
+
+	// MaxIdleWorkers is how many such goroutines may wait. Default 1024.
+	MaxIdleWorkers int
+}
+
+const (
+	minFrameSize  = 1 << 14   // RFC 9113 §4.2
+	maxFrameSize  = 1<<24 - 1 // RFC 9113 §4.2
+	initialWindow = 1<<16 - 1 // RFC 9113 §6.9.2
+	maxWindow     = 1<<31 - 1 // RFC 9113 §6.9.1
+)
+
+// withDefaults returns the configuration in force for srv.
+func (cfg Config) withDefaults(srv *http.Server) (Config, error) {
+	cfg.MaxConcurrentStreams = cmp.Or(cfg.MaxConcurrentStreams, 250)
+	cfg.MaxHeaderBytes = cmp.Or(cfg.MaxHeaderBytes, srv.MaxHeaderBytes, 32<<10)
+	cfg.MaxContinuations = cmp.Or(cfg.MaxContinuations, 16)
+	cfg.HeaderTableSize = cmp.Or(cfg.HeaderTableSize, 4096)
+	cfg.MaxFrameSize = cmp.Or(cfg.MaxFrameSize, minFrameSize)
+	cfg.StreamWindow = cmp.Or(cfg.StreamWindow, 256<<10)
+	cfg.ConnWindow = cmp.Or(cfg.ConnWindow, 1<<20)
+	cfg.OutputBuffer = cmp.Or(cfg.OutputBuffer, 64<<10)
+	cfg.MaxQueuedControl = cmp.Or(cfg.MaxQueuedControl, 1000)
+	cfg.ResetBurst = cmp.Or(cfg.ResetBurst, 500)
+	cfg.ResetRate = cmp.Or(cfg.ResetRate, 100)
+	cfg.OverheadBurst = cmp.Or(cfg.OverheadBurst, 2000)
+	cfg.OverheadRate = cmp.Or(cfg.OverheadRate, 200)
+	cfg.HandshakeTimeout = cmp.Or(cfg.HandshakeTimeout, srv.ReadHeaderTimeout, 10*time.Second)
+	cfg.HeaderTimeout = cmp.Or(cfg.HeaderTimeout, srv.ReadHeaderTimeout, 10*time.Second)
+	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, srv.IdleTimeout, 10*time.Minute)
+	cfg.StallTimeout = cmp.Or(cfg.StallTimeout, 30*time.Second)
+	cfg.StreamIdleTimeout = cmp.Or(cfg.StreamIdleTimeout, time.Hour)
+	cfg.PingInterval = cmp.Or(cfg.PingInterval, 30*time.Second)
+	cfg.PingTimeout = cmp.Or(cfg.PingTimeout, 15*time.Second)
+	cfg.WorkerIdleTimeout = cmp.Or(cfg.WorkerIdleTimeout, 10*time.Second)
+	cfg.MaxIdleWorkers = cmp.Or(cfg.MaxIdleWorkers, 1024)
+
+	switch {
+	case cfg.MaxFrameSize < minFrameSize || cfg.MaxFrameSize > maxFrameSize:
+		return cfg, fmt.Errorf("h2: Config.MaxFrameSize is %d, want %d to %d", cfg.MaxFrameSize, minFrameSize, maxFrameSize)
+	case cfg.ConnWindow < initialWindow:
+		return cfg, fmt.Errorf("h2: Config.ConnWindow is %d, want at least %d", cfg.ConnWindow, initialWindow)
+	case cfg.StreamWindow < 0 || cfg.MaxHeaderBytes < 0 || cfg.MaxContinuations < 0 || cfg.OutputBuffer < 0 ||
+		cfg.MaxQueuedControl < 0 || cfg.ResetBurst < 0 || cfg.OverheadBurst < 0 || cfg.MaxIdleWorkers < 0:
+		return cfg, fmt.Errorf("h2: a size in Config is negative")
+	}
+	return cfg, nil
+}

@@ -1,0 +1,251 @@
+package h2
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// conn is one HTTP/2 connection. serve runs on the goroutine that net/http made for it and reads all frames; handlers
+// and timers meet it under mu. Nothing blocks while it holds mu.
+type conn struct {
+	srv        *server
+	nc         net.Conn
+	handler    http.Handler
+	ctx        context.Context
+	tls        *tls.ConnectionState
+	remoteAddr string
+
+	// Owned by the reader goroutine.
+	in         readBuffer
+	framer     *http2.Framer // reads frame headers and control frames
+	hdec       *hpack.Decoder
+	block      headerBlock
+	learned    map[string]string // canonical names that are not common
+	names      [12]knownName     // of the last requests, by position
+	paths      [4]parsedPath     // of the last requests
+	nextPath   int
+	waiting    []*stream // not started: their requests are not complete yet
+	sawSetting bool
+	atBoundary bool // no frame and no header block is partly read
+	overhead   bucket
+
+	running    atomic.Int32 // handlers that run
+	reads      atomic.Uint32
+	partial    atomic.Uint32 // counts starts of partly read frames; odd while there is one
+	connCredit atomic.Int64  // body bytes consumed and not yet returned to the peer
+
+	mu         sync.Mutex
+	streams    map[uint32]*stream
+	active     uint32 // streams that count against MaxConcurrentStreams
+	maxID      uint32 // the highest stream the peer has opened
+	recent     recentlyClosed
+	resets     bucket
+	recvWindow int64
+	settled    bool // the peer's SETTINGS have come
+	dead       bool // the socket is of no more use
+	cancelled  bool // the connection's context has ended
+
+	// Output, guarded by mu.
+	out        *buffer
+	spare      *buffer
+	flushing   bool // somebody has taken on to write what is in out
+	flushDue   bool // a worker was woken to do it and has not begun
+	writing    bool // and is in the system call
+	control    int  // control frames in out
+	earned     int  // tokens for the overhead bucket, for DATA sent since the reader last looked
+	henc       headerEncoder
+	framesOut  *http2.Framer // writes control frames into out
+	ready      readyQueue    // streams with something to send that did not fit
+	sendWindow int64
+	peerWindow int64 // SETTINGS_INITIAL_WINDOW_SIZE of the peer
+
+	closing shutdownState
+	states  []http.ConnState // to be reported to http.Server.ConnState
+	telling bool             // somebody does so
+	timer   connTimer
+}
+
+var clientPreface = []byte(http2.ClientPreface)
+
+func (s *server) newConn(nc net.Conn, h http.Handler) *conn {
+	c := &conn{
+		srv:        s,
+		nc:         nc,
+		handler:    h,
+		ctx:        baseContext(h),
+		remoteAddr: nc.RemoteAddr().String(),
+		streams:    make(map[uint32]*stream),
+		overhead:   newBucket(s.cfg.OverheadBurst, s.cfg.OverheadRate),
+		resets:     newBucket(s.cfg.ResetBurst, s.cfg.ResetRate),
+		recvWindow: int64(s.cfg.ConnWindow),
+		sendWindow: initialWindow,
+		peerWindow: initialWindow,
+	}
+	c.in.init(nc, &s.buffers, c.beforeRead)
+	c.framer = http2.NewFramer(nil, &c.in)
+	c.framer.SetMaxReadFrameSize(s.cfg.MaxFrameSize)
+	c.framesOut = http2.NewFramer((*frameSink)(c), nil)
+	c.hdec = hpack.NewDecoder(s.cfg.HeaderTableSize, c.block.add)
+	c.hdec.SetMaxStringLength(2*s.cfg.MaxHeaderBytes + 1024) // checkBlockSize is stricter; one long field deserves its 431
+	c.henc.init(&s.names, s.cfg.HeaderTableSize)
+	return c
+}
+
+// serve runs the connection. It returns when the connection is of no more use; net/http then closes it.
+func (c *conn) serve(sawPreface bool) {
+	shutting := c.srv.add(c)
+	defer c.srv.remove(c)
+	stop := context.AfterFunc(c.ctx, c.cancelStreams)
+	defer stop()
+	defer c.teardown()
+	// net/http may have left deadlines of its own behind.
+	c.nc.SetDeadline(time.Time{})
+	c.timer.start(c)
+	c.sendSettings()
+	if shutting {
+		c.startShutdown()
+	}
+	if !sawPreface {
+		p, err := c.in.peek(len(clientPreface))
+		if err != nil || !bytes.Equal(p, clientPreface) {
+			return
+		}
+		c.in.discard(len(p))
+	}
+	c.mu.Lock()
+	c.reportState(http.StateActive)
+	c.reportState(http.StateIdle)
+	c.mu.Unlock()
+
+	err := c.readFrames()
+	var ce connError
+	if errors.As(err, &ce) {
+		c.goAway(ce)
+		c.drain()
+	}
+}
+
+// reject ends a connection that must not be served (RFC 9113 §9.2).
+func (c *conn) reject(reason string) {
+	c.nc.SetDeadline(time.Now().Add(time.Second))
+	http2.NewFramer(c.nc, nil).WriteGoAway(0, http2.ErrCodeInadequateSecurity, []byte(reason))
+}
+
+// sendSettings sends our part of the preface (RFC 9113 §3.4) and widens the connection's window.
+func (c *conn) sendSettings() {
+	cfg := &c.srv.cfg
+	settings := []http2.Setting{
+		{ID: http2.SettingMaxConcurrentStreams, Val: cfg.MaxConcurrentStreams},
+		{ID: http2.SettingInitialWindowSize, Val: uint32(cfg.StreamWindow)},
+		{ID: http2.SettingMaxHeaderListSize, Val: uint32(cfg.MaxHeaderBytes)},
+	}
+	if cfg.MaxFrameSize != minFrameSize {
+		settings = append(settings, http2.Setting{ID: http2.SettingMaxFrameSize, Val: cfg.MaxFrameSize})
+	}
+	if cfg.HeaderTableSize != 4096 {
+		settings = append(settings, http2.Setting{ID: http2.SettingHeaderTableSize, Val: cfg.HeaderTableSize})
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.framesOut.WriteSettings(settings...)
+	if extra := uint32(cfg.ConnWindow) - initialWindow; extra > 0 {
+		c.framesOut.WriteWindowUpdate(0, extra)
+	}
+	c.kick()
+}
+
+// beforeRead runs whenever the reader has parsed all it has and is about to wait for more: what waited for that moment
+// starts now. It reports whether the connection is idle.
+func (c *conn) beforeRead() (idle bool) {
+	for i, s := range c.waiting {
+		c.waiting[i] = nil
+		c.start(s)
+	}
+	c.waiting = c.waiting[:0]
+	c.reads.Add(1)
+	if (!c.atBoundary || c.in.buffered() > 0) && c.partial.Load()&1 == 0 {
+		c.partial.Add(1)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.partial.Load()&1 == 1 {
+		c.timer.wake(c)
+	}
+	c.kick()
+	return c.active == 0
+}
+
+// cancelStreams ends the contexts of all requests, because that of the connection has ended.
+func (c *conn) cancelStreams() {
+	c.mu.Lock()
+	c.cancelled = true
+	all := c.openStreams()
+	c.mu.Unlock()
+	for _, s := range all {
+		s.ctx.cancel()
+	}
+}
+
+// openStreams returns a copy of the streams on the wire. c.mu is held.
+func (c *conn) openStreams() []*stream {
+	all := make([]*stream, 0, len(c.streams))
+	for _, s := range c.streams {
+		all = append(all, s)
+	}
+	return all
+}
+
+// teardown interrupts what is left once nothing more will be read.
+func (c *conn) teardown() {
+	c.stopTimer()
+	c.mu.Lock()
+	c.dead = true
+	all := c.openStreams()
+	for _, s := range all {
+		c.closeStream(s, closedByPeer, errConnClosed)
+		if !s.started {
+			c.abandonUnstarted(s)
+		}
+	}
+	if !c.flushing {
+		c.releaseOutput()
+	}
+	c.mu.Unlock()
+	for _, s := range all {
+		s.interrupt(errConnClosed)
+		if !s.started {
+			s.release()
+		}
+	}
+	c.waiting = nil
+	c.nc.Close()
+	c.in.release()
+}
+
+// fail gives up on the socket. c.mu is held.
+func (c *conn) fail() {
+	if !c.dead {
+		c.dead = true
+		// Close unblocks the reader, which does the rest. It may block on TLS's goodbye.
+		go c.nc.Close()
+	}
+}
+
+// drain reads on after a GOAWAY until the peer has hung up or a second has passed: closing a socket with unread input
+// makes the kernel discard what the peer has not read yet, the GOAWAY included.
+func (c *conn) drain() {
+	c.stopTimer()
+	c.nc.SetReadDeadline(time.Now().Add(lingerTime))
+	io.Copy(io.Discard, io.LimitReader(c.nc, 64<<20))
+}

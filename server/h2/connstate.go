@@ -1,0 +1,33 @@
+package h2
+
+import "net/http"
+
+// reportState tells http.Server.ConnState, in order and without holding up anything. net/http itself reports only the
+// first and the last state of an HTTP/2 connection. c.mu is held.
+func (c *conn) reportState(state http.ConnState) {
+	if c.srv.http.ConnState == nil || c.dead {
+		return
+	}
+	c.states = append(c.states, state)
+	if !c.telling {
+		c.telling = true
+		c.srv.workers.run((*stateReporter)(c))
+	}
+}
+
+// stateReporter is the task of calling the hook.
+type stateReporter conn
+
+func (r *stateReporter) run() {
+	c := (*conn)(r)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.states) > 0 && !c.dead {
+		state := c.states[0]
+		c.states = c.states[1:]
+		c.mu.Unlock()
+		c.srv.http.ConnState(c.nc, state)
+		c.mu.Lock()
+	}
+	c.telling, c.states = false, nil
+}

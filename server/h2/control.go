@@ -1,0 +1,114 @@
+package h2
+
+import (
+	"golang.org/x/net/http2"
+)
+
+// maxSettings is how many settings one frame may hold; there are not a dozen defined.
+const maxSettings = 64
+
+// onSettings applies the peer's settings in order and acknowledges them (RFC 9113 §6.5).
+func (c *conn) onSettings(f *http2.SettingsFrame) error {
+	if f.IsAck() {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sawSetting, c.settled = true, true
+	if err := f.ForeachSetting(c.applySetting); err != nil {
+		return err
+	}
+	c.framesOut.WriteSettingsAck()
+	return c.countControl()
+}
+
+// applySetting applies one setting. c.mu is held.
+func (c *conn) applySetting(s http2.Setting) error {
+	if err := s.Valid(); err != nil {
+		return err
+	}
+	switch s.ID {
+	case http2.SettingHeaderTableSize:
+		c.henc.setTableSize(s.Val)
+	case http2.SettingInitialWindowSize:
+		// RFC 9113 §6.9.2: a change applies to open streams too and may make their windows negative.
+		change := int64(s.Val) - c.peerWindow
+		c.peerWindow = int64(s.Val)
+		for _, st := range c.streams {
+			if st.sendWindow += change; st.sendWindow > maxWindow {
+				return connError{http2.ErrCodeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE overflows a stream's window"}
+			}
+			c.enqueue(st)
+		}
+	}
+	return nil
+}
+
+// onPing answers a PING, or learns that ours was answered (RFC 9113 §6.7).
+func (c *conn) onPing(f *http2.PingFrame) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.IsAck() {
+		c.onPingAck(f.Data)
+		return nil
+	}
+	c.framesOut.WritePing(true, f.Data)
+	return c.countControl()
+}
+
+// onWindowUpdate lets a stream or the connection send more (RFC 9113 §6.9).
+func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.StreamID == 0 {
+		c.sendWindow += int64(f.Increment)
+		if c.sendWindow > maxWindow {
+			return connError{http2.ErrCodeFlowControl, "WINDOW_UPDATE overflows the connection's window"}
+		}
+		return nil
+	}
+	s := c.streams[f.StreamID]
+	if s == nil {
+		if f.StreamID > c.maxID || f.StreamID%2 == 0 {
+			return protocolError("WINDOW_UPDATE on an idle stream")
+		}
+		return nil
+	}
+	s.sendWindow += int64(f.Increment)
+	if s.sendWindow > maxWindow {
+		return streamError{s.id, http2.ErrCodeFlowControl, "WINDOW_UPDATE overflows the stream's window"}
+	}
+	c.enqueue(s)
+	return nil
+}
+
+// onReset ends a stream at the peer's wish (RFC 9113 §6.4).
+func (c *conn) onReset(f *http2.RSTStreamFrame) error {
+	c.mu.Lock()
+	if f.StreamID > c.maxID || f.StreamID%2 == 0 {
+		c.mu.Unlock()
+		return protocolError("RST_STREAM on an idle stream")
+	}
+	s := c.streams[f.StreamID]
+	if s == nil {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closeStream(s, closedByPeer, errStreamReset)
+	allowed := c.resets.take()
+	c.mu.Unlock()
+	c.dropped(s)
+	if !allowed {
+		return connError{http2.ErrCodeEnhanceYourCalm, "too many streams were reset"}
+	}
+	return nil
+}
+
+// countControl bounds the answers that wait for a peer which does not read them. c.mu is held.
+func (c *conn) countControl() error {
+	c.control++
+	if c.control > c.srv.cfg.MaxQueuedControl {
+		return connError{http2.ErrCodeEnhanceYourCalm, "too many unread answers to control frames"}
+	}
+	return nil
+}

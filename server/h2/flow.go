@@ -1,0 +1,39 @@
+package h2
+
+// credit notes that n bytes of request bodies have left memory, and returns them to the peer's windows in large
+// pieces: to the connection's, and to that of s if its peer may still send. It takes the connection's lock only when a
+// piece is due or the stream is still being sent.
+func (c *conn) credit(s *stream, n int, toStream bool) {
+	if n == 0 {
+		return
+	}
+	due := c.connCredit.Add(int64(n)) >= int64(c.srv.cfg.ConnWindow)/4
+	if !due && !toStream {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead {
+		return
+	}
+	wrote := false
+	if back := c.connCredit.Load(); back >= int64(c.srv.cfg.ConnWindow)/4 {
+		c.connCredit.Add(-back)
+		c.recvWindow += back
+		c.framesOut.WriteWindowUpdate(0, uint32(back))
+		wrote = true
+	}
+	if toStream && !s.closed && !s.recvEnd {
+		s.unacked += int64(n)
+		s.active = c.timer.now
+		if s.unacked >= int64(c.srv.cfg.StreamWindow)/4 {
+			s.recvWindow += s.unacked
+			c.framesOut.WriteWindowUpdate(s.id, uint32(s.unacked))
+			s.unacked = 0
+			wrote = true
+		}
+	}
+	if wrote {
+		c.kick()
+	}
+}

@@ -1,0 +1,314 @@
+package h2
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/net/http2"
+)
+
+// connError ends the connection with a GOAWAY (RFC 9113 §5.4.1).
+type connError struct {
+	code   http2.ErrCode
+	reason string
+}
+
+func (e connError) Error() string { return fmt.Sprintf("h2: %v: %s", e.code, e.reason) }
+
+// streamError resets one stream (RFC 9113 §5.4.2).
+type streamError struct {
+	id     uint32
+	code   http2.ErrCode
+	reason string
+}
+
+func (e streamError) Error() string {
+	return fmt.Sprintf("h2: stream %d: %v: %s", e.id, e.code, e.reason)
+}
+
+func protocolError(reason string) error { return connError{http2.ErrCodeProtocol, reason} }
+
+// readFrames reads and handles frames until the connection ends, and returns why.
+func (c *conn) readFrames() error {
+	for {
+		c.atBoundary = c.block.id == 0
+		if _, err := c.in.peek(frameHeaderLen); err != nil {
+			return err
+		}
+		fh, err := c.framer.ReadFrameHeader()
+		if err != nil {
+			return c.frameError(err)
+		}
+		c.atBoundary = fh.Type == http2.FrameData
+		err = c.onFrame(fh)
+		if err != nil {
+			if err = c.frameError(err); err != nil {
+				return err
+			}
+		}
+		if c.block.id == 0 && c.partial.Load()&1 == 1 {
+			c.partial.Add(1)
+		}
+	}
+}
+
+// frameError sorts out what an error means. It returns nil if the connection goes on.
+func (c *conn) frameError(err error) error {
+	switch e := err.(type) {
+	case streamError:
+		return c.onStreamError(e)
+	case http2.StreamError:
+		return c.onStreamError(streamError{e.StreamID, e.Code, "malformed frame"})
+	case http2.ConnectionError:
+		reason := "malformed frame"
+		if detail := c.framer.ErrorDetail(); detail != nil {
+			reason = detail.Error()
+		}
+		return connError{http2.ErrCode(e), reason}
+	}
+	if errors.Is(err, http2.ErrFrameTooLarge) {
+		return connError{http2.ErrCodeFrameSize, "frame is larger than SETTINGS_MAX_FRAME_SIZE"}
+	}
+	return err
+}
+
+// onStreamError resets the stream at the peer's expense.
+func (c *conn) onStreamError(e streamError) error {
+	c.mu.Lock()
+	s := c.streams[e.id]
+	if !c.resets.take() {
+		c.mu.Unlock()
+		return connError{http2.ErrCodeEnhanceYourCalm, "too many streams had to be reset"}
+	}
+	if s == nil {
+		c.writeReset(e.id, e.code)
+		if c.recent.reason(e.id) == 0 {
+			c.recent.add(e.id, closedByUs)
+		}
+		c.mu.Unlock()
+		return nil
+	}
+	c.resetStream(s, e.code, errStreamReset)
+	c.mu.Unlock()
+	c.dropped(s)
+	return nil
+}
+
+// dropped tidies up after a stream that was closed from the reader goroutine.
+func (c *conn) dropped(s *stream) {
+	s.interrupt(errStreamReset)
+	if s.started {
+		return
+	}
+	for i, w := range c.waiting {
+		if w == s {
+			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
+			break
+		}
+	}
+	c.mu.Lock()
+	c.abandonUnstarted(s)
+	c.mu.Unlock()
+	s.release()
+}
+
+func (c *conn) onFrame(fh http2.FrameHeader) error {
+	if !c.sawSetting && (fh.Type != http2.FrameSettings || fh.Flags.Has(http2.FlagSettingsAck)) {
+		return protocolError("the first frame is not SETTINGS")
+	}
+	switch fh.Type {
+	case http2.FrameData:
+		return c.onData(fh)
+	case http2.FrameHeaders:
+		return c.onHeaders(fh)
+	case http2.FrameContinuation:
+		return c.onContinuation(fh)
+	}
+	if !c.payOverhead() {
+		return connError{http2.ErrCodeEnhanceYourCalm, "too many frames that carry neither requests nor data"}
+	}
+	switch fh.Type {
+	case http2.FrameSettings:
+		if fh.Length > 6*maxSettings {
+			return connError{http2.ErrCodeEnhanceYourCalm, "too many settings in one frame"}
+		}
+	case http2.FramePriority, http2.FrameRSTStream, http2.FramePing, http2.FrameWindowUpdate:
+		if fh.Length > 64 {
+			return connError{http2.ErrCodeFrameSize, "frame of fixed size is too long"}
+		}
+	case http2.FramePushPromise:
+		return protocolError("client sent PUSH_PROMISE")
+	case http2.FrameGoAway:
+		if fh.StreamID != 0 || fh.Length < 8 {
+			return protocolError("malformed GOAWAY")
+		}
+		if err := c.in.skip(int(fh.Length)); err != nil {
+			return err
+		}
+		c.onGoAway()
+		return nil
+	default:
+		// RFC 9113 §4.1: frames of unknown type are ignored.
+		return c.in.skip(int(fh.Length))
+	}
+	f, err := c.framer.ReadFrameForHeader(fh)
+	if err != nil {
+		return err
+	}
+	switch f := f.(type) {
+	case *http2.SettingsFrame:
+		return c.onSettings(f)
+	case *http2.PingFrame:
+		return c.onPing(f)
+	case *http2.WindowUpdateFrame:
+		return c.onWindowUpdate(f)
+	case *http2.RSTStreamFrame:
+		return c.onReset(f)
+	case *http2.PriorityFrame:
+		if f.StreamDep == f.StreamID {
+			return streamError{f.StreamID, http2.ErrCodeProtocol, "stream depends on itself"}
+		}
+	}
+	return nil
+}
+
+// onData puts body bytes where the handler finds them, as they come and not only when the frame is complete.
+func (c *conn) onData(fh http2.FrameHeader) error {
+	if fh.StreamID == 0 {
+		return protocolError("DATA on stream 0")
+	}
+	length, pad := int(fh.Length), 0
+	if fh.Flags.Has(http2.FlagDataPadded) {
+		if length == 0 {
+			return connError{http2.ErrCodeFrameSize, "DATA without its padding length"}
+		}
+		p, err := c.in.peek(1)
+		if err != nil {
+			return err
+		}
+		pad = int(p[0])
+		c.in.discard(1)
+		length -= 1 + pad
+		if length < 0 {
+			return protocolError("DATA padding is longer than the frame")
+		}
+	}
+	end := fh.Flags.Has(http2.FlagDataEndStream)
+	if length > 0 {
+		c.overhead.earn(1)
+	} else if !end && !c.payOverhead() {
+		return connError{http2.ErrCodeEnhanceYourCalm, "too many empty DATA frames"}
+	}
+
+	s, err := c.takeWindow(fh)
+	if err == nil && s != nil {
+		err = s.checkLength(length, end)
+	}
+	if err != nil || s == nil {
+		// RFC 9113 §6.9: frames that nobody wants still count against the connection's window.
+		if skipErr := c.in.skip(length + pad); skipErr != nil {
+			return skipErr
+		}
+		c.credit(nil, int(fh.Length), false)
+		return err
+	}
+	for left := length; left > 0; {
+		p, err := c.in.some(left)
+		if err != nil {
+			return err
+		}
+		if !s.body.append(p) {
+			c.credit(nil, len(p), false)
+		}
+		c.in.discard(len(p))
+		left -= len(p)
+	}
+	if overhead := int(fh.Length) - length; overhead > 0 {
+		if err := c.in.skip(pad); err != nil {
+			return err
+		}
+		c.credit(s, overhead, true)
+	}
+	if end {
+		c.endRequest(s, nil)
+	}
+	return nil
+}
+
+// takeWindow charges a DATA frame to the windows and returns its stream, or nil if the bytes are to be dropped.
+func (c *conn) takeWindow(fh http2.FrameHeader) (*stream, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := int64(fh.Length)
+	if n > c.recvWindow {
+		return nil, connError{http2.ErrCodeFlowControl, "DATA exceeds the connection's window"}
+	}
+	c.recvWindow -= n
+	s := c.streams[fh.StreamID]
+	if s == nil {
+		return nil, c.lateFrame(fh)
+	}
+	if s.recvEnd {
+		return nil, streamError{s.id, http2.ErrCodeStreamClosed, "DATA after END_STREAM"}
+	}
+	if n > s.recvWindow {
+		return nil, streamError{s.id, http2.ErrCodeFlowControl, "DATA exceeds the stream's window"}
+	}
+	s.recvWindow -= n
+	s.active = c.timer.now
+	return s, nil
+}
+
+// lateFrame says what HEADERS or DATA on a stream that is not open mean (RFC 9113 §5.1). c.mu is held.
+func (c *conn) lateFrame(fh http2.FrameHeader) error {
+	id := fh.StreamID
+	if id > c.maxID || id%2 == 0 {
+		return protocolError(fh.Type.String() + " on an idle stream")
+	}
+	switch c.recent.reason(id) {
+	case closedByUs:
+		return nil // sent before our reset arrived
+	case closedByEnd:
+		return connError{http2.ErrCodeStreamClosed, fh.Type.String() + " on a closed stream"}
+	}
+	if fh.Type == http2.FrameHeaders && c.recent.reason(id) == 0 {
+		// RFC 9113 §5.1.1: a new stream's number is larger than all before it.
+		return protocolError("stream numbers went down")
+	}
+	return streamError{id, http2.ErrCodeStreamClosed, fh.Type.String() + " on a closed stream"}
+}
+
+// checkLength compares the body with its Content-Length (RFC 9113 §8.1.1).
+func (s *stream) checkLength(n int, end bool) error {
+	s.received += int64(n)
+	if s.declared < 0 {
+		return nil
+	}
+	if s.received > s.declared || end && s.received < s.declared {
+		return streamError{s.id, http2.ErrCodeProtocol, "request body does not match its Content-Length"}
+	}
+	return nil
+}
+
+// endRequest notes that the request is complete, and starts its handler if that still waits.
+func (c *conn) endRequest(s *stream, trailer map[string][]string) {
+	s.body.trailer = trailer
+	s.body.end(io.EOF, true)
+	c.mu.Lock()
+	s.recvEnd = true
+	if s.sendEnd {
+		c.closeStream(s, closedByEnd, errStreamReset)
+	}
+	c.mu.Unlock()
+	if s.started {
+		return
+	}
+	for i, w := range c.waiting {
+		if w == s {
+			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
+			break
+		}
+	}
+	c.start(s)
+}

@@ -1,0 +1,259 @@
+package h2
+
+import (
+	"net/http"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// headerBlock gathers the fields of a HEADERS frame and its CONTINUATIONs. It belongs to the reader goroutine.
+type headerBlock struct {
+	id        uint32 // the stream, 0 between blocks
+	endStream bool
+	selfDep   bool // priority depends on the stream itself
+	frames    int  // CONTINUATION frames so far
+	bytes     int  // encoded bytes so far
+	room      int  // what is left of MaxHeaderBytes
+	tooLarge  bool
+	invalid   string // why the block is malformed, if it is
+
+	// Pseudo-header fields (RFC 9113 §8.3.1).
+	method, scheme, authority, path string
+	seen                            pseudoSet
+	pseudo                          bool // there has been any
+	fields                          []hpack.HeaderField
+}
+
+// pseudoSet says which pseudo-header fields there have been.
+type pseudoSet uint8
+
+const (
+	sawMethod pseudoSet = 1 << iota
+	sawScheme
+	sawAuthority
+	sawPath
+)
+
+func (b *headerBlock) begin(id uint32, endStream bool, limit int) {
+	// Keep no strings of the last request, and no array that one large request has made.
+	clear(b.fields)
+	fields := b.fields[:0]
+	if cap(fields) > 64 {
+		fields = nil
+	}
+	*b = headerBlock{id: id, endStream: endStream, room: limit, fields: fields}
+}
+
+// add takes a field from the HPACK decoder. Checks follow RFC 9113 §8.2 and §8.3.
+func (b *headerBlock) add(f hpack.HeaderField) {
+	if b.tooLarge || b.invalid != "" {
+		return
+	}
+	if b.room -= int(f.Size()); b.room < 0 {
+		b.tooLarge = true
+		return
+	}
+	if !httpguts.ValidHeaderFieldValue(f.Value) {
+		b.invalid = "field value has a forbidden character"
+		return
+	}
+	if strings.HasPrefix(f.Name, ":") {
+		b.addPseudo(f)
+		return
+	}
+	switch f.Name {
+	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
+		b.invalid = "connection-specific field"
+		return
+	case "te":
+		if f.Value != "trailers" && f.Value != "" {
+			b.invalid = "TE other than trailers"
+			return
+		}
+	}
+	b.fields = append(b.fields, f)
+}
+
+func (b *headerBlock) addPseudo(f hpack.HeaderField) {
+	b.pseudo = true
+	if len(b.fields) > 0 {
+		b.invalid = "pseudo-header field after a regular one"
+		return
+	}
+	var bit pseudoSet
+	switch f.Name {
+	case ":method":
+		bit, b.method = sawMethod, f.Value
+	case ":scheme":
+		bit, b.scheme = sawScheme, f.Value
+	case ":authority":
+		bit, b.authority = sawAuthority, f.Value
+	case ":path":
+		bit, b.path = sawPath, f.Value
+	default:
+		b.invalid = "unknown pseudo-header field"
+		return
+	}
+	if b.seen&bit != 0 {
+		b.invalid = "repeated pseudo-header field"
+	}
+	b.seen |= bit
+}
+
+// onHeaders begins a header block.
+func (c *conn) onHeaders(fh http2.FrameHeader) error {
+	if fh.StreamID == 0 {
+		return protocolError("HEADERS on stream 0")
+	}
+	c.block.begin(fh.StreamID, fh.Flags.Has(http2.FlagHeadersEndStream), c.srv.cfg.MaxHeaderBytes)
+	if err := c.checkBlockSize(fh); err != nil {
+		return err
+	}
+	p, err := c.in.peek(int(fh.Length))
+	if err != nil {
+		return err
+	}
+	defer c.in.discard(int(fh.Length))
+	pad := 0
+	if fh.Flags.Has(http2.FlagHeadersPadded) {
+		if len(p) < 1 {
+			return connError{http2.ErrCodeFrameSize, "HEADERS without its padding length"}
+		}
+		pad, p = int(p[0]), p[1:]
+	}
+	if fh.Flags.Has(http2.FlagHeadersPriority) {
+		if len(p) < 5 {
+			return connError{http2.ErrCodeFrameSize, "HEADERS without its priority"}
+		}
+		dep := uint32(p[0]&0x7f)<<24 | uint32(p[1])<<16 | uint32(p[2])<<8 | uint32(p[3])
+		c.block.selfDep = dep == fh.StreamID
+		p = p[5:]
+	}
+	if pad > len(p) {
+		return protocolError("HEADERS padding is longer than the frame")
+	}
+	return c.onFragment(p[:len(p)-pad], fh.Flags.Has(http2.FlagHeadersEndHeaders))
+}
+
+// onContinuation goes on with a header block. The Framer has checked that it is the block's stream.
+func (c *conn) onContinuation(fh http2.FrameHeader) error {
+	c.block.frames++
+	if c.block.frames > c.srv.cfg.MaxContinuations {
+		return connError{http2.ErrCodeEnhanceYourCalm, "too many CONTINUATION frames"}
+	}
+	if err := c.checkBlockSize(fh); err != nil {
+		return err
+	}
+	p, err := c.in.peek(int(fh.Length))
+	if err != nil {
+		return err
+	}
+	defer c.in.discard(int(fh.Length))
+	return c.onFragment(p, fh.Flags.Has(http2.FlagContinuationEndHeaders))
+}
+
+// checkBlockSize ends connections that send far more than they may, whether or not it decodes to anything: Huffman
+// coding saves less than half, so twice the limit cannot be an honest block.
+func (c *conn) checkBlockSize(fh http2.FrameHeader) error {
+	c.block.bytes += int(fh.Length)
+	if c.block.bytes > 2*c.srv.cfg.MaxHeaderBytes+1024 {
+		return connError{http2.ErrCodeEnhanceYourCalm, "header block is too large"}
+	}
+	return nil
+}
+
+// onFragment decodes a piece of a header block. All of them must be decoded, wanted or not, for the HPACK state is the
+// connection's (RFC 9113 §4.3).
+func (c *conn) onFragment(p []byte, last bool) error {
+	if _, err := c.hdec.Write(p); err != nil {
+		return connError{http2.ErrCodeCompression, err.Error()}
+	}
+	if !last {
+		return nil
+	}
+	if err := c.hdec.Close(); err != nil {
+		return connError{http2.ErrCodeCompression, err.Error()}
+	}
+	err := c.onBlock(&c.block)
+	c.block.id = 0
+	return err
+}
+
+// onBlock acts on a complete header block: a new request or the trailers of one.
+func (c *conn) onBlock(b *headerBlock) error {
+	c.mu.Lock()
+	s := c.streams[b.id]
+	if s != nil {
+		recvEnd := s.recvEnd
+		c.mu.Unlock()
+		if recvEnd {
+			return streamError{b.id, http2.ErrCodeStreamClosed, "HEADERS after END_STREAM"}
+		}
+		return c.onTrailer(s, b)
+	}
+	if b.id%2 == 0 {
+		c.mu.Unlock()
+		return protocolError("client opened a stream with an even number")
+	}
+	if b.id <= c.maxID {
+		defer c.mu.Unlock()
+		return c.lateFrame(http2.FrameHeader{Type: http2.FrameHeaders, StreamID: b.id})
+	}
+	c.maxID = b.id
+	refused, full := c.closing.refuses(b.id), c.active >= c.srv.cfg.MaxConcurrentStreams
+	c.mu.Unlock()
+
+	switch {
+	case refused:
+		return nil // beyond the GOAWAY: the client knows that it was not processed (RFC 9113 §6.8)
+	case full:
+		return streamError{b.id, http2.ErrCodeRefusedStream, "too many concurrent streams"}
+	case b.selfDep:
+		return streamError{b.id, http2.ErrCodeProtocol, "stream depends on itself"}
+	case b.invalid != "":
+		return streamError{b.id, http2.ErrCodeProtocol, b.invalid}
+	}
+	return c.onRequest(b)
+}
+
+// onTrailer ends a request with trailers (RFC 9113 §8.1).
+func (c *conn) onTrailer(s *stream, b *headerBlock) error {
+	switch {
+	case !b.endStream:
+		return streamError{b.id, http2.ErrCodeProtocol, "trailers without END_STREAM"}
+	case b.pseudo:
+		return streamError{b.id, http2.ErrCodeProtocol, "pseudo-header field in trailers"}
+	case b.invalid != "":
+		return streamError{b.id, http2.ErrCodeProtocol, b.invalid}
+	case b.tooLarge:
+		return streamError{b.id, http2.ErrCodeEnhanceYourCalm, "trailers are too large"}
+	}
+	if err := s.checkLength(0, true); err != nil {
+		return err
+	}
+	var trailer http.Header
+	if s.req.Trailer != nil {
+		trailer = make(http.Header, len(b.fields))
+		for _, f := range b.fields {
+			if !validWireName(f.Name) {
+				return streamError{b.id, http2.ErrCodeProtocol, "malformed field name"}
+			}
+			key := c.canonicalName(f.Name)
+			if !httpguts.ValidTrailerHeader(key) {
+				return streamError{b.id, http2.ErrCodeProtocol, "field is not allowed in trailers"}
+			}
+			trailer[key] = append(trailer[key], f.Value)
+		}
+	} else {
+		for _, f := range b.fields {
+			if !validWireName(f.Name) {
+				return streamError{b.id, http2.ErrCodeProtocol, "malformed field name"}
+			}
+		}
+	}
+	c.endRequest(s, trailer)
+	return nil
+}

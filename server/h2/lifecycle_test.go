@@ -1,0 +1,104 @@
+package h2
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+
+	"golang.org/x/net/http2"
+)
+
+func TestShutdownFinishesStreams(t *testing.T) {
+	for _, answersPing := range []bool{true, false} {
+		started, release := make(chan bool, 1), make(chan bool)
+		s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				started <- true
+				<-release
+			}
+			io.WriteString(w, r.URL.Path)
+		}), Config{})
+		c := s.dial(t)
+		slow := c.request("", "/slow", true)
+		<-started
+		done := make(chan error, 1)
+		go func() { done <- s.Shutdown(t.Context()) }()
+		if g := nextFrame[*http2.GoAwayFrame](c); g.LastStreamID != maxWindow || g.ErrCode != http2.ErrCodeNo {
+			t.Errorf("first GOAWAY: %v", g)
+		}
+		// A request that was on its way when the server said so is still served.
+		crossed := c.request("", "/crossed", true)
+		if answersPing {
+			ping := nextFrame[*http2.PingFrame](c)
+			c.fr.WritePing(true, ping.Data)
+		}
+		var last *http2.GoAwayFrame
+		replies := map[uint32]*reply{slow: {header: fields{}}, crossed: {header: fields{}}}
+		var sawCrossed, sawSlow bool
+		for !sawSlow || !sawCrossed {
+			f, err := c.fr.ReadFrame()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if g, ok := f.(*http2.GoAwayFrame); ok {
+				g := *g
+				last = &g
+				close(release)
+			} else if r := replies[f.Header().StreamID]; r != nil && r.take(f) {
+				sawSlow, sawCrossed = sawSlow || r.body == "/slow", sawCrossed || r.body == "/crossed"
+			}
+		}
+		if last == nil || last.LastStreamID != crossed {
+			t.Errorf("last GOAWAY: %v", last)
+		}
+		if _, err := c.fr.ReadFrame(); err != io.EOF {
+			t.Errorf("after the last reply: %v", err)
+		}
+		c.nc.Close()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestConnectionCloseHeaderShutsDown(t *testing.T) {
+	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		io.WriteString(w, "bye")
+	}), Config{})
+	c := s.dial(t)
+	if r := c.get("/"); r.body != "bye" || len(r.header["connection"]) != 0 {
+		t.Errorf("got %v", r)
+	}
+	for {
+		f, err := c.fr.ReadFrame()
+		if err != nil {
+			break
+		}
+		c.answer(f)
+	}
+}
+
+func TestConnStates(t *testing.T) {
+	var mu sync.Mutex
+	var states []http.ConnState
+	s := newServer(t, http.HandlerFunc(wroteNothing), Config{}, func(s *testServer) {
+		s.ConnState = func(_ net.Conn, state http.ConnState) {
+			mu.Lock()
+			defer mu.Unlock()
+			states = append(states, state)
+		}
+	})
+	c := s.dial(t)
+	c.get("/")
+	c.nc.Close()
+	want := []http.ConnState{http.StateNew, http.StateActive, http.StateIdle, http.StateActive, http.StateIdle, http.StateClosed}
+	eventually(t, "states", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Equal(states, want)
+	})
+}

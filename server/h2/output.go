@@ -1,0 +1,349 @@
+package h2
+
+import (
+	"encoding/binary"
+	"runtime"
+
+	"golang.org/x/net/http2"
+)
+
+const (
+	frameHeaderLen = 9
+
+	// sliceSize is the largest DATA frame we send, and a stream's share when several wait for the socket. Every
+	// peer must accept frames of this size (RFC 9113 §6.5.2).
+	sliceSize = minFrameSize
+
+	// worthwhileData is the size from which a DATA frame pays for the PING and the WINDOW_UPDATE that it may cause.
+	// The smallest RPC message is as long as this; smaller frames come of a peer that hands out tiny windows.
+	worthwhileData = 5
+)
+
+// frameSink lets the Framer write control frames into the output buffer. c.mu is held.
+type frameSink conn
+
+func (f *frameSink) Write(p []byte) (int, error) {
+	b := (*conn)(f).output()
+	b.b = append(b.b, p...)
+	return len(p), nil
+}
+
+// output returns the buffer that collects frames. c.mu is held.
+func (c *conn) output() *buffer {
+	if c.out == nil {
+		c.out = c.srv.buffers.get(smallBuffer)
+	}
+	return c.out
+}
+
+// reserve returns the output buffer with room for n bytes. It grows from pooled buffer to pooled buffer, for append
+// would leave each size on the way to the garbage collector. c.mu is held.
+func (c *conn) reserve(n int) *buffer {
+	b := c.output()
+	if n += len(b.b); n <= cap(b.b) || n > hugeBuffer {
+		return b
+	}
+	size := largeBuffer
+	if n > largeBuffer {
+		size = hugeBuffer
+	}
+	c.out = c.srv.buffers.get(size)
+	c.out.b = append(c.out.b, b.b...)
+	c.srv.buffers.put(b)
+	return c.out
+}
+
+// room returns how many more bytes of replies the output buffer takes. c.mu is held.
+func (c *conn) room() int {
+	if c.out == nil {
+		return c.srv.cfg.OutputBuffer
+	}
+	return c.srv.cfg.OutputBuffer - len(c.out.b)
+}
+
+func appendFrameHeader(dst []byte, n int, t http2.FrameType, flags http2.Flags, id uint32) []byte {
+	dst = append(dst, byte(n>>16), byte(n>>8), byte(n), byte(t), byte(flags))
+	return binary.BigEndian.AppendUint32(dst, id)
+}
+
+func (c *conn) writeReset(id uint32, code http2.ErrCode) {
+	c.framesOut.WriteRSTStream(id, code)
+	c.control++
+}
+
+// writeHeaders appends a header block, in as many frames as it takes (RFC 9113 §6.10). c.mu is held.
+func (c *conn) writeHeaders(id uint32, status int, fields []field, length int64, end bool) {
+	b := c.output()
+	start := len(b.b)
+	b.b = appendFrameHeader(b.b, 0, http2.FrameHeaders, 0, id)
+	b.b = c.henc.appendBlock(b.b, status, fields, length)
+	var flags http2.Flags
+	if end {
+		flags = http2.FlagHeadersEndStream
+	}
+	n := len(b.b) - start - frameHeaderLen
+	if n <= minFrameSize {
+		setFrameHeader(b.b[start:], n, flags|http2.FlagHeadersEndHeaders)
+		return
+	}
+	// Rare enough to afford a copy: the first frame keeps its place and the rest is appended anew.
+	rest := append([]byte(nil), b.b[start+frameHeaderLen+minFrameSize:]...)
+	b.b = b.b[:start+frameHeaderLen+minFrameSize]
+	setFrameHeader(b.b[start:], minFrameSize, flags)
+	for len(rest) > 0 {
+		n := min(len(rest), minFrameSize)
+		flags = 0
+		if n == len(rest) {
+			flags = http2.FlagContinuationEndHeaders
+		}
+		b.b = appendFrameHeader(b.b, n, http2.FrameContinuation, flags, id)
+		b.b = append(b.b, rest[:n]...)
+		rest = rest[n:]
+	}
+}
+
+func setFrameHeader(frame []byte, n int, flags http2.Flags) {
+	frame[0], frame[1], frame[2], frame[4] = byte(n>>16), byte(n>>8), byte(n), byte(flags)
+}
+
+// emit moves up to budget body bytes of the stream's reply, and what surrounds them, into the output buffer.
+// c.mu is held.
+func (c *conn) emit(s *stream, budget int) {
+	p := &s.out
+	s.active = c.timer.now
+	if p.header {
+		end := p.end && p.size() == 0 && len(p.trailer) == 0
+		c.writeHeaders(s.id, p.status, p.fields, p.length, end)
+		p.header, p.fields = false, nil
+		if end {
+			c.sentEnd(s)
+			return
+		}
+	}
+	for p.size() > 0 {
+		n := min(int64(p.size()), int64(budget), sliceSize, s.sendWindow, c.sendWindow)
+		if n <= 0 {
+			return
+		}
+		budget -= int(n)
+		end := p.end && int(n) == p.size() && len(p.trailer) == 0
+		c.writeData(s, int(n), end)
+		if end {
+			c.sentEnd(s)
+			return
+		}
+	}
+	switch {
+	case !p.end:
+		s.notify()
+		return
+	case len(p.trailer) > 0:
+		c.writeHeaders(s.id, 0, p.trailer, -1, true)
+	default:
+		c.writeData(s, 0, true)
+	}
+	c.sentEnd(s)
+}
+
+// writeData appends a DATA frame with the next n bytes of the reply. c.mu is held.
+func (c *conn) writeData(s *stream, n int, end bool) {
+	var flags http2.Flags
+	if end {
+		flags = http2.FlagDataEndStream
+	}
+	s.sendWindow -= int64(n)
+	c.sendWindow -= int64(n)
+	if n >= worthwhileData {
+		c.earned = min(c.earned+2+n/1024, c.srv.cfg.OverheadBurst) // some clients return windows for every few KiB
+	}
+	b := c.reserve(n + frameHeaderLen)
+	b.b = appendFrameHeader(b.b, n, http2.FrameData, flags, s.id)
+	data := &s.out.data
+	k := min(n, len(data[0]))
+	b.b = append(b.b, data[0][:k]...)
+	b.b = append(b.b, data[1][:n-k]...)
+	data[0], data[1] = data[0][k:], data[1][n-k:]
+}
+
+// sentEnd notes that END_STREAM is on its way. c.mu is held.
+func (c *conn) sentEnd(s *stream) {
+	s.sendEnd = true
+	s.out.end = false
+	switch {
+	case s.recvEnd:
+		c.closeStream(s, closedByEnd, errStreamReset)
+	case s.handlerDone:
+		// RFC 9113 §8.1: a server that needs no more of the request asks the client to stop sending it.
+		c.resetStream(s, http2.ErrCodeNo, errStreamReset)
+	default:
+		s.notify()
+	}
+}
+
+// submit sends what s.out holds, as far as windows and the output buffer allow, and queues the rest. Streams that
+// wait already go first. c.mu is held.
+func (c *conn) submit(s *stream) {
+	if room := c.room(); c.ready.n == 0 && room > 0 {
+		c.emit(s, max(room, sliceSize))
+	}
+	c.enqueue(s)
+}
+
+// readyQueue is a list of streams that have something to send.
+type readyQueue struct {
+	head, tail *stream
+	n          int
+}
+
+// enqueue puts s at the end of the queue if it has something that its window lets it send. c.mu is held.
+func (c *conn) enqueue(s *stream) {
+	if s.queued || s.closed || s.out.empty() || s.sendWindow <= 0 && !s.out.header && s.out.size() > 0 {
+		return
+	}
+	s.queued = true
+	if c.ready.tail == nil {
+		c.ready.head = s
+	} else {
+		c.ready.tail.nextReady = s
+	}
+	c.ready.tail = s
+	c.ready.n++
+}
+
+func (c *conn) dequeue() *stream {
+	s := c.ready.head
+	c.ready.head = s.nextReady
+	if c.ready.head == nil {
+		c.ready.tail = nil
+	}
+	c.ready.n--
+	s.nextReady, s.queued = nil, false
+	return s
+}
+
+// fill tops the output buffer up with a slice of each waiting stream in turn. c.mu is held.
+func (c *conn) fill() {
+	for {
+		progress := false
+		for n := c.ready.n; n > 0 && c.room() > 0; n-- {
+			s := c.dequeue()
+			if s.closed {
+				continue
+			}
+			before := c.room()
+			c.emit(s, sliceSize)
+			progress = progress || c.room() < before
+			c.enqueue(s)
+		}
+		if !progress || c.ready.n == 0 || c.room() <= 0 {
+			return
+		}
+	}
+}
+
+// kick sees to it that the output is written: by whoever writes already, or by a worker. c.mu is held.
+func (c *conn) kick() {
+	if c.flushing || c.dead {
+		return
+	}
+	if c.ready.n > 0 {
+		c.fill()
+	}
+	if c.hasOutput() || c.closing.due() {
+		c.flushing, c.flushDue = true, true
+		c.srv.workers.run((*flusher)(c))
+	}
+}
+
+func (c *conn) hasOutput() bool { return c.out != nil && len(c.out.b) > 0 }
+
+// flusher is the task of writing a connection's output.
+type flusher conn
+
+func (f *flusher) run() {
+	c := (*conn)(f)
+	c.yield()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flushDue {
+		c.flushDue = false
+		c.flushLocked()
+	}
+}
+
+// takeFlush reports whether the caller, who is about to have nothing else to do, should write the output: because
+// nobody does, or because a worker was woken to do so which has not begun. If so the caller must call flush.
+// c.mu is held.
+func (c *conn) takeFlush() bool {
+	switch {
+	case c.dead || !c.hasOutput():
+		return false
+	case !c.flushing:
+		c.flushing = true
+		return true
+	case c.flushDue && c.running.Load() == 0:
+		c.flushDue = false
+		return true
+	}
+	return false
+}
+
+// flush writes output until there is none, for a caller that takeFlush has told to.
+func (c *conn) flush() {
+	c.yield()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flushLocked()
+}
+
+// yield lets handlers that are about to reply do so first, so that their replies leave in the same system call.
+func (c *conn) yield() {
+	if c.running.Load() > 0 {
+		runtime.Gosched()
+	}
+}
+
+// flushLocked writes output until there is none. c.mu is held, though not during system calls, and c.flushing is set.
+func (c *conn) flushLocked() {
+	for !c.dead {
+		if c.ready.n > 0 {
+			c.fill()
+		}
+		if !c.hasOutput() {
+			if !c.closing.due() {
+				break
+			}
+			c.closing.halfClosed = true
+			c.mu.Unlock()
+			c.halfClose()
+			c.mu.Lock()
+			continue
+		}
+		b := c.out
+		c.out, c.spare = c.spare, nil
+		c.control = 0
+		c.writing = true
+		c.timer.wrote = c.timer.now
+		c.timer.wake(c)
+		c.mu.Unlock()
+		_, err := c.nc.Write(b.b)
+		c.mu.Lock()
+		c.writing = false
+		b.b = b.b[:0]
+		c.spare = b
+		if err != nil {
+			c.fail()
+		}
+	}
+	c.flushing = false
+	if c.dead || c.active == 0 {
+		c.releaseOutput()
+	}
+}
+
+// releaseOutput gives the output buffers back. c.mu is held and nobody is writing.
+func (c *conn) releaseOutput() {
+	c.srv.buffers.put(c.out)
+	c.srv.buffers.put(c.spare)
+	c.out, c.spare = nil, nil
+}

@@ -1,0 +1,253 @@
+package h2
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/http2"
+)
+
+// onRequest opens a stream for a new request. Its handler starts once the request is complete, or once there is
+// nothing more to read.
+func (c *conn) onRequest(b *headerBlock) error {
+	s := &stream{c: c, id: b.id, declared: -1}
+	s.ctx.parent = c.ctx
+	s.body.init(s)
+	var req http.Request
+	if err := c.fillRequest(&req, s, b); err != nil {
+		return err
+	}
+	s.req = req.WithContext(&s.ctx) // a copy, the only way to set a request's context
+	s.reply.init(s)
+	switch {
+	case b.tooLarge:
+		s.reply.instead = replyHeaderTooLarge
+	case b.method == http.MethodConnect:
+		s.reply.instead = replyConnect
+	}
+
+	c.overhead.earn(4)
+	c.mu.Lock()
+	c.active++
+	if c.active == 1 {
+		c.becameActive()
+	}
+	c.streams[s.id] = s
+	s.recvEnd = b.endStream
+	s.sendWindow = c.peerWindow
+	s.recvWindow = int64(c.srv.cfg.StreamWindow)
+	s.active = c.timer.now
+	cancelled := c.cancelled
+	c.mu.Unlock()
+	if cancelled {
+		s.ctx.cancel()
+	}
+	if b.endStream {
+		s.body.end(io.EOF, true)
+		c.start(s)
+	} else {
+		c.waiting = append(c.waiting, s)
+	}
+	return nil
+}
+
+// fillRequest makes the http.Request of a header block (RFC 9113 §8.3.1).
+func (c *conn) fillRequest(req *http.Request, s *stream, b *headerBlock) error {
+	malformed := func(reason string) error {
+		return streamError{b.id, http2.ErrCodeProtocol, reason}
+	}
+	req.Method = b.method
+	req.URL = &s.url
+	req.Proto, req.ProtoMajor = "HTTP/2.0", 2
+	req.Body = http.NoBody
+	req.RemoteAddr = c.remoteAddr
+	req.TLS = c.tls
+	if !b.endStream {
+		req.Body = &s.body
+		req.ContentLength = -1
+	}
+	connect := b.method == http.MethodConnect
+	switch {
+	case b.tooLarge:
+		// The rest of the list is lost, so there is nothing to judge. The 431 goes to whatever it was.
+		req.Header = make(http.Header)
+		return nil
+	case connect && (b.seen&(sawPath|sawScheme) != 0 || b.authority == ""):
+		return malformed("CONNECT with :path or :scheme, or without :authority")
+	case !connect && (b.method == "" || b.path == "" || b.scheme != "http" && b.scheme != "https"):
+		return malformed("request without a :method, :path or usable :scheme")
+	case !httpguts.ValidHeaderFieldName(b.method):
+		return malformed(":method is not a token")
+	}
+
+	header, err := c.newHeader(b)
+	if err != nil {
+		return err
+	}
+	req.Header = header
+	if req.Host, err = hostOf(b, header); err != nil {
+		return err
+	}
+	if connect {
+		s.url.Host, req.RequestURI = req.Host, req.Host
+	} else {
+		if s.url, err = c.parsePath(b.path); err != nil {
+			return malformed(":path is not a path")
+		}
+		req.RequestURI = b.path
+	}
+	if err := s.setLength(req, b); err != nil {
+		return err
+	}
+	if expect := header["Expect"]; expect != nil && httpguts.HeaderValuesContainsToken(expect, "100-continue") {
+		delete(header, "Expect")
+		s.body.expects = !b.endStream
+	}
+	if cookies := header["Cookie"]; len(cookies) > 1 {
+		header["Cookie"] = []string{strings.Join(cookies, "; ")} // RFC 9113 §8.2.3
+	}
+	if announced, ok := header["Trailer"]; ok {
+		req.Trailer = announcedTrailer(announced)
+		delete(header, "Trailer")
+	}
+	return nil
+}
+
+// parsePath parses :path. RPC clients ask for the same few paths over and over, so the last ones are remembered.
+func (c *conn) parsePath(path string) (url.URL, error) {
+	for i := range c.paths {
+		if c.paths[i].RequestURI == path {
+			return c.paths[i].URL, nil
+		}
+	}
+	if path[0] != '/' && path != "*" {
+		return url.URL{}, errors.New("neither absolute nor *")
+	}
+	u, err := url.ParseRequestURI(path)
+	if err != nil {
+		return url.URL{}, err
+	}
+	if len(path) <= 128 {
+		c.paths[c.nextPath%len(c.paths)] = parsedPath{path, *u}
+		c.nextPath++
+	}
+	return *u, nil
+}
+
+// parsedPath is a :path and the URL it stands for, which has no pointers that requests could share.
+type parsedPath struct {
+	RequestURI string
+	URL        url.URL
+}
+
+// newHeader makes the header map. All values share one array, for one allocation instead of one each.
+func (c *conn) newHeader(b *headerBlock) (http.Header, error) {
+	header := make(http.Header, len(b.fields))
+	values := make([]string, len(b.fields))
+	for i, f := range b.fields {
+		key := c.headerKey(i, f.Name)
+		if key == "" {
+			return nil, streamError{b.id, http2.ErrCodeProtocol, "malformed field name"}
+		}
+		if earlier, repeated := header[key]; repeated {
+			header[key] = append(earlier, f.Value)
+			continue
+		}
+		values[i] = f.Value
+		header[key] = values[i : i+1 : i+1]
+	}
+	return header, nil
+}
+
+// knownName is a field name from the wire, known to be valid, and its key in http.Header.
+type knownName struct{ wire, key string }
+
+// headerKey returns the key in http.Header of the i-th field of a request, or "" if its name is malformed. Clients send
+// the same names in the same order, request after request, so the last ones are remembered by position.
+func (c *conn) headerKey(i int, wire string) string {
+	if i < len(c.names) && c.names[i].wire == wire {
+		return c.names[i].key
+	}
+	key, known := c.srv.names.canonical[wire]
+	if !known {
+		if !validWireName(wire) {
+			return ""
+		}
+		key = c.canonicalName(wire)
+	}
+	if i < len(c.names) && len(wire) <= maxLearnedLength {
+		c.names[i] = knownName{wire, key}
+	}
+	return key
+}
+
+// hostOf returns the authority of the request, from :authority or Host, which must not differ (RFC 9113 §8.3.1).
+func hostOf(b *headerBlock, header http.Header) (string, error) {
+	host := b.authority
+	if h, ok := header["Host"]; ok {
+		switch {
+		case len(h) > 1:
+			return "", streamError{b.id, http2.ErrCodeProtocol, "more than one Host"}
+		case host == "":
+			host = h[0]
+		case h[0] != host:
+			return "", streamError{b.id, http2.ErrCodeProtocol, "Host differs from :authority"}
+		}
+		delete(header, "Host")
+	}
+	if host != "" && (strings.IndexByte(host, '@') >= 0 || !httpguts.ValidHostHeader(host)) {
+		return "", streamError{b.id, http2.ErrCodeProtocol, "malformed authority"}
+	}
+	return host, nil
+}
+
+// setLength takes over Content-Length (RFC 9113 §8.1.1).
+func (s *stream) setLength(req *http.Request, b *headerBlock) error {
+	lengths, ok := req.Header["Content-Length"]
+	if !ok {
+		return nil
+	}
+	n, err := strconv.ParseUint(lengths[0], 10, 63)
+	for _, other := range lengths[1:] {
+		if other != lengths[0] {
+			err = strconv.ErrSyntax
+		}
+	}
+	if err != nil {
+		return streamError{b.id, http2.ErrCodeProtocol, "malformed Content-Length"}
+	}
+	if b.endStream {
+		if n != 0 {
+			return streamError{b.id, http2.ErrCodeProtocol, "request without a body has a Content-Length"}
+		}
+		return nil
+	}
+	s.declared = int64(n)
+	req.ContentLength = int64(n)
+	return nil
+}
+
+// announcedTrailer returns the map for Request.Trailer, with the keys that the request announces.
+func announcedTrailer(values []string) http.Header {
+	var trailer http.Header
+	for _, v := range values {
+		for name := range strings.SplitSeq(v, ",") {
+			key := textproto.CanonicalMIMEHeaderKey(textproto.TrimString(name))
+			switch key {
+			case "", "Transfer-Encoding", "Trailer", "Content-Length":
+				continue // never trailers (RFC 9110 §6.5.1)
+			}
+			if trailer == nil {
+				trailer = make(http.Header)
+			}
+			trailer[key] = nil
+		}
+	}
+	return trailer
+}

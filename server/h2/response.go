@@ -1,0 +1,427 @@
+package h2
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/http2"
+)
+
+// response is the http.ResponseWriter of one request. Like net/http's it buffers up to 4 KiB, so that a short reply
+// gets its Content-Length, and leaves in one piece. It also offers Flush and what http.ResponseController looks for.
+//
+// mu is held while a Write waits for the peer. It makes misuse (a Write after the handler has returned) an error
+// rather than a mix-up, for the buffer may serve another stream by then.
+type response struct {
+	s       *stream
+	instead http.HandlerFunc // replies in place of the handler
+
+	mu          sync.Mutex
+	header      http.Header
+	buf         *buffer
+	status      int
+	fields      []field // the header as it was at WriteHeader
+	length      int64   // Content-Length as set by the handler, or -1
+	written     int64
+	trailer     []string // names announced by the header Trailer
+	wroteHeader bool
+	sentHeader  bool
+	head        bool // the request's method is HEAD
+	done        bool // the handler has returned
+	typed       bool // no Content-Type needs to be guessed
+	dated       bool
+	first       [8]field // backs fields
+}
+
+func (w *response) init(s *stream) {
+	w.s = s
+	w.length = -1
+	w.head = s.req.Method == http.MethodHead
+}
+
+// Header implements http.ResponseWriter.
+func (w *response) Header() http.Header {
+	if w.header == nil {
+		w.header = make(http.Header)
+	}
+	return w.header
+}
+
+// WriteHeader implements http.ResponseWriter. Codes from 100 to 199 are sent at once and are not the reply yet.
+func (w *response) WriteHeader(code int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writeHeader(code)
+}
+
+func (w *response) writeHeader(code int) {
+	if w.wroteHeader || w.done {
+		return
+	}
+	if code < 100 || code > 999 {
+		panic(fmt.Sprintf("h2: invalid WriteHeader code %v", code))
+	}
+	if code < 200 {
+		w.writeInformational(code)
+		return
+	}
+	w.wroteHeader, w.status = true, code
+	w.fields = w.first[:0]
+	for name, values := range w.header {
+		switch name {
+		case "Content-Length":
+			if len(values) > 0 {
+				if n, err := strconv.ParseUint(values[0], 10, 63); err == nil {
+					w.length = int64(n)
+				}
+			}
+			continue
+		case "Connection":
+			if len(values) > 0 && values[0] == "close" {
+				w.s.c.startShutdown()
+			}
+			continue
+		case "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade":
+			continue // RFC 9113 §8.2.2
+		case "Content-Type":
+			w.typed = true
+		case "Content-Encoding":
+			w.typed = w.typed || len(values) > 0 && values[0] != ""
+		case "Date":
+			w.dated = true
+		case "Trailer":
+			w.announce(values)
+		}
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			continue
+		}
+		for _, v := range values {
+			w.fields = append(w.fields, field{name, v})
+		}
+	}
+	sortFields(w.fields)
+}
+
+func (w *response) writeInformational(code int) {
+	if code == http.StatusSwitchingProtocols {
+		return // RFC 9113 §8.6
+	}
+	var fields []field
+	for name, values := range w.header {
+		switch name {
+		case "Content-Length", "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade":
+			continue
+		}
+		for _, v := range values {
+			fields = append(fields, field{name, v})
+		}
+	}
+	sortFields(fields)
+	w.s.c.sendInformational(w.s, code, fields)
+}
+
+// announce notes the trailers that the header Trailer names.
+func (w *response) announce(values []string) {
+	for _, v := range values {
+		for name := range strings.SplitSeq(v, ",") {
+			if name = strings.TrimSpace(name); name != "" {
+				w.addTrailer(name)
+			}
+		}
+	}
+}
+
+func (w *response) addTrailer(name string) {
+	name = http.CanonicalHeaderKey(name)
+	if !httpguts.ValidTrailerHeader(name) {
+		w.s.c.srv.logf("h2: handler sets %q as a trailer, which it cannot be; left out", name)
+		return
+	}
+	for _, have := range w.trailer {
+		if have == name {
+			return
+		}
+	}
+	w.trailer = append(w.trailer, name)
+}
+
+// Write implements http.ResponseWriter. It waits until the peer's windows and the connection have taken what does not
+// fit the buffer.
+func (w *response) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.beforeWrite(len(p)); err != nil {
+		return 0, err
+	}
+	if w.fits(len(p)) {
+		w.buf.b = append(w.buf.b, p...)
+		return len(p), nil
+	}
+	if err := w.send(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// WriteString implements io.StringWriter.
+func (w *response) WriteString(p string) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.beforeWrite(len(p)); err != nil {
+		return 0, err
+	}
+	if w.fits(len(p)) {
+		w.buf.b = append(w.buf.b, p...)
+		return len(p), nil
+	}
+	if err := w.send([]byte(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// beforeWrite checks that n more bytes are welcome.
+func (w *response) beforeWrite(n int) error {
+	if w.done {
+		return errHandlerDone
+	}
+	w.writeHeader(http.StatusOK)
+	if !bodyAllowed(w.status) {
+		return http.ErrBodyNotAllowed
+	}
+	if w.length >= 0 && w.written+int64(n) > w.length {
+		return http.ErrContentLength
+	}
+	w.written += int64(n)
+	return nil
+}
+
+// fits reports whether n bytes go into the buffer, which there is when it returns.
+func (w *response) fits(n int) bool {
+	if w.buf == nil {
+		w.buf = w.s.c.srv.buffers.get(smallBuffer)
+	}
+	return len(w.buf.b)+n <= smallBuffer
+}
+
+// Flush implements http.Flusher.
+func (w *response) Flush() { w.FlushError() }
+
+// FlushError sends what is buffered, the header at least. http.ResponseController looks for it.
+func (w *response) FlushError() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.done {
+		return errHandlerDone
+	}
+	w.writeHeader(http.StatusOK)
+	return w.send(nil)
+}
+
+// send hands the buffer and p to the connection and waits until it has taken them.
+func (w *response) send(p []byte) error {
+	var buffered []byte
+	if w.buf != nil {
+		buffered = w.buf.b
+		w.buf.b = w.buf.b[:0]
+	}
+	if w.head && w.sentHeader {
+		return nil
+	}
+	c := w.s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w.s.closed {
+		return w.s.closeErr
+	}
+	w.prepareHeader(buffered, p, false)
+	out := &w.s.out
+	if w.head {
+		out.end = true
+	} else {
+		out.data = [2][]byte{buffered, p}
+	}
+	c.submit(w.s)
+	c.kick()
+	if out.header || out.size() > 0 {
+		return c.awaitTaken(w.s)
+	}
+	return nil
+}
+
+// prepareHeader puts the header into the stream's pending reply, before its first body bytes. c.mu is held.
+func (w *response) prepareHeader(buffered, p []byte, final bool) {
+	if w.sentHeader {
+		return
+	}
+	w.sentHeader = true
+	allowed, n := bodyAllowed(w.status), len(buffered)+len(p)
+	if !w.typed && allowed && n > 0 {
+		sample := buffered
+		if len(sample) == 0 {
+			sample = p
+		} else if len(sample) < sniffLen && len(p) > 0 {
+			sample = append(append(make([]byte, 0, sniffLen), sample...), p[:min(len(p), sniffLen-len(sample))]...)
+		}
+		w.fields = append(w.fields, field{"Content-Type", http.DetectContentType(sample)})
+	}
+	if !w.dated {
+		w.fields = append(w.fields, field{"Date", w.s.c.srv.dateHeader()})
+	}
+	length := w.length
+	if length < 0 && final && allowed && (n > 0 || !w.head) {
+		length = int64(n)
+	}
+	out := &w.s.out
+	out.header, out.status, out.length, out.fields = true, w.status, length, w.fields
+}
+
+// sniffLen is how much of a body http.DetectContentType looks at.
+const sniffLen = 512
+
+// finish ends the reply after the handler has returned. It does not wait: what cannot be sent yet stays with the
+// stream, which is at most the small buffer. It reports whether the caller must call conn.flush.
+func (w *response) finish() (flush bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writeHeader(http.StatusOK)
+	w.done = true
+	var buffered []byte
+	if w.buf != nil {
+		buffered = w.buf.b
+	}
+	trailer := w.collectTrailer()
+
+	s, c := w.s, w.s.c
+	c.running.Add(-1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.handlerDone = true
+	switch {
+	case s.closed:
+		c.freeSlot()
+	case s.sendEnd:
+		// A reply to HEAD that was flushed.
+		c.resetStream(s, http2.ErrCodeNo, errStreamReset)
+	default:
+		w.prepareHeader(buffered, nil, true)
+		out := &s.out
+		out.end = true
+		if !w.head {
+			out.data[0], out.trailer = buffered, trailer
+		}
+		c.submit(s)
+		if !s.closed && out.size() > 0 {
+			out.owned, w.buf = w.buf, nil
+		}
+	}
+	if w.buf != nil {
+		c.srv.buffers.put(w.buf)
+		w.buf = nil
+	}
+	return c.takeFlush()
+}
+
+// abandon ends the reply of a handler that did not return.
+func (w *response) abandon() {
+	// A panic inside one of our own methods, such as WriteHeader's, has released mu by now.
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.done = true
+	if w.buf != nil {
+		w.s.c.srv.buffers.put(w.buf)
+		w.buf = nil
+	}
+}
+
+// collectTrailer returns the trailers that the handler has set, announced or marked with http.TrailerPrefix.
+func (w *response) collectTrailer() []field {
+	var fields []field
+	for name, values := range w.header {
+		if key, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
+			key = http.CanonicalHeaderKey(key)
+			if !httpguts.ValidTrailerHeader(key) {
+				w.s.c.srv.logf("h2: handler sets %q as a trailer, which it cannot be; left out", key)
+				continue
+			}
+			if fields == nil {
+				fields = make([]field, 0, 4)
+			}
+			for _, v := range values {
+				fields = append(fields, field{key, v})
+			}
+		}
+	}
+	for _, name := range w.trailer {
+		if _, replaced := w.header[http.TrailerPrefix+name]; replaced {
+			continue
+		}
+		for _, v := range w.header[name] {
+			fields = append(fields, field{name, v})
+		}
+	}
+	sortFields(fields)
+	return fields
+}
+
+// SetReadDeadline makes reads of the request body fail from t on.
+func (w *response) SetReadDeadline(t time.Time) error {
+	w.s.body.setDeadline(t)
+	return nil
+}
+
+// SetWriteDeadline resets the stream at t unless the reply is complete. The zero time lifts the deadline.
+func (w *response) SetWriteDeadline(t time.Time) error {
+	s, c := w.s, w.s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.writeTimer != nil {
+		s.writeTimer.Stop()
+		s.writeTimer = nil
+	}
+	if s.closed || t.IsZero() {
+		return nil
+	}
+	late := func() {
+		c.resetStream(s, http2.ErrCodeInternal, errWriteLate)
+	}
+	wait := time.Until(t)
+	if wait <= 0 {
+		late()
+		go s.interrupt(errWriteLate)
+		return nil
+	}
+	s.writeTimer = time.AfterFunc(wait, func() {
+		c.mu.Lock()
+		late()
+		c.mu.Unlock()
+		s.interrupt(errWriteLate)
+	})
+	return nil
+}
+
+// EnableFullDuplex does nothing: HTTP/2 bodies always go both ways at once.
+func (w *response) EnableFullDuplex() error { return nil }
+
+// CloseNotify implements the deprecated http.CloseNotifier, which older middleware asks for.
+func (w *response) CloseNotify() <-chan bool {
+	gone := make(chan bool, 1)
+	w.s.ctx.AfterFunc(func() { gone <- true })
+	return gone
+}
+
+// replyHeaderTooLarge answers a request whose header list exceeds MaxHeaderBytes, in net/http's words.
+func replyHeaderTooLarge(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
+	fmt.Fprint(w, "<h1>HTTP Error 431</h1><p>Request Header Field(s) Too Large</p>")
+}
+
+// replyConnect answers CONNECT. This is not a proxy.
+func replyConnect(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "CONNECT is not supported", http.StatusNotImplemented)
+}

@@ -1,0 +1,36 @@
+package h2
+
+import "net/http"
+
+// awaitTaken blocks the handler until its output has been taken, or the stream is gone. c.mu is held, and released
+// while it waits.
+func (c *conn) awaitTaken(s *stream) error {
+	if s.wake == nil {
+		s.wake = make(chan struct{}, 1)
+	}
+	for !s.closed && (s.out.header || s.out.size() > 0) {
+		c.mu.Unlock()
+		<-s.wake
+		c.mu.Lock()
+	}
+	if s.closed && !s.sendEnd {
+		return s.closeErr
+	}
+	return nil
+}
+
+// sendInformational sends a 1xx header block ahead of the reply (RFC 9113 §8.1).
+func (c *conn) sendInformational(s *stream, status int, fields []field) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.closed || s.sendEnd || c.dead {
+		return
+	}
+	c.writeHeaders(s.id, status, fields, -1, false)
+	c.kick()
+}
+
+// sendContinue tells the client to send the body that it has held back, now that the handler reads it.
+func (c *conn) sendContinue(s *stream) {
+	c.sendInformational(s, http.StatusContinue, nil)
+}

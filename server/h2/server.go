@@ -1,0 +1,170 @@
+package h2
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Keys of http.Server.TLSNextProto. The second is net/http's name for HTTP/2 with prior knowledge on a plain port.
+const (
+	protoTLS         = "h2"
+	protoUnencrypted = "unencrypted_http2"
+)
+
+// Configure makes srv serve HTTP/2 with this package, over TLS and, unless srv.Protocols says otherwise, over plain
+// connections of clients that know to expect it. Call it once, before srv serves. It takes srv.Handler, ErrorLog,
+// MaxHeaderBytes, timeouts and hooks as net/http does; ReadTimeout and WriteTimeout bound each request and reply.
+func Configure(srv *http.Server, cfg Config) error {
+	_, err := configure(srv, cfg)
+	return err
+}
+
+func configure(srv *http.Server, cfg Config) (*server, error) {
+	if srv == nil {
+		return nil, errors.New("h2: Configure called without a server")
+	}
+	cfg, err := cfg.withDefaults(srv)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{
+		http:    srv,
+		cfg:     cfg,
+		clock:   newTickClock(cfg),
+		names:   newNameTable(),
+		workers: workers{maxIdle: cfg.MaxIdleWorkers, idleTimeout: cfg.WorkerIdleTimeout},
+		conns:   make(map[*conn]struct{}),
+	}
+	if srv.Protocols == nil {
+		srv.Protocols = new(http.Protocols)
+		srv.Protocols.SetHTTP1(true)
+		srv.Protocols.SetHTTP2(true)
+		srv.Protocols.SetUnencryptedHTTP2(true)
+	}
+	if srv.TLSConfig == nil {
+		srv.TLSConfig = new(tls.Config)
+	}
+	// A listener made from srv.TLSConfig by the caller negotiates only what is listed here.
+	if srv.Protocols.HTTP2() && !slices.Contains(srv.TLSConfig.NextProtos, protoTLS) {
+		srv.TLSConfig.NextProtos = append(srv.TLSConfig.NextProtos, protoTLS)
+	}
+	if srv.Protocols.HTTP1() && !slices.Contains(srv.TLSConfig.NextProtos, "http/1.1") {
+		srv.TLSConfig.NextProtos = append(srv.TLSConfig.NextProtos, "http/1.1")
+	}
+	if srv.TLSNextProto == nil {
+		srv.TLSNextProto = make(map[string]func(*http.Server, *tls.Conn, http.Handler))
+	}
+	srv.TLSNextProto[protoTLS] = s.serveTLS
+	srv.TLSNextProto[protoUnencrypted] = s.serveUnencrypted
+	srv.RegisterOnShutdown(s.shutdown)
+	return s, nil
+}
+
+// server is what the connections of one http.Server share.
+type server struct {
+	http    *http.Server
+	cfg     Config
+	clock   tickClock
+	names   nameTable
+	workers workers
+	buffers bufferPools
+	date    atomic.Pointer[dateValue]
+
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	shutting bool
+}
+
+func (s *server) serveTLS(_ *http.Server, tc *tls.Conn, h http.Handler) {
+	state := tc.ConnectionState()
+	c := s.newConn(tc, h)
+	c.tls = &state
+	if state.Version < tls.VersionTLS12 || weakCipher(state.CipherSuite) {
+		c.reject("TLS version or cipher suite is not fit for HTTP/2")
+		return
+	}
+	c.serve(false)
+}
+
+func (s *server) serveUnencrypted(_ *http.Server, tc *tls.Conn, h http.Handler) {
+	// net/http hands a plain connection over inside a *tls.Conn, for want of a better signature, and has read the
+	// client's preface already.
+	inner, ok := tc.NetConn().(interface{ UnencryptedNetConn() net.Conn })
+	if !ok {
+		s.logf("h2: net/http handed over an encrypted connection from %v as a plain one", tc.RemoteAddr())
+		return
+	}
+	s.newConn(inner.UnencryptedNetConn(), h).serve(true)
+}
+
+// weakCipher reports whether a TLS 1.2 suite lacks forward secrecy or authenticated encryption, which RFC 9113
+// §9.2.2 lets a server refuse. The suites of TLS 1.3 are all fit.
+func weakCipher(id uint16) bool {
+	switch id {
+	case tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+		tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256:
+		return false
+	}
+	return true
+}
+
+// baseContext returns the context that net/http made for the connection: BaseContext, ConnContext, server and local
+// address. It travels as an unadvertised method of the handler.
+func baseContext(h http.Handler) context.Context {
+	if b, ok := h.(interface{ BaseContext() context.Context }); ok {
+		return b.BaseContext()
+	}
+	return context.Background()
+}
+
+// add registers c. It reports whether the server is shutting down.
+func (s *server) add(c *conn) (shutting bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = struct{}{}
+	return s.shutting
+}
+
+func (s *server) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if s.shutting && len(s.conns) == 0 {
+		s.workers.releaseIdle()
+	}
+}
+
+func (s *server) logf(format string, args ...any) {
+	if s.http.ErrorLog != nil {
+		s.http.ErrorLog.Printf(format, args...)
+	} else {
+		log.Printf(format, args...)
+	}
+}
+
+// dateValue is a Date header's value and the second it is for.
+type dateValue struct {
+	second int64
+	text   string
+}
+
+// dateHeader returns the value of Date for the current second.
+func (s *server) dateHeader() string {
+	now := time.Now()
+	if d := s.date.Load(); d != nil && d.second == now.Unix() {
+		return d.text
+	}
+	d := &dateValue{second: now.Unix(), text: now.UTC().Format(http.TimeFormat)}
+	s.date.Store(d)
+	return d.text
+}

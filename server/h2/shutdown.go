@@ -1,0 +1,138 @@
+package h2
+
+import (
+	"net/http"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// lingerTime is how long we wait for the peer to hang up after our last frame, and for the PING that tells that it has
+// seen the first GOAWAY.
+const lingerTime = time.Second
+
+var shutdownPing = [8]byte{'g', 'o', 'i', 'n', 'g', ' ', 'h', '2'}
+
+// shutdownState is how far a connection has come on its way out. It is guarded by conn.mu.
+type shutdownState struct {
+	started    bool   // GOAWAY was sent, the highest stream number left open
+	final      bool   // the GOAWAY that names the last stream was sent
+	lastID     uint32 // that stream
+	close      bool   // all is done: close once the output is written
+	halfClosed bool
+	timer      *time.Timer
+}
+
+// refuses reports whether a new stream is too late.
+func (s *shutdownState) refuses(id uint32) bool { return s.final && id > s.lastID }
+
+// due reports whether it is time to close our side of the socket.
+func (s *shutdownState) due() bool { return s.close && !s.halfClosed }
+
+// shutdown starts the graceful end of all connections. http.Server.Shutdown calls it and then waits until net/http
+// has seen them all return.
+func (s *server) shutdown() {
+	s.mu.Lock()
+	s.shutting = true
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	if len(conns) == 0 {
+		s.workers.releaseIdle()
+	}
+	for _, c := range conns {
+		c.startShutdown()
+	}
+}
+
+// startShutdown asks the client to open no more streams. It does so in two steps, so that no request that is on its
+// way gets lost (RFC 9113 §6.8): a GOAWAY that still allows all streams, and, when the client must have seen it, one
+// that names the last stream.
+func (c *conn) startShutdown() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing.started {
+		return
+	}
+	c.closing.started = true
+	c.framesOut.WriteGoAway(maxWindow, http2.ErrCodeNo, nil)
+	c.framesOut.WritePing(false, shutdownPing)
+	c.closing.timer = time.AfterFunc(lingerTime, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.finishShutdown()
+	})
+	c.kick()
+}
+
+// onPingAck handles the answer to one of our PINGs. c.mu is held.
+func (c *conn) onPingAck(data [8]byte) {
+	c.timer.pinging = false
+	if data == shutdownPing && c.closing.started {
+		c.finishShutdown()
+	}
+}
+
+// finishShutdown sends the second GOAWAY. c.mu is held.
+func (c *conn) finishShutdown() {
+	if c.closing.final || c.dead {
+		return
+	}
+	c.closing.timer.Stop()
+	c.closing.final, c.closing.lastID = true, c.maxID
+	c.framesOut.WriteGoAway(c.maxID, http2.ErrCodeNo, nil)
+	c.closing.close = c.active == 0
+	c.kick()
+}
+
+// becameIdle notes that the last stream has gone. c.mu is held.
+func (c *conn) becameIdle() {
+	c.timer.idleSince = c.timer.now
+	c.reportState(http.StateIdle)
+	if c.closing.final {
+		c.closing.close = true
+		c.kick()
+	}
+}
+
+// becameActive notes that there is a stream. c.mu is held.
+func (c *conn) becameActive() {
+	c.timer.wake(c)
+	c.reportState(http.StateActive)
+}
+
+// onGoAway handles a GOAWAY of the client, which is about to leave.
+func (c *conn) onGoAway() { c.startShutdown() }
+
+// goAway ends the connection because of an error (RFC 9113 §5.4.1).
+func (c *conn) goAway(e connError) {
+	c.mu.Lock()
+	all := c.openStreams()
+	for _, s := range all {
+		c.closeStream(s, closedByUs, errConnClosed)
+		if !s.started {
+			c.abandonUnstarted(s)
+		}
+	}
+	c.framesOut.WriteGoAway(c.maxID, e.code, []byte(e.reason))
+	c.closing.started, c.closing.final, c.closing.close = true, true, true
+	c.kick()
+	c.mu.Unlock()
+	for _, s := range all {
+		s.interrupt(errConnClosed)
+		if !s.started {
+			s.release()
+		}
+	}
+	c.waiting = nil
+}
+
+// halfClose closes our side of the socket and gives the peer a moment to close its own.
+func (c *conn) halfClose() {
+	c.nc.SetReadDeadline(time.Now().Add(lingerTime))
+	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
+	}
+}

@@ -1,0 +1,236 @@
+package h2
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+var (
+	errStreamReset = errors.New("h2: stream was reset")
+	errConnClosed  = errors.New("h2: client disconnected")
+	errWriteLate   = os.ErrDeadlineExceeded
+	errStreamStuck = errors.New("h2: stream made no progress for too long")
+	errHandlerDone = errors.New("h2: ResponseWriter used after its handler returned")
+)
+
+// stream is one request and its reply. A handler can hold on to parts of it (writer, body, context), so it is never
+// used twice.
+type stream struct {
+	c  *conn
+	id uint32
+
+	// Owned by the reader goroutine.
+	declared int64 // Content-Length of the request, or -1
+	received int64 // bytes of its body so far
+	started  bool  // the handler runs or has run
+
+	// Guarded by c.mu.
+	recvEnd     bool // the peer has ended its side
+	sendEnd     bool // we have ended ours: END_STREAM is in the output buffer
+	closed      bool // closed on the wire, by both ends or a reset; no longer in c.streams
+	handlerDone bool
+	closeErr    error // what writes return once closed
+	recvWindow  int64 // what the peer may still send
+	sendWindow  int64 // what we may still send; negative after a SETTINGS change (RFC 9113 §6.9.2)
+	unacked     int64 // bytes read by the handler and not yet returned to the peer
+	active      uint32
+	queued      bool // in c.ready
+	nextReady   *stream
+	out         pendingReply
+	writeTimer  *time.Timer
+	wake        chan struct{} // where the handler waits for its output to be taken
+
+	body  requestBody
+	url   url.URL
+	ctx   requestContext
+	reply response
+	req   *http.Request
+}
+
+// pendingReply is what a stream has to send and has not got into the connection's output buffer yet.
+type pendingReply struct {
+	header  bool // the header block
+	status  int
+	length  int64 // the Content-Length to send, or -1
+	fields  []field
+	data    [2][]byte // body bytes, in order; the handler's own unless owned is set
+	owned   *buffer   // backs data[0] once the handler has returned
+	end     bool      // END_STREAM after data
+	trailer []field
+}
+
+func (p *pendingReply) size() int { return len(p.data[0]) + len(p.data[1]) }
+
+func (p *pendingReply) empty() bool { return !p.header && p.size() == 0 && !p.end }
+
+// run is the task of a worker: it runs the handler.
+func (s *stream) run() {
+	completed := false
+	defer func() {
+		if completed {
+			return
+		}
+		// A panic, or runtime.Goexit with nothing to recover. Either way the reply is not whole.
+		if v := recover(); v != nil && v != http.ErrAbortHandler {
+			stack := make([]byte, 64<<10)
+			stack = stack[:runtime.Stack(stack, false)]
+			s.c.srv.logf("h2: panic serving %v: %v\n%s", s.c.remoteAddr, v, stack)
+		}
+		s.reply.abandon()
+		s.c.handlerPanicked(s)
+		s.release()
+	}()
+	if s.reply.instead != nil {
+		s.reply.instead(&s.reply, s.req)
+	} else {
+		s.c.handler.ServeHTTP(&s.reply, s.req)
+	}
+	completed = true
+	flush := s.reply.finish()
+	s.release()
+	if flush {
+		s.c.flush()
+	}
+}
+
+// release frees what the request held, after its handler.
+func (s *stream) release() {
+	s.body.Close()
+	s.ctx.cancel()
+	if s.req.MultipartForm != nil {
+		s.req.MultipartForm.RemoveAll()
+	}
+}
+
+// interrupt tells the handler that its stream or connection is gone. c.mu is not held.
+func (s *stream) interrupt(err error) {
+	s.body.end(err, true)
+	s.ctx.cancel()
+}
+
+// start hands the request to a worker. Called by the reader goroutine.
+func (c *conn) start(s *stream) {
+	s.started = true
+	c.running.Add(1)
+	if t := c.srv.http.ReadTimeout; t > 0 && s.req.Body != http.NoBody {
+		s.body.setDeadline(time.Now().Add(t))
+	}
+	if t := c.srv.http.WriteTimeout; t > 0 {
+		s.reply.SetWriteDeadline(time.Now().Add(t))
+	}
+	c.srv.workers.run(s)
+}
+
+// closeStream takes a stream off the wire. c.mu is held.
+func (c *conn) closeStream(s *stream, how closeReason, err error) {
+	if s.closed {
+		return
+	}
+	s.closed, s.closeErr = true, err
+	delete(c.streams, s.id)
+	c.recent.add(s.id, how)
+	if s.out.owned != nil {
+		c.srv.buffers.put(s.out.owned)
+	}
+	s.out = pendingReply{}
+	if s.writeTimer != nil {
+		s.writeTimer.Stop()
+	}
+	s.notify()
+	if s.handlerDone {
+		c.freeSlot()
+	}
+}
+
+// abandonUnstarted counts a stream whose handler never ran as done. c.mu is held.
+func (c *conn) abandonUnstarted(s *stream) {
+	if s.handlerDone {
+		return
+	}
+	s.handlerDone = true
+	if s.closed {
+		c.freeSlot()
+	}
+}
+
+// freeSlot makes room for another stream. c.mu is held.
+func (c *conn) freeSlot() {
+	c.active--
+	if c.active == 0 {
+		c.becameIdle()
+	}
+}
+
+// notify wakes the handler if it waits for output to be taken. c.mu is held.
+func (s *stream) notify() {
+	if s.wake != nil {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// resetStream sends RST_STREAM and closes the stream. A reset that the peer is to blame for counts against its
+// allowance. c.mu is held; the caller must call s.interrupt afterwards.
+func (c *conn) resetStream(s *stream, code http2.ErrCode, err error) {
+	if s.closed {
+		return
+	}
+	c.writeReset(s.id, code)
+	c.closeStream(s, closedByUs, err)
+	c.kick()
+}
+
+// handlerPanicked resets the stream of a handler that did not return.
+func (c *conn) handlerPanicked(s *stream) {
+	c.running.Add(-1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.handlerDone = true
+	if s.closed {
+		c.freeSlot()
+		return
+	}
+	c.resetStream(s, http2.ErrCodeInternal, errHandlerDone)
+}
+
+// closeReason is how a stream came to be closed. It decides what a late frame means (RFC 9113 §5.1).
+type closeReason uint8
+
+const (
+	closedByEnd  closeReason = iota + 1 // both sides sent END_STREAM
+	closedByPeer                        // the peer reset it
+	closedByUs                          // we reset or refused it; frames may have been on their way
+)
+
+// recentlyClosed remembers how the last streams were closed. Older ones are forgotten, so its size is fixed.
+type recentlyClosed struct {
+	ring [64]struct {
+		id  uint32
+		how closeReason
+	}
+	next int
+}
+
+func (r *recentlyClosed) add(id uint32, how closeReason) {
+	e := &r.ring[r.next%len(r.ring)]
+	r.next++
+	e.id, e.how = id, how
+}
+
+// reason returns how id was closed, or 0 if that is not known.
+func (r *recentlyClosed) reason(id uint32) closeReason {
+	for i := range r.ring {
+		if r.ring[i].id == id {
+			return r.ring[i].how
+		}
+	}
+	return 0
+}

@@ -1,0 +1,112 @@
+package h2
+
+import (
+	"sync"
+	"time"
+)
+
+// task is what a worker runs. Implementations are pointers, so that handing one over allocates nothing.
+type task interface{ run() }
+
+// workers runs tasks on goroutines that are kept for the next task, because a fresh goroutine pays for growing its
+// stack to a handler's depth. There is no bound on running tasks (connections bound their own streams), only on
+// goroutines that wait.
+type workers struct {
+	maxIdle     int
+	idleTimeout time.Duration
+
+	mu    sync.Mutex
+	idle  []*worker // the last to finish is the first to run: its stack and cache lines are warm
+	least int       // the fewest idle since the last sweep: so many were not needed
+	sweep *time.Timer
+}
+
+type worker struct {
+	next chan task // capacity 1, nil means end
+}
+
+// run runs t on a goroutine of its own and does not wait for it.
+func (ws *workers) run(t task) {
+	ws.mu.Lock()
+	n := len(ws.idle)
+	if n == 0 {
+		ws.mu.Unlock()
+		go (&worker{next: make(chan task, 1)}).loop(ws, t)
+		return
+	}
+	w := ws.idle[n-1]
+	ws.idle[n-1] = nil
+	ws.idle = ws.idle[:n-1]
+	ws.least = min(ws.least, n-1)
+	ws.mu.Unlock()
+	w.next <- t
+}
+
+func (w *worker) loop(ws *workers, t task) {
+	for t != nil {
+		t.run()
+		t = nil
+		if !ws.park(w) {
+			return
+		}
+		t = w.wait()
+	}
+}
+
+// wait blocks until there is a task. Its frame is large on purpose: the garbage collector halves the stack of a
+// goroutine that uses less than a quarter of it, and the next handler would have to grow it again.
+//
+//go:noinline
+func (w *worker) wait() task {
+	var ballast [2560]byte
+	return receive(w.next, &ballast)
+}
+
+//go:noinline
+func receive(ch chan task, _ *[2560]byte) task { return <-ch }
+
+// park puts w on the idle list, unless that is full.
+func (ws *workers) park(w *worker) bool {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if len(ws.idle) >= ws.maxIdle {
+		return false
+	}
+	ws.idle = append(ws.idle, w)
+	if ws.sweep == nil {
+		ws.least = 0
+		ws.sweep = time.AfterFunc(ws.idleTimeout, ws.sweepIdle)
+	}
+	return true
+}
+
+// sweepIdle ends the workers that were not needed since the last sweep. They are those at the bottom of the stack.
+func (ws *workers) sweepIdle() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.end(ws.least)
+	ws.least = len(ws.idle)
+	if len(ws.idle) > 0 {
+		ws.sweep.Reset(ws.idleTimeout)
+	} else {
+		ws.sweep = nil
+	}
+}
+
+// releaseIdle ends all workers that wait.
+func (ws *workers) releaseIdle() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.end(len(ws.idle))
+}
+
+// end ends the n workers that have waited longest. ws.mu is held.
+func (ws *workers) end(n int) {
+	for _, w := range ws.idle[:n] {
+		w.next <- nil
+	}
+	kept := copy(ws.idle, ws.idle[n:])
+	clear(ws.idle[kept:])
+	ws.idle = ws.idle[:kept]
+	ws.least = min(ws.least, kept)
+}
