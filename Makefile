@@ -121,7 +121,7 @@ BENCHFLAGS = -command "$(MADE_BY)" $(if $(DURATION),-duration $(DURATION))
 
 .PHONY: bench bench-attacks soak test-bench generate-bench bench-peers bench-tonic bench-tools
 bench: bench-tools build bench-peers bench-tonic venv-newest ## Measure Roster beside other servers into docs/benchmarks.md (about 25 minutes; QUICK=1: 4)
-	$(BENCHING) run -tonic $(TONIC) $(if $(QUICK),-quick -rounds 1 -duration 400ms -python-calls 500 -messages 5000 -connections 2000 -rows 100000) \
+	$(BENCHING) run -tonic $(TONIC) $(if $(QUICK),-quick -rounds 1 -duration 400ms -python-calls 500 -connections 2000 -rows 100000) \
 		$(if $(ROUNDS),-rounds $(ROUNDS)) $(BENCHFLAGS)
 
 bench-attacks: build bench-peers ## Attack Roster on loopback and measure it into docs/benchmarks.md (about 3 minutes)

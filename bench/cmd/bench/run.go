@@ -30,7 +30,6 @@ type runFlags struct {
 	quick       bool
 	only        string
 	pythonCalls int
-	messages    int64
 	connections int
 	rows        int
 	generated   string
@@ -45,7 +44,6 @@ func parseRun(arguments []string) (*runFlags, error) {
 	flags.BoolVar(&f.quick, "quick", false, "say in the page that the run is too short to be quoted")
 	flags.StringVar(&f.only, "only", "", "parts to run, of calls, python, stream, idle, import, with commas between; by default all")
 	flags.IntVar(&f.pythonCalls, "python-calls", 4000, "calls of each server that the Python client makes in a round")
-	flags.Int64Var(&f.messages, "messages", 30_000, "messages of one stream")
 	flags.IntVar(&f.connections, "connections", 10_000, "idle connections")
 	flags.IntVar(&f.rows, "rows", 1_000_000, "rows of the file to import")
 	flags.StringVar(&f.generated, "generated", "gen/python", "folder of the contract's generated Python code")
@@ -72,7 +70,6 @@ func runAll(ctx context.Context, arguments []string) error {
 		Without:         f.without,
 		NoTLS:           !f.setup.HasFlag("--tls-cert"),
 		PythonCalls:     f.pythonCalls,
-		StreamMessages:  f.messages,
 		IdleConnections: f.connections,
 		Calls:           &calls.Results{},
 	}
@@ -142,7 +139,7 @@ func (f *runFlags) parts(data *report.Data) []part {
 			return err
 		}},
 		{"stream", func(ctx context.Context) (err error) {
-			data.Stream, err = stream.Measure(ctx, &f.setup, f.without, f.rounds, f.messages)
+			data.Stream, err = stream.Measure(ctx, &f.setup, f.without, f.rounds, f.duration)
 			return err
 		}},
 		{"idle", func(ctx context.Context) (err error) {

@@ -32,8 +32,9 @@ func NewHeader(command, date, python string) Header {
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
 		h.Load = strings.Join(strings.Fields(string(load))[:3], " ")
 	}
+	kernel, _, _ := strings.Cut(output("uname", "-r"), "-")
 	h.Machine = field("/proc/cpuinfo", "model name") + ", " + strconv.Itoa(runtime.NumCPU()) + " cores, " +
-		memory() + ", Linux " + output("uname", "-r")
+		memory() + ", Linux " + kernel
 	h.Versions = []string{"Go " + strings.TrimPrefix(runtime.Version(), "go")}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		names := map[string]string{

@@ -52,10 +52,18 @@ type writer struct{ strings.Builder }
 
 func (w *writer) line(format string, arguments ...any) { fmt.Fprintf(w, format+"\n", arguments...) }
 
-// table writes a table; all columns but the first are numbers.
+// table writes a table; all columns but the first and a verdict are numbers.
 func (w *writer) table(columns []string, rows [][]string) {
 	w.line("| %s |", strings.Join(columns, " | "))
-	w.line("| --- |%s", strings.Repeat(" ---: |", len(columns)-1))
+	align := "| --- |"
+	for _, column := range columns[1:] {
+		if column == "verdict" {
+			align += " --- |"
+		} else {
+			align += " ---: |"
+		}
+	}
+	w.line("%s", align)
 	for _, row := range rows {
 		w.line("| %s |", strings.Join(row, " | "))
 	}

@@ -110,7 +110,7 @@ text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #1f2933; }
 .other { fill: #adb5bd; }
 </style>
 <rect width="%[1]d" height="%[2]d" fill="#ffffff"/>
-<text x="20" y="26" class="head">%[3]s: lower is better, medians of %[4]d rounds</text>
+<text x="20" y="26" class="head">%[3]s: lower is better, medians; rounds: %[4]d</text>
 %[5]s</svg>
 `, width, y+10, html.EscapeString(d.Header.Command+", "+d.Header.Date), d.Rounds, body.String())
 	return os.WriteFile(file, []byte(svg), 0o644)

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +32,6 @@ type Data struct {
 	Python          map[string][]python.Sample
 	PythonCalls     int
 	Stream          map[string][]stream.Sample
-	StreamMessages  int64
 	Idle            map[string]int64
 	IdleConnections int
 	Import          *importer.Result
@@ -87,8 +87,8 @@ func (d *Data) writeMarks(w *writer) {
 func (d *Data) writeMethod(w *writer) {
 	w.line("### How it is measured\n")
 	w.line(`- Every server is a process of its own on 127.0.0.1, started anew for each
-  measurement. %d rounds, in each of which all servers have their turn; a number
-  is the median of the rounds. Roster is the binary that `+"`make build`"+` makes, as
+  measurement. Rounds: %d; in each of them all servers have their turn, and a
+  number is the median of the rounds. Roster is the binary that `+"`make build`"+` makes, as
   `+"`roster serve`"+` runs it, with its SQLite store, cache, limits and logging; the
   other servers have the users in memory and their libraries' defaults.
 - Before a measurement a real client calls the server, and the users that it
@@ -101,13 +101,13 @@ func (d *Data) writeMethod(w *writer) {
   at Poisson moments that wait for no answer, kept to the millisecond by h2load.
   %s means that the server does not carry that load.
 - memory is resident after all that (PSS, children included).
-- Equal GC settings are GOGC=100 and GOMAXPROCS=%s for every server in Go; its
+- Equal GC settings are GOGC=100 and GOMAXPROCS=%d for every server in Go; its
   own settings are what it does when told nothing, which for a server that sets
   nothing itself is the same, and differs by the noise of the run.
 - nginx answers a constant of the same size, and does nothing else: a mark.
 - grpc-go tuned has stream workers, a shared write buffer and fixed windows.
   grpc-gateway calls the grpc-go service in its own process.
-`, d.Rounds, d.Duration, none, "the number of cores")
+`, d.Rounds, d.Duration, none, runtime.NumCPU())
 	for _, name := range slices.Sorted(mapKeys(d.Without)) {
 		w.line("- Without %s: %s.", peer.Title(name), d.Without[name])
 	}
@@ -173,8 +173,8 @@ func (d *Data) writeStream(w *writer) {
 	if d.Stream == nil {
 		return
 	}
-	w.line("### A server stream of small messages\n\n%d connections, a stream of %d messages on each, read by grpc-go's client; Roster with the stream mounted on its own handler chain.\n",
-		stream.Connections, d.StreamMessages)
+	w.line("### A server stream of small messages\n\n%d connections, a stream of some %v on each, read by grpc-go's client as fast as it can; Roster with the stream mounted on its own handler chain.\n",
+		stream.Connections, d.Duration)
 	var rows [][]string
 	for _, name := range stream.Peers {
 		if mine, ok := d.Stream[name]; ok {

@@ -31,16 +31,16 @@ type Sample struct {
 // Peers are the servers, the one to compare with first.
 var Peers = []string{peer.GRPC, peer.Roster, peer.RosterStd, peer.Connect, peer.GRPCTuned}
 
-// Measure runs the peers in turn, as often as there are rounds, with streams of
-// that many messages.
-func Measure(ctx context.Context, setup *peer.Setup, without map[string]string, rounds int, messages int64) (map[string][]Sample, error) {
+// Measure runs the peers in turn, as often as there are rounds, with streams
+// that last about as long as told.
+func Measure(ctx context.Context, setup *peer.Setup, without map[string]string, rounds int, duration time.Duration) (map[string][]Sample, error) {
 	results := make(map[string][]Sample)
 	for range rounds {
 		for _, name := range Peers {
 			if without[name] != "" {
 				continue
 			}
-			measured, err := one(ctx, setup, name, messages)
+			measured, err := one(ctx, setup, name, duration)
 			if err != nil {
 				return nil, fmt.Errorf("a stream of %s: %w", name, err)
 			}
@@ -50,7 +50,7 @@ func Measure(ctx context.Context, setup *peer.Setup, without map[string]string, 
 	return results, nil
 }
 
-func one(ctx context.Context, setup *peer.Setup, name string, messages int64) (Sample, error) {
+func one(ctx context.Context, setup *peer.Setup, name string, duration time.Duration) (Sample, error) {
 	server, err := setup.Start(ctx, name, peer.Options{GC: peer.Equal, Stream: true})
 	if err != nil {
 		return Sample{}, err
@@ -65,14 +65,18 @@ func one(ctx context.Context, setup *peer.Setup, name string, messages int64) (S
 		defer conn.Close()
 		clients = append(clients, tickerpb.NewTickerServiceClient(conn))
 	}
-	if err := readAll(ctx, clients, messages/10+1); err != nil {
+	// A short stream warms up and tells how long a long one is to be.
+	const short = 2000
+	began := time.Now()
+	if err := readAll(ctx, clients, short); err != nil {
 		return Sample{}, err
 	}
+	messages := int64(short*duration.Seconds()/time.Since(began).Seconds()) + 1
 	before, err := server.CPU()
 	if err != nil {
 		return Sample{}, err
 	}
-	began := time.Now()
+	began = time.Now()
 	if err := readAll(ctx, clients, messages); err != nil {
 		return Sample{}, err
 	}
