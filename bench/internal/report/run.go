@@ -105,8 +105,9 @@ func (d *Data) writeMethod(w *writer) {
   own settings are what it does when told nothing, which for a server that sets
   nothing itself is the same, and differs by the noise of the run.
 - nginx answers a constant of the same size, and does nothing else: a mark.
-- grpc-go tuned has stream workers, a shared write buffer and fixed windows.
-  grpc-gateway calls the grpc-go service in its own process.
+- grpc-go tuned has stream workers and fixed windows; the shared write buffer
+  is its default by now. grpc-gateway calls the grpc-go service in its own
+  process.
 `, d.Rounds, d.Duration, none, runtime.NumCPU())
 	for _, name := range slices.Sorted(mapKeys(d.Without)) {
 		w.line("- Without %s: %s.", peer.Title(name), d.Without[name])

@@ -31,7 +31,6 @@ func run(common *peerflags.Flags, tuned bool) error {
 	if tuned {
 		options = append(options,
 			grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))),
-			grpc.SharedWriteBuffer(true),
 			// Fixed windows: no pings to estimate the bandwidth.
 			grpc.StaticStreamWindowSize(1<<20),
 			grpc.StaticConnWindowSize(1<<20),
