@@ -12,7 +12,7 @@ BUF      = $(GO) tool buf
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test lint generate checkgenerate checkdist \
-        test-go test-python test-web test-e2e chromium clean
+        test-go test-python test-web test-e2e conformance generate-conformance chromium clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,7 @@ test: ## Run every check and every test, with what they need set up first
 	@.ci/suite "generated code" venv-gen node-modules -- checkgenerate
 	@.ci/suite "page" node-modules -- test-web
 	@.ci/suite "Go" -- test-go
+	@.ci/suite "conformance" -- conformance
 	@.ci/suite "benchmarks" -- test-bench
 	@.ci/suite "Python peer" venv-newest venv-oldest -- test-python
 	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules chromium -- test-e2e
@@ -37,6 +38,7 @@ lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
 	@test -z "$$(gofmt -l $$(git ls-files '*.go' | grep -v '^gen/'))" || { gofmt -d $$(git ls-files '*.go' | grep -v '^gen/'); exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+	cd conformance && $(GO) vet ./... && $(GO) tool staticcheck ./...
 	$(BUF) lint
 	$(BUF) breaking proto --against proto/api.frozen.binpb
 	$(BUF) format --diff --exit-code proto
@@ -45,16 +47,23 @@ lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
 	$(VENV)/newest/bin/ruff format --check python e2e/python
 	cd python && ../$(VENV)/newest/bin/mypy
 
-generate: venv-gen node-modules ## Generate gen/ from proto/, and web/dist from web/src
+generate: venv-gen node-modules generate-conformance ## Generate gen/ from proto/, and web/dist from web/src
 	$(BUF) generate
 	cd web && $(NPM) run --silent build
 
-checkgenerate: generate ## Fail if gen/ or web/dist differ from what is committed
-	@test -z "$$(git status --porcelain gen web/dist)" || { git status --short gen web/dist; git diff gen web/dist | head -n 100; \
-		echo "gen/ or web/dist is not what the sources make: run make generate and commit it"; exit 1; }
+generate-conformance:
+	cd conformance && $(GO) mod download connectrpc.com/conformance
+	$(BUF) generate --template conformance/buf.gen.yaml "$$(cd conformance && $(GO) list -m -f '{{.Dir}}' connectrpc.com/conformance)/proto"
+
+GENERATED = gen conformance/gen web/dist
+
+checkgenerate: generate ## Fail if what is generated differs from what is committed
+	@test -z "$$(git status --porcelain $(GENERATED))" || { git status --short $(GENERATED); git diff $(GENERATED) | head -n 100; \
+		echo "$(GENERATED): not what the sources make: run make generate and commit it"; exit 1; }
 
 test-go: ## Run the Go tests with the race detector
 	$(GO) test -race $$($(GO) list ./... | grep -v /e2e)
+	cd conformance && $(GO) test ./...
 
 test-python: venv-newest venv-oldest ## Test the Python peer on the newest and the oldest grpcio
 	cd python && ../$(VENV)/newest/bin/python -m pytest -q tests
@@ -66,6 +75,14 @@ test-web: node-modules ## Test the page's own logic
 test-e2e: ## Call the real binary with every client
 	ROSTER_E2E_NEWEST=$(abspath $(VENV)/newest) ROSTER_E2E_OLDEST=$(abspath $(VENV)/oldest) ROSTER_E2E_WEB=$(abspath web) \
 		$(GO) test -count=1 -timeout 15m -v ./e2e
+
+# RACE=-race has the programs under test look for data races, too.
+conformance: ## Hold server and Go client to h2spec and connectrpc/conformance
+	@$(GO) build $(RACE) -o build/conformance/ ./cmd/roster
+	@cd conformance && $(GO) build $(RACE) -o ../build/conformance/ ./server ./client
+	@cd conformance && $(GO) build -o ../build/conformance/ ./run \
+		connectrpc.com/conformance/cmd/connectconformance github.com/summerwind/h2spec/cmd/h2spec
+	@cd conformance && ../build/conformance/run ../build/conformance
 
 clean: ## Remove what the commands above made
 	rm -rf build bin web/node_modules

@@ -68,6 +68,7 @@ type Client struct {
 	json      bool
 	probeTLS  *tls.Config // nil for http
 	transport *http.Transport
+	options   connect.ClientOption
 	service   apipbconnect.MyServiceClient
 	probes    singleflight.Group
 	closed    atomic.Bool
@@ -110,18 +111,28 @@ func New(baseURL string, cfg Config) (*Client, error) {
 		options = append(options, connect.WithSendGzip())
 	}
 
-	transport := newTransport(base, cfg.TLS)
 	c := &Client{
 		base:      base,
 		protocol:  cfg.Protocol,
 		json:      cfg.JSON,
-		transport: transport,
-		service:   apipbconnect.NewMyServiceClient(caller{transport}, base.String(), options...),
+		transport: newTransport(base, cfg.TLS),
+		options:   connect.WithClientOptions(options...),
 	}
+	c.service = apipbconnect.NewMyServiceClient(c.Endpoint())
 	if base.Scheme == "https" {
 		c.probeTLS = probeTLS(cfg.TLS)
 	}
 	return c, nil
+}
+
+// Endpoint is what the constructors that protoc-gen-connect-go generates take.
+// Another service of the same server is called over this Client's connection
+// with its protocol and limits, though without the diagnosis and the retries
+// of Users; Close does not make those calls fail.
+//
+//	users := apipbconnect.NewMyServiceClient(c.Endpoint())
+func (c *Client) Endpoint() (connect.HTTPClient, string, connect.ClientOption) {
+	return caller{c.transport}, c.base.String(), c.options
 }
 
 // Users looks users up by id. They come in the order of ids, a repeated id

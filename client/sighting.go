@@ -38,9 +38,13 @@ func watch(ctx context.Context) (context.Context, *sighting) {
 	}), s
 }
 
+// sightingFrom is the sighting of a watched attempt; a call that came by
+// Endpoint has one that nobody looks at.
 func sightingFrom(ctx context.Context) *sighting {
-	s, _ := ctx.Value(sightingKey{}).(*sighting)
-	return s
+	if s, ok := ctx.Value(sightingKey{}).(*sighting); ok {
+		return s
+	}
+	return &sighting{}
 }
 
 func (s *sighting) sawConnection() {

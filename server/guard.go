@@ -21,20 +21,35 @@ const maxBodyBytes = api.MaxMessageBytes + 64<<10
 // guard is what a request passes before its RPC handler: the method and the
 // content type are ones that it speaks (Connect would refuse others with no
 // word), and a body of one message keeps its bounds in size and in time. A
-// stream of messages may be as long and as quiet as its caller likes.
+// stream of messages may be as long and as quiet as its caller likes. GET is
+// for procedures without side effects alone, since links and prefetching
+// browsers send it unasked.
 func guard(route api.Route, stall time.Duration) http.Handler {
+	allow := http.MethodPost
+	if route.SideEffectFree {
+		allow = http.MethodGet + ", " + http.MethodPost
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
-			w.Header().Set("Allow", http.MethodPost)
+		switch {
+		case r.Method == http.MethodPost:
+			if !isRPC(r.Header.Get("Content-Type")) {
+				w.Header().Set("Accept-Post", rpcTypes)
+				http.Error(w, fmt.Sprintf("content-type %q is not one of %s",
+					r.Header.Get("Content-Type"), rpcTypes), http.StatusUnsupportedMediaType)
+				return
+			}
+		case r.Method == http.MethodGet && route.SideEffectFree:
+			if encoding := r.URL.Query().Get("encoding"); encoding != "json" && encoding != "proto" {
+				http.Error(w, fmt.Sprintf(
+					"encoding %q is not json or proto: a GET of %s has its message in the query, for example\ncurl -G -d connect=v1 -d encoding=json --data-urlencode 'message={}' http://%s%s",
+					encoding, route.Path, r.Host, route.Path), http.StatusUnsupportedMediaType)
+				return
+			}
+		default:
+			w.Header().Set("Allow", allow)
 			http.Error(w, fmt.Sprintf(
 				"%s is a remote procedure: call it with POST, for example\ncurl -H 'content-type: application/json' -d '{}' http://%s%s",
 				route.Path, r.Host, route.Path), http.StatusMethodNotAllowed)
-			return
-		}
-		if !isRPC(r.Header.Get("Content-Type")) {
-			w.Header().Set("Accept-Post", rpcTypes)
-			http.Error(w, fmt.Sprintf("content-type %q is not one of %s",
-				r.Header.Get("Content-Type"), rpcTypes), http.StatusUnsupportedMediaType)
 			return
 		}
 		if !route.ClientStreams && !complete(r) {
@@ -90,9 +105,22 @@ func noSuchMethod(routes []api.Route, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost && isRPC(r.Header.Get("Content-Type")) && errorWriter.IsSupported(r) {
 			// The error is all there is to say if the caller has gone.
-			_ = errorWriter.Write(w, r, connect.NewError(connect.CodeUnimplemented, unknown))
+			_ = errorWriter.Write(notFound{w}, r, connect.NewError(connect.CodeUnimplemented, unknown))
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// notFound answers 404 where a unary call of Connect, the one whose errors are
+// HTTP statuses, would have 501: the path is what does not exist, and clients
+// and conformance tests of Connect look for that. The body says unimplemented.
+type notFound struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w notFound) WriteHeader(status int) {
+	if status == http.StatusNotImplemented {
+		status = http.StatusNotFound
+	}
+	w.ResponseWriter.WriteHeader(status)
 }

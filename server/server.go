@@ -1,5 +1,6 @@
 // Package server is the port of Roster: one address that answers gRPC,
-// gRPC-Web, Connect, JSON and the page, over HTTP/1.1 and HTTP/2 without TLS.
+// gRPC-Web, Connect, JSON and the page, over HTTP/1.1 and HTTP/2, with TLS or
+// without.
 //
 // It holds what is true of every request whatever it calls: limits, timeouts,
 // the drain. What a call answers is package api's.
@@ -14,6 +15,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -58,6 +60,9 @@ type Config struct {
 	// DrainTimeout is how long Serve lets running calls finish once its
 	// context is done; 0 means 30 s.
 	DrainTimeout time.Duration
+	// TLS, if set, has Serve speak TLS alone: it holds the certificate and what
+	// clients must show. HTTP/2 and HTTP/1.1 are agreed by ALPN.
+	TLS *tls.Config
 	// StandardHTTP2 serves HTTP/2 with net/http's own engine instead of package
 	// h2, which is several times as fast.
 	StandardHTTP2 bool
@@ -112,7 +117,14 @@ func Serve(ctx context.Context, listener net.Listener, config Config, handler ht
 		return err
 	}
 	served := make(chan error, 1)
-	go func() { served <- httpServer.Serve(stallListener{listener, config.stall}) }()
+	go func() {
+		conns := stallListener{listener, config.stall}
+		if config.TLS != nil {
+			served <- httpServer.ServeTLS(conns, "", "") // the certificate is in the configuration
+			return
+		}
+		served <- httpServer.Serve(conns)
+	}()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
@@ -138,9 +150,11 @@ func newHTTPServer(config Config, handler http.Handler) (*http.Server, error) {
 		ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
 		// No ReadTimeout and no WriteTimeout: they would cut streams.
 		Protocols: new(http.Protocols),
+		TLSConfig: config.TLS.Clone(),
 	}
 	httpServer.Protocols.SetHTTP1(true)
-	httpServer.Protocols.SetUnencryptedHTTP2(true)
+	httpServer.Protocols.SetHTTP2(config.TLS != nil)
+	httpServer.Protocols.SetUnencryptedHTTP2(config.TLS == nil)
 	if config.StandardHTTP2 {
 		httpServer.HTTP2 = &http.HTTP2Config{
 			MaxConcurrentStreams: maxStreams,

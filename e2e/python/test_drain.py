@@ -31,7 +31,8 @@ def test_a_running_call_finishes_and_no_new_one_is_taken(
         running = call_that_the_server_has(caller, wire)
         server.ask_to_stop()
         server.wait_for_log("draining")
-        wire.wait_for(Kind.GOAWAY, from_client=False)
+        # The first GOAWAY asks to open no more streams; the second refuses them (RFC 9113 §6.8).
+        wire.wait_for(Kind.GOAWAY, from_client=False, count=2)
         late = caller.start_user([1]).outcome()
         assert late.code is grpc.StatusCode.UNAVAILABLE
         running.send([2, 3])

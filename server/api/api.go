@@ -17,6 +17,7 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"example.com/roster/directory"
@@ -47,6 +48,8 @@ type Route struct {
 	Handler http.Handler
 	// ClientStreams: a call may send any number of messages.
 	ClientStreams bool
+	// SideEffectFree: a call changes nothing, so Connect's GET may make it too.
+	SideEffectFree bool
 }
 
 // Routes returns the handlers of every service of Roster.
@@ -61,10 +64,12 @@ func RoutesOf(service protoreflect.ServiceDescriptor, handler http.Handler) []Ro
 	methods := service.Methods()
 	for i := range methods.Len() {
 		method := methods.Get(i)
+		options, _ := method.Options().(*descriptorpb.MethodOptions)
 		routes = append(routes, Route{
-			Path:          fmt.Sprintf("/%s/%s", service.FullName(), method.Name()),
-			Handler:       handler,
-			ClientStreams: method.IsStreamingClient(),
+			Path:           fmt.Sprintf("/%s/%s", service.FullName(), method.Name()),
+			Handler:        handler,
+			ClientStreams:  method.IsStreamingClient(),
+			SideEffectFree: options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS,
 		})
 	}
 	return routes

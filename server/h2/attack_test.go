@@ -420,13 +420,12 @@ func TestRunningHandlersCountAfterReset(t *testing.T) {
 	release := make(chan bool)
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-release }), Config{MaxConcurrentStreams: 3})
 	c := s.dial(t)
-	for range 3 {
+	for range 3 * handlersPerStream {
 		id := c.request("", "/", true)
-		time.Sleep(10 * time.Millisecond)
 		c.fr.WriteRSTStream(id, http2.ErrCodeCancel)
 	}
 	if r := c.get("/"); !r.reset || r.code != http2.ErrCodeRefusedStream {
-		t.Errorf("fourth stream: %v", r)
+		t.Errorf("a stream beyond what the handlers of reset ones leave: %v", r)
 	}
 	close(release)
 	eventually(t, "a slot is free", func() bool { return c.get("/").status == "200" })

@@ -10,9 +10,10 @@ import (
 // Config bounds what one connection may use. The zero value of each field selects its default; the defaults hold a
 // port that strangers can reach.
 type Config struct {
-	// MaxConcurrentStreams is how many requests one connection may have in progress. A request counts until its
-	// stream is closed and its handler has returned, so resetting streams does not make room for more of them.
-	// Streams beyond it are refused with REFUSED_STREAM, which clients may retry. Default 250.
+	// MaxConcurrentStreams is how many streams one connection may have open. A client that resets a stream may open
+	// another, though the handler still runs; but four times as many handlers is all that a connection gets, so
+	// resetting streams does not make room without end. Streams beyond either bound are refused with REFUSED_STREAM,
+	// which clients may retry. Default 250.
 	MaxConcurrentStreams uint32
 
 	// MaxHeaderBytes bounds the header list of a request as RFC 9113 §6.5.2 counts it: names, values and 32 bytes for
@@ -50,7 +51,8 @@ type Config struct {
 
 	// ResetBurst and ResetRate bound the streams that end in a reset, whether the peer sends it (Rapid Reset,
 	// CVE-2023-44487) or provokes us to (MadeYouReset, CVE-2025-8671): a burst, and then so many a second.
-	// Exceeding them ends the connection with ENHANCE_YOUR_CALM. Defaults 500 and 100.
+	// Exceeding them ends the connection with ENHANCE_YOUR_CALM. Each stream that runs to its end earns one more, so a
+	// busy client may give up as many calls as it completes. Defaults 2000 and 200.
 	ResetBurst, ResetRate int
 
 	// OverheadBurst and OverheadRate bound frames that carry no request and no data: PING, SETTINGS, PRIORITY,
@@ -109,8 +111,8 @@ func (cfg Config) withDefaults(srv *http.Server) (Config, error) {
 	cfg.ConnWindow = cmp.Or(cfg.ConnWindow, 1<<20)
 	cfg.OutputBuffer = cmp.Or(cfg.OutputBuffer, 64<<10)
 	cfg.MaxQueuedControl = cmp.Or(cfg.MaxQueuedControl, 1000)
-	cfg.ResetBurst = cmp.Or(cfg.ResetBurst, 500)
-	cfg.ResetRate = cmp.Or(cfg.ResetRate, 100)
+	cfg.ResetBurst = cmp.Or(cfg.ResetBurst, 2000)
+	cfg.ResetRate = cmp.Or(cfg.ResetRate, 200)
 	cfg.OverheadBurst = cmp.Or(cfg.OverheadBurst, 2000)
 	cfg.OverheadRate = cmp.Or(cfg.OverheadRate, 200)
 	cfg.HandshakeTimeout = cmp.Or(cfg.HandshakeTimeout, srv.ReadHeaderTimeout, 10*time.Second)

@@ -203,7 +203,7 @@ func (c *conn) onBlock(b *headerBlock) error {
 		return c.lateFrame(http2.FrameHeader{Type: http2.FrameHeaders, StreamID: b.id})
 	}
 	c.maxID = b.id
-	refused, full := c.closing.refuses(b.id), c.active >= c.srv.cfg.MaxConcurrentStreams
+	refused, full := c.closing.refuses(b.id), c.full()
 	c.mu.Unlock()
 
 	switch {

@@ -452,3 +452,20 @@ func TestConfigureRejectsNonsense(t *testing.T) {
 		t.Error("no server was accepted")
 	}
 }
+
+// A client whose calls time out now and then is no attacker: what it completes pays for what it gives up.
+func TestGivingUpCallsNowAndThenIsNoAttack(t *testing.T) {
+	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			<-r.Context().Done()
+		}
+	}), Config{ResetBurst: 20, ResetRate: 1})
+	c := s.dial(t)
+	for range 200 {
+		if r := c.get("/quick"); r.refused() {
+			t.Fatalf("a call was refused: %v", r)
+		}
+		id := c.request("GET", "/slow", true)
+		c.must(c.fr.WriteRSTStream(id, http2.ErrCodeCancel))
+	}
+}

@@ -135,6 +135,9 @@ func (c *conn) closeStream(s *stream, how closeReason, err error) {
 	s.closed, s.closeErr = true, err
 	delete(c.streams, s.id)
 	c.recent.add(s.id, how)
+	if how == closedByEnd {
+		c.resets.earn(1)
+	}
 	if s.out.owned != nil {
 		c.srv.buffers.put(s.out.owned)
 	}
@@ -157,6 +160,16 @@ func (c *conn) abandonUnstarted(s *stream) {
 	if s.closed {
 		c.freeSlot()
 	}
+}
+
+// handlersPerStream is how many handlers a connection may have running for each stream that it may have open: those
+// of streams that the peer has reset take a moment to notice.
+const handlersPerStream = 4
+
+// full reports whether there is no room for another stream. c.mu is held.
+func (c *conn) full() bool {
+	most := c.srv.cfg.MaxConcurrentStreams
+	return uint32(len(c.streams)) >= most || c.active >= handlersPerStream*most
 }
 
 // freeSlot makes room for another stream. c.mu is held.

@@ -90,7 +90,7 @@ func WriteSoak(docs string, h Header, r *soak.Result) error {
 			megabytes(float64(s.Memory)), fmt.Sprint(s.Threads), fmt.Sprint(s.Files)}
 	}
 	w.table([]string{"at rest", "goroutines", "heap MB", "stacks MB", "resident MB", "threads", "open files"},
-		[][]string{state("before", r.Before), state("after", r.After)})
+		[][]string{state("before", r.Before), state(fmt.Sprintf("%v after", r.Settled), r.After)})
 	var most []string
 	for _, bytes := range r.MostMemory {
 		most = append(most, fmt.Sprintf("%.0f", float64(bytes)/1e6))

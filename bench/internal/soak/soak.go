@@ -23,10 +23,16 @@ type State struct {
 	Files        int
 }
 
+// mostSettling is how long a server may take to let go of what it keeps for
+// the next call.
+const mostSettling = 3 * time.Minute
+
 // Result is what a soak saw.
 type Result struct {
 	Duration      time.Duration
 	Before, After State
+	// Settled is how long after the load After was seen.
+	Settled time.Duration
 	// MostMemory is the most that was resident under load, at each tenth of
 	// the time.
 	MostMemory []int64
@@ -102,10 +108,17 @@ func Run(ctx context.Context, setup *peer.Setup, duration time.Duration, say fun
 		output, _ := server.Output()
 		return nil, fmt.Errorf("the server ended under load: %.3000s", output)
 	}
-	if result.After, err = quietState(ctx, server); err != nil {
-		return nil, err
+	// Goroutines that are kept for the next call go one after the other.
+	for ended := time.Now(); ; {
+		if result.After, err = quietState(ctx, server); err != nil {
+			return nil, err
+		}
+		result.Settled = time.Since(ended).Round(time.Second)
+		say("after:  %+v, %v after the load", result.After, result.Settled)
+		if len(result.Leaks()) == 0 || result.Settled > mostSettling {
+			break
+		}
 	}
-	say("after:  %+v", result.After)
 	for name, count := range l.done {
 		result.Done[name] = count.Load()
 	}

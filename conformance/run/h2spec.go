@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// h2specCases is how many cases h2spec 2.2.1 has with --strict.
+const h2specCases = 146
+
+// h2specExceptions are the cases that are known to fail, and why. Nothing else
+// may fail, and one that passes has to leave the list.
+var h2specExceptions = []struct{ section, title, reason string }{
+	{"http2/3.5", "Sends invalid connection preface",
+		"The port speaks HTTP/1.1 too. A preface that is not HTTP/2's is a malformed HTTP/1.1 request, answered with 400 and then closed; h2spec takes no byte for an answer."},
+}
+
+// h2specSuite is h2spec on the binary, with the page at / as what it gets.
+func h2specSuite(ctx context.Context, programs string) (numbers, output string, err error) {
+	folder, err := os.MkdirTemp("", "roster-h2spec-")
+	if err != nil {
+		return "", "", err
+	}
+	defer os.RemoveAll(folder)
+	roster, err := serve(ctx, filepath.Join(programs, "roster"), filepath.Join(folder, "roster.db"))
+	if err != nil {
+		return "", "", err
+	}
+	defer func() {
+		err = errors.Join(err, roster.stop())
+		output += roster.log.String()
+		if err == nil {
+			err = complaint(roster.log.String())
+		}
+	}()
+	host, port, err := net.SplitHostPort(roster.address)
+	if err != nil {
+		return "", "", err
+	}
+	reportFile := filepath.Join(folder, "report.xml")
+	// It exits with 1 for any case that failed; the report says which.
+	said, exit := exec.CommandContext(ctx, filepath.Join(programs, "h2spec"),
+		"--strict", "--host", host, "--port", port, "--path", "/", "--junit-report", reportFile).CombinedOutput()
+	report, err := os.ReadFile(reportFile)
+	if err != nil {
+		return "", string(said), fmt.Errorf("no report: %w", errors.Join(exit, err))
+	}
+	passed, err := judgeH2spec(report)
+	return fmt.Sprintf("%d of %d cases passed, %d excused in conformance/run/h2spec.go",
+		passed, h2specCases, len(h2specExceptions)), string(said), err
+}
+
+// judgeH2spec is how many cases of a JUnit report passed, and an error unless
+// the others are the exceptions.
+func judgeH2spec(report []byte) (passed int, err error) {
+	var suites struct {
+		Suites []struct {
+			Section string `xml:"package,attr"`
+			Cases   []struct {
+				Title   string    `xml:"classname,attr"`
+				Failure *struct{} `xml:"failure"`
+				Error   *struct{} `xml:"error"`
+				Skipped *struct{} `xml:"skipped"`
+			} `xml:"testcase"`
+		} `xml:"testsuite"`
+	}
+	decoder := xml.NewDecoder(bytes.NewReader(report))
+	decoder.Strict = false // h2spec does not escape what servers say
+	if err := decoder.Decode(&suites); err != nil {
+		return 0, fmt.Errorf("read the report: %w", err)
+	}
+	failed := map[string]bool{}
+	var problems []string
+	total := 0
+	for _, section := range suites.Suites {
+		for _, one := range section.Cases {
+			total++
+			name := section.Section + " " + one.Title
+			switch {
+			case one.Skipped != nil:
+				problems = append(problems, "skipped: "+name)
+			case one.Failure != nil || one.Error != nil:
+				failed[name] = true
+			default:
+				passed++
+			}
+		}
+	}
+	if total != h2specCases {
+		problems = append(problems, fmt.Sprintf("%d cases were run, not %d", total, h2specCases))
+	}
+	for _, exception := range h2specExceptions {
+		name := exception.section + " " + exception.title
+		if !failed[name] {
+			problems = append(problems, "excused, yet did not fail: strike it from conformance/run/h2spec.go: "+name)
+		}
+		delete(failed, name)
+	}
+	for name := range failed {
+		problems = append(problems, "failed: "+name)
+	}
+	if len(problems) > 0 {
+		return passed, errors.New(strings.Join(problems, "\n        "))
+	}
+	return passed, nil
+}
+
+// rosterProcess is a running `roster serve`.
+type rosterProcess struct {
+	command *exec.Cmd
+	address string
+	log     strings.Builder // to be read once it has stopped
+	logged  chan struct{}   // closed when the log has ended
+}
+
+// serve starts the binary with the sample users, on a port that is free.
+func serve(ctx context.Context, binary, store string) (*rosterProcess, error) {
+	p := &rosterProcess{logged: make(chan struct{})}
+	p.command = exec.CommandContext(ctx, binary, "serve", "--addr", "127.0.0.1:0", "--store", store, "--sample",
+		"--drain-timeout", "10s", "--log-format", "json")
+	stderr, err := p.command.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.command.Start(); err != nil {
+		return nil, err
+	}
+	addresses := make(chan string, 1)
+	go func() {
+		defer close(p.logged)
+		defer close(addresses)
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			p.log.WriteString(lines.Text() + "\n")
+			var line struct{ Msg, Address string }
+			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
+				addresses <- line.Address
+			}
+		}
+	}()
+	if p.address = <-addresses; p.address == "" {
+		return nil, fmt.Errorf("it did not start (%v):\n%s", p.stop(), p.log.String())
+	}
+	return p, nil
+}
+
+// stop drains the server; an error means that it did not end well.
+func (p *rosterProcess) stop() error {
+	// It may have ended already, which Wait tells better.
+	_ = p.command.Process.Signal(syscall.SIGTERM)
+	<-p.logged
+	if err := p.command.Wait(); err != nil {
+		return fmt.Errorf("roster serve: %w", err)
+	}
+	return nil
+}
