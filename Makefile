@@ -38,6 +38,7 @@ lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	cd conformance && $(GO) vet ./... && $(GO) tool staticcheck ./...
+	cd bench && $(GO) vet ./... && $(GO) tool staticcheck ./...
 	$(BUF) lint
 	$(BUF) breaking proto --against proto/api.frozen.binpb
 	$(BUF) format --diff --exit-code proto
@@ -46,7 +47,7 @@ lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
 	$(VENV)/newest/bin/ruff format --check python e2e/python
 	cd python && ../$(VENV)/newest/bin/mypy
 
-generate: venv-gen node-modules generate-conformance ## Generate gen/ from proto/, and web/dist from web/src
+generate: venv-gen node-modules generate-conformance generate-bench ## Generate gen/ from proto/, and web/dist from web/src
 	$(BUF) generate
 	cd web && $(NPM) run --silent build
 
@@ -54,7 +55,7 @@ generate-conformance:
 	cd conformance && $(GO) mod download connectrpc.com/conformance
 	$(BUF) generate --template conformance/buf.gen.yaml "$$(cd conformance && $(GO) list -m -f '{{.Dir}}' connectrpc.com/conformance)/proto"
 
-GENERATED = gen conformance/gen web/dist
+GENERATED = gen conformance/gen bench/gen web/dist
 
 checkgenerate: generate ## Fail if what is generated differs from what is committed
 	@test -z "$$(git status --porcelain $(GENERATED))" || { git status --short $(GENERATED); git diff $(GENERATED) | head -n 100; \
@@ -63,6 +64,7 @@ checkgenerate: generate ## Fail if what is generated differs from what is commit
 test-go: ## Run the Go tests with the race detector
 	$(GO) test -race $$($(GO) list ./... | grep -v /e2e)
 	cd conformance && $(GO) test ./...
+	cd bench && $(GO) test ./...
 
 test-python: venv-newest venv-oldest ## Test the Python peer on the newest and the oldest grpcio
 	cd python && ../$(VENV)/newest/bin/python -m pytest -q tests
@@ -120,3 +122,45 @@ web/node_modules/.done: web/package-lock.json
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 chromium: ## Install Chromium from apt if there is none (needs root)
 	@test -n "$(CHROMIUM)" || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; }
+
+# The benchmarks. bench/ is a module of its own, so that the servers compared
+# with stay out of go.mod. What these write into docs/ names its command.
+#
+#   ROUNDS=5        how often every server is measured
+#   DURATION=3s     how long one load, one attack or the soak lasts
+#   QUICK=1         a short run of make bench: to see that it works, not to quote
+#   SERVERS=a,b     which servers make bench-attacks attack
+
+CARGO    ?= $(shell command -v cargo)
+BENCHING  = build/bench/bench
+TONIC     = build/bench/cargo/release/roster-bench-tonic
+MADE_BY   = make $@$(if $(QUICK), QUICK=$(QUICK))$(if $(ROUNDS), ROUNDS=$(ROUNDS))$(if $(DURATION), DURATION=$(DURATION))$(if $(SERVERS), SERVERS=$(SERVERS))
+BENCHFLAGS = -command "$(MADE_BY)" $(if $(DURATION),-duration $(DURATION))
+
+.PHONY: bench bench-attacks soak generate-bench bench-peers bench-tonic bench-tools
+bench: bench-tools build bench-peers bench-tonic venv-newest ## Measure Roster beside other servers into docs/benchmarks.md (about 25 minutes; QUICK=1: 4)
+	$(BENCHING) run -tonic $(TONIC) $(if $(QUICK),-quick -rounds 1 -duration 400ms -python-calls 500 -connections 2000 -rows 100000) \
+		$(if $(ROUNDS),-rounds $(ROUNDS)) $(BENCHFLAGS)
+
+bench-attacks: build bench-peers ## Attack Roster on loopback and measure it into docs/benchmarks.md (about 3 minutes)
+	$(BENCHING) attacks $(if $(SERVERS),-servers $(SERVERS)) $(BENCHFLAGS)
+
+soak: build bench-peers ## Load a race-built Roster for DURATION=30m and look for leaks
+	cd bench && $(GO) build -race -o ../build/bench/race/ ./peers/roster
+	$(BENCHING) soak -peers build/bench/race $(BENCHFLAGS)
+
+generate-bench:
+	$(BUF) generate proto --template bench/buf.gen.api.yaml
+	$(BUF) generate bench/proto --template bench/buf.gen.ticker.yaml
+
+bench-peers:
+	cd bench && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o ../build/bench/ ./peers/... ./cmd/bench
+
+# Only where cargo is at hand; a quick run takes what has been built before.
+bench-tonic:
+	$(if $(CARGO),$(if $(QUICK),@true,cd bench/tonic && $(CARGO) build --release --locked --target-dir ../../build/bench/cargo),@true)
+
+# Debian would start nginx as a service; runlevel 1 has none.
+bench-tools:
+	@command -v h2load >/dev/null && command -v sqlite3 >/dev/null && { command -v nginx || test -x /usr/sbin/nginx; } >/dev/null || \
+		{ apt-get -qq update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends nghttp2-client nginx-light sqlite3; }
