@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def on_a_quiet_port(store: Path) -> Iterator[Roster]:
 
 @pytest.mark.parametrize("end", [Roster.stop, Roster.kill], ids=["stopped", "killed"])
 def test_a_channel_reconnects_when_the_server_is_back(
-    end, connect: type[Caller], store: Path, sample: Sample
+    end: Callable[[Roster], None], connect: type[Caller], store: Path, sample: Sample
 ) -> None:
     with on_a_quiet_port(store) as server, connect(server.address) as caller:
         assert people(caller.user([1])) == sample.people([1])
