@@ -1,8 +1,9 @@
 // Package directory is the domain: users, the Store that keeps them, and the
 // Directory that answers from memory what the store said before.
 //
-// It knows nothing of protocols or of any database. Stores live in packages of
-// their own (sqlite), and storetest is the suite that each of them passes.
+// It knows nothing of any database, and of protocols only how the contract
+// encodes a user. Stores live in packages of their own (sqlite), and storetest
+// is the suite that each of them passes.
 //
 //	store, err := sqlite.Open(ctx, "roster.db")
 //	dir, err := directory.New(ctx, store, directory.Config{})
@@ -13,6 +14,7 @@ package directory
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -222,6 +224,11 @@ func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entrie
 		id := ids[i]
 		l := d.loading[id]
 		if l == nil {
+			// A load may have ended since the caller looked.
+			if e, ok := d.cache.GetIfPresent(id); ok {
+				entries[i] = e
+				continue
+			}
 			if own == nil {
 				own = &load{done: make(chan struct{})}
 			}
@@ -238,6 +245,9 @@ func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entrie
 	}
 	for n, i := range missing {
 		l := from[n]
+		if l == nil {
+			continue
+		}
 		select {
 		case <-l.done:
 		case <-ctx.Done():
@@ -253,30 +263,48 @@ func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entrie
 
 // fetch runs a load's query and caches what nobody changed meanwhile.
 func (d *Directory) fetch(ctx context.Context, l *load) {
-	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
-	defer cancel()
-	found, err := d.store.Get(ctx, l.ids)
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("%w: no answer within %v", ErrUnavailable, loadTimeout)
-	}
-	l.err = err
-	l.found = make(map[int32]*entry, len(found))
-	for _, user := range found {
-		// A copy each: a pointer into found would keep all of it in memory.
-		l.found[user.ID] = &entry{user, encode(&user)}
-	}
+	defer close(l.done)
+	l.found, l.err = d.query(ctx, l.ids)
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	for _, id := range l.ids {
 		if d.loading[id] != l {
 			continue // a write took it out
 		}
 		delete(d.loading, id)
-		if err == nil {
+		if l.err == nil {
 			d.cache.Set(id, l.found[id])
 		}
 	}
-	d.mu.Unlock()
-	close(l.done)
+}
+
+// query asks the store. It runs on a goroutine of no caller's, where a panic
+// would end the process: here it is an error.
+func (d *Directory) query(ctx context.Context, ids []int32) (found map[int32]*entry, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = fmt.Errorf("look up %d ids: panic: %v\n%s", len(ids), value, debug.Stack())
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	users, err := d.store.Get(ctx, ids)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: no answer within %v", ErrUnavailable, loadTimeout)
+	}
+	if err != nil {
+		return nil, err
+	}
+	found = make(map[int32]*entry, len(users))
+	for _, user := range users {
+		wire, err := encode(&user)
+		if err != nil {
+			return nil, err
+		}
+		// A copy each: a pointer into users would keep all of it in memory.
+		found[user.ID] = &entry{user, wire}
+	}
+	return found, nil
 }
 
 // wrote drops what a write through this Directory changed. If the revision
@@ -289,7 +317,7 @@ func (d *Directory) wrote(ids []int32, revision int64, err error) {
 		// Perhaps it was committed all the same; then follow sees its revision.
 		d.drop(ids)
 	case revision <= d.revision:
-		// follow was quicker, and has dropped all.
+		// follow, or a later write of ours, was quicker and has dropped all.
 	case revision == d.revision+1:
 		d.revision = revision
 		d.drop(ids)

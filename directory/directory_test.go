@@ -2,6 +2,7 @@ package directory_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -243,6 +244,63 @@ func TestAFailureIsNotCached(t *testing.T) {
 	store.hold = nil
 	if got := names(t, d, 1); got != "Ann" {
 		t.Fatalf("after the store was back: %q", got)
+	}
+}
+
+// A row that another program broke is an error of those who ask for it.
+func TestABrokenRowEndsNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.db")
+	d := newDirectory(t, openStore(t, path), directory.Config{})
+	put(t, d, named(1, "Ann"))
+	other, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := other.Exec("INSERT INTO users VALUES (2, CAST(x'5AEB6F' AS TEXT), 1, '', 1)"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.AppendWire(t.Context(), nil, []int32{2}); err == nil || !strings.Contains(err.Error(), "encode user 2") {
+		t.Fatalf("got %v", err)
+	}
+	if got := names(t, d, 1); got != "Ann" {
+		t.Fatalf("another user: %q", got)
+	}
+}
+
+// A store that panics fails the look-up and not the process.
+func TestAPanicOfTheStoreEndsNothing(t *testing.T) {
+	store := openStore(t, filepath.Join(t.TempDir(), "r.db"))
+	d := newDirectory(t, store, directory.Config{})
+	store.hold = func([]int32) error { panic("driver") }
+	if _, err := d.Users(t.Context(), []int32{1}); err == nil || !strings.Contains(err.Error(), "panic: driver") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+// An answer from before another process's change is not cached when it comes.
+func TestAnAnswerFromBeforeAnotherProcessIsNotCached(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.db")
+	store := openStore(t, path)
+	d := newDirectory(t, store, directory.Config{PollInterval: 10 * time.Millisecond})
+	other := openStore(t, path)
+	if _, err := other.Put(t.Context(), []directory.User{named(1, "old")}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond) // until that is noticed
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	store.hold = func([]int32) error { entered <- struct{}{}; <-release; return nil }
+	slow := make(chan string)
+	go func() { slow <- names(t, d, 1) }()
+	<-entered
+	if _, err := other.Put(t.Context(), []directory.User{named(1, "new")}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond) // until that is noticed
+	close(release)
+	<-slow
+	if got := names(t, d, 1); got != "new" {
+		t.Fatalf("the cache kept %q", got)
 	}
 }
 

@@ -52,24 +52,37 @@ func guard(route api.Route, stall time.Duration) http.Handler {
 				route.Path, r.Host, route.Path), http.StatusMethodNotAllowed)
 			return
 		}
-		if !route.ClientStreams && !complete(r) {
-			body := &stallBody{
+		if route.ClientStreams {
+			route.Handler.ServeHTTP(w, r)
+			return
+		}
+		var share share
+		if size, ok := complete(r); !ok {
+			body := &boundBody{
 				ReadCloser: http.MaxBytesReader(w, r.Body, maxBodyBytes),
+				request:    r,
 				control:    http.NewResponseController(w),
 				timeout:    stall,
+				share:      &share,
 			}
 			defer body.stop()
 			r.Body = body
+		} else if err := share.take(r.Context(), size); err != nil {
+			return // the caller has gone
 		}
+		defer share.giveBack()
 		route.Handler.ServeHTTP(w, r)
 	})
 }
 
-// complete tells whether package h2 holds all of the body already. Then it is
-// within that package's own bounds, and nothing of it is waited for.
-func complete(r *http.Request) bool {
-	body, ok := r.Body.(interface{ Complete() bool })
-	return ok && body.Complete()
+// complete tells whether package h2 holds all of the body already, and its
+// size in bytes. Then it is within that package's own bounds, and nothing of
+// it is waited for.
+func complete(r *http.Request) (size int64, ok bool) {
+	if body, ok := r.Body.(interface{ Complete() (int64, bool) }); ok {
+		return body.Complete()
+	}
+	return 0, false
 }
 
 // rpcTypes names the content types of a unary call, for those who sent another.

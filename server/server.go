@@ -103,7 +103,7 @@ func NewHandler(config Config, more ...api.Route) http.Handler {
 		mux.Handle(route.Path, guard(route, config.stall))
 	}
 	mux.Handle("/", noSuchMethod(routes, web.Handler()))
-	return mux
+	return drainInTime(mux, config.stall)
 }
 
 // Serve answers on listener with handler until ctx is done, then drains: it
@@ -147,6 +147,7 @@ func newHTTPServer(config Config, handler http.Handler) (*http.Server, error) {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnContext:       withBudget,
 		ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
 		// No ReadTimeout and no WriteTimeout: they would cut streams.
 		Protocols: new(http.Protocols),

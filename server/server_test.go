@@ -471,3 +471,72 @@ func TestDrainTimeoutCutsWhatIsLeft(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// The limit is that of the message, not of what compression makes of it: the
+// caller has the same one after unpacking.
+func TestAReplyOver4MiBIsRefused(t *testing.T) {
+	p := start(t, Config{}, nil)
+	ids := make([]int32, 10_000)
+	for i := range ids {
+		ids[i] = 3 // a user of some 560 bytes
+	}
+	list := strings.TrimSuffix(strings.Repeat("3,", len(ids)), ",")
+	const want = "bytes, the limit is 4194304: ask for fewer ids"
+	for contentType, body := range map[string][]byte{
+		"application/json":  []byte(`{"userIDs":[` + list + `]}`),
+		"application/proto": marshal(t, ids...),
+	} {
+		response, text := p.post(true, "/MyService/User", contentType, bytes.NewReader(body), "Accept-Encoding", "gzip")
+		if response.Header.Get("Content-Encoding") == "gzip" {
+			text = unzipped(t, text)
+		}
+		if response.StatusCode != 429 || !strings.Contains(text, want) {
+			t.Errorf("%s: %d %.200s", contentType, response.StatusCode, text)
+		}
+	}
+}
+
+func unzipped(t *testing.T, text string) string {
+	t.Helper()
+	reader, err := gzip.NewReader(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// Whatever becomes of a request, the body that it promised over HTTP/1.1 is not
+// waited for longer than a stall may take.
+func TestABodyThatNeverComesIsGivenUp(t *testing.T) {
+	p := start(t, Config{stall: 200 * time.Millisecond}, nil)
+	for name, head := range map[string]string{
+		"a look-up":             "POST /MyService/User HTTP/1.1\r\nContent-Type: application/json\r\n",
+		"the page":              "GET / HTTP/1.1\r\n",
+		"a wrong method":        "PUT /MyService/User HTTP/1.1\r\nContent-Type: application/json\r\n",
+		"a wrong content type":  "POST /MyService/User HTTP/1.1\r\nContent-Type: text/plain\r\n",
+		"an unknown procedure":  "POST /MyService/Nope HTTP/1.1\r\nContent-Type: application/json\r\n",
+		"an unknown compressor": "POST /MyService/User HTTP/1.1\r\nContent-Type: application/json\r\nContent-Encoding: zstd\r\n",
+	} {
+		conn, err := net.Dial("tcp", p.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "%sHost: x\r\nContent-Length: 100\r\n\r\n", head)
+		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if name == "a look-up" {
+			if body, _ := io.ReadAll(response.Body); !strings.Contains(string(body), "the request's body stood still for 200ms") {
+				t.Errorf("%s: %s", name, body)
+			}
+		}
+		conn.Close()
+	}
+	if err := p.stop(); err != nil {
+		t.Errorf("the drain: %v", err)
+	}
+}

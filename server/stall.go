@@ -1,20 +1,30 @@
 package server
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
+
+	"connectrpc.com/connect"
 )
 
-// stallBody fails the read of a request's body when nothing has come for
-// timeout. One timer serves the whole body: a read only notes the time, and
-// the timer looks at that when it fires.
-type stallBody struct {
+// boundBody is a request's body that is still to come. Its read fails when
+// nothing has come for timeout; and when it is long, or has ended and its size
+// is known, the request waits for its share of the connection's budget. One
+// timer serves the whole body: a read only notes the time, and the timer looks
+// at that when it fires.
+type boundBody struct {
 	io.ReadCloser
+	request *http.Request
 	control *http.ResponseController
 	timeout time.Duration
+	share   *share
+	size    int64 // bytes read
 
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -23,14 +33,27 @@ type stallBody struct {
 }
 
 // Read implements io.Reader.
-func (b *stallBody) Read(p []byte) (int, error) {
+func (b *boundBody) Read(p []byte) (int, error) {
 	b.note(nil)
 	n, err := b.ReadCloser.Read(p)
 	b.note(err)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf("the request's body stood still for %v", b.timeout))
+	}
+	b.size += int64(n)
+	if err == io.EOF || b.size > longRequest {
+		if gone := b.share.take(b.request.Context(), b.size); gone != nil {
+			return n, gone
+		}
+	}
 	return n, err
 }
 
-func (b *stallBody) note(err error) {
+// Close does nothing: the server closes the body after the handler, and then
+// reads the rest of it, which drainInTime bounds.
+func (b *boundBody) Close() error { return nil }
+
+func (b *boundBody) note(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
@@ -46,7 +69,7 @@ func (b *stallBody) note(err error) {
 }
 
 // check ends the read under way if it has waited for timeout.
-func (b *stallBody) check() {
+func (b *boundBody) check() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stopped {
@@ -62,17 +85,30 @@ func (b *stallBody) check() {
 
 // stop is called before the handler returns: its request may not be touched
 // after that.
-func (b *stallBody) stop() {
+func (b *boundBody) stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.stopLocked()
 }
 
-func (b *stallBody) stopLocked() {
+func (b *boundBody) stopLocked() {
 	b.stopped = true
 	if b.timer != nil {
 		b.timer.Stop()
 	}
+}
+
+// drainInTime bounds what net/http does when an HTTP/1.1 handler has returned
+// and left some of the body: it reads on, for ever if need be, to be able to
+// use the connection again.
+func drainInTime(next http.Handler, timeout time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 1 && r.Body != http.NoBody {
+			// The next request on the connection sets a deadline of its own.
+			defer func() { _ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout)) }()
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // stallListener gives each of its connections a stallConn.

@@ -73,12 +73,18 @@ func runImport(cmd *cobra.Command, name, storeName string, format userfile.Forma
 	}
 	defer file.Close()
 	bar := newProgressBar(stderr, size, name)
-	input := progressbar.NewReader(readUntil(ctx, file), bar)
-	reader, err := userfile.NewReader(&input, format)
+	input := progressbar.NewReader(file, bar)
+	reader, err := beginReading(ctx, &input, format)
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%s: interrupted; nothing was imported", name)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w; nothing was imported", name, err)
 	}
 	store, err := openStore(ctx, storeName)
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%s: interrupted; nothing was imported", name)
+	}
 	if err != nil {
 		return err
 	}
@@ -139,19 +145,25 @@ func openInput(cmd *cobra.Command, name string) (io.ReadCloser, int64, error) {
 	return file, info.Size(), nil
 }
 
-// readUntil ends the reading of r when ctx is done.
-func readUntil(ctx context.Context, r io.Reader) io.Reader {
-	return readerFunc(func(p []byte) (int, error) {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		return r.Read(p)
-	})
+// beginReading is userfile.NewReader, given up when ctx is done: a pipe may
+// keep it waiting for ever.
+func beginReading(ctx context.Context, r io.Reader, format userfile.Format) (*userfile.Reader, error) {
+	type begun struct {
+		reader *userfile.Reader
+		err    error
+	}
+	done := make(chan begun, 1)
+	go func() {
+		reader, err := userfile.NewReader(r, format)
+		done <- begun{reader, err}
+	}()
+	select {
+	case b := <-done:
+		return b.reader, b.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
-
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // newProgressBar draws on a terminal, and nowhere else.
 func newProgressBar(w io.Writer, size int64, name string) *progressbar.ProgressBar {

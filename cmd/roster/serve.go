@@ -59,6 +59,8 @@ within --drain-timeout. A second signal ends the process at once.`,
 
 func (f serveFlags) check() error {
 	switch {
+	case f.addr == "":
+		return usage("--addr is empty: give host:port, or :port for every address of this machine")
 	case f.http2 != "fast" && f.http2 != "std":
 		return usage("--http2 %q: want fast or std", f.http2)
 	case f.maxBatch < 1:

@@ -21,6 +21,9 @@ func openStore(ctx context.Context, name string) (directory.Store, error) {
 	if strings.HasPrefix(name, "postgres://") || strings.HasPrefix(name, "postgresql://") {
 		return nil, usage("--store %s: this version has the SQLite store alone: give a file name", name)
 	}
+	if strings.HasPrefix(name, "sqlite://") {
+		return nil, usage("--store %s: write sqlite:PATH, without the slashes", name)
+	}
 	return sqlite.Open(ctx, strings.TrimPrefix(name, "sqlite:"))
 }
 
@@ -36,7 +39,17 @@ func importUsers(ctx context.Context, store directory.Store, reader *userfile.Re
 	defer change.Rollback()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for batch := range readBatches(ctx, reader) {
+	batches := readBatches(ctx, reader)
+	for {
+		var batch batch
+		more := false
+		select {
+		case batch, more = <-batches:
+		case <-ctx.Done(): // though a pipe may still be waited for
+		}
+		if !more {
+			break
+		}
 		for _, row := range batch.bad {
 			bad(row)
 		}
@@ -52,10 +65,14 @@ func importUsers(ctx context.Context, store directory.Store, reader *userfile.Re
 			return 0, batch.err
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
 	if err := confirm(); err != nil {
 		return 0, err
 	}
-	// An interrupt may have ended a pipe before it reached this process.
+	// Commit looks at ctx once more: what interrupts a pipeline may have ended
+	// the program before this one, and so the file, a moment earlier.
 	_, err = change.Commit(ctx)
 	return stored, err
 }

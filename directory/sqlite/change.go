@@ -124,7 +124,7 @@ func (c *change) addBatch(ctx context.Context, users []directory.User) (duplicat
 		if err != nil {
 			return nil, err
 		}
-		end := "ROLLBACK TO batch"
+		end := "ROLLBACK TO batch; RELEASE batch" // the first alone leaves it open
 		if affected == batchRows {
 			end = "RELEASE batch"
 		}

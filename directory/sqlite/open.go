@@ -59,6 +59,10 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	store.reader = open(path, "_query_only=1")
 	store.reader.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
 	store.reader.SetMaxIdleConns(max(4, runtime.GOMAXPROCS(0)))
+	// And the revision has one of its own: the health check and the watch for
+	// other processes do not wait behind look-ups.
+	store.watcher = open(path, "_query_only=1")
+	store.watcher.SetMaxOpenConns(1)
 	if !readOnly {
 		store.writer = open(path, "_txlock=immediate&_synchronous=FULL")
 		store.writer.SetMaxOpenConns(1)
@@ -112,43 +116,54 @@ func open(path, parameters string) *sql.DB {
 	return db
 }
 
-// adopt makes sure that the file is ours, or new and empty; then it marks it
-// and switches it to the write-ahead log, for good. It reports whether the
-// file can only be read.
+// adopt makes sure that the file is ours, or new and empty, and marks it as
+// ours then. It reports whether the file can only be read.
 func adopt(ctx context.Context, path string) (readOnly bool, err error) {
 	db := open(path, "_txlock=immediate")
 	defer db.Close()
-	conn, err := db.Conn(ctx)
+	db.SetMaxOpenConns(1)
+	ours, err := isOurs(ctx, db)
 	if err != nil {
 		return false, err
 	}
-	defer conn.Close()
-	var id int64
-	if err := conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); err != nil {
-		return false, err
-	}
-	if id == applicationID {
-		// Only a statement that would write tells whether we may.
-		_, err := conn.ExecContext(ctx, "UPDATE directory SET revision = revision WHERE one = 0")
-		if isReadOnly(err) {
-			return true, nil
-		}
-		return false, nil
-	}
-	var tables int
-	if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
-		return false, err
-	}
-	if id != 0 || tables > 0 {
-		return false, errForeign
-	}
-	for _, statement := range []string{
-		fmt.Sprintf("PRAGMA application_id = %d", applicationID),
-		"PRAGMA journal_mode = WAL",
-	} {
-		if _, err := conn.ExecContext(ctx, statement); err != nil {
+	if ours {
+		// Only a statement that would write tells whether we may. If another
+		// writer has the lock, then we may.
+		if _, err := db.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
 			return false, err
 		}
+		_, err := db.ExecContext(ctx, "UPDATE directory SET revision = revision WHERE one = 0")
+		return isReadOnly(err), nil
+	}
+	// New. Of two processes that come here at once the second finds it ours.
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return false, err
+	}
+	defer tx.Rollback()
+	if ours, err = isOurs(ctx, tx); err != nil || ours {
+		return false, err
+	}
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+		return false, err
+	}
+	return false, tx.Commit()
+}
+
+// isOurs tells whether a database has our mark; one that has neither a mark
+// nor tables is new. Any other is foreign, and an error.
+func isOurs(ctx context.Context, db interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}) (bool, error) {
+	var id, tables int64
+	err := db.QueryRowContext(ctx, "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id").Scan(&id, &tables)
+	switch {
+	case err != nil:
+		return false, err
+	case id == applicationID:
+		return true, nil
+	case id != 0 || tables > 0:
+		return false, errForeign
 	}
 	return false, nil
 }
@@ -164,6 +179,10 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	}
 	deadline := time.Now().Add(busyTimeout)
 	for {
+		// It stays in the file, but a copy or a crash may have lost it.
+		if _, err := db.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {
+			return err
+		}
 		provider, err := goose.NewProvider(goose.DialectSQLite3, db, files)
 		if err != nil {
 			return err

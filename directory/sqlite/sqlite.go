@@ -26,6 +26,7 @@ type Store struct {
 	path     string
 	readOnly bool
 	reader   *sql.DB
+	watcher  *sql.DB // for the revision
 	writer   *sql.DB // nil if readOnly
 
 	users    *sql.Stmt
@@ -36,16 +37,13 @@ func (s *Store) prepare(ctx context.Context) (err error) {
 	if s.users, err = s.reader.PrepareContext(ctx, selectUsers); err != nil {
 		return err
 	}
-	s.revision, err = s.reader.PrepareContext(ctx, selectRevision)
+	s.revision, err = s.watcher.PrepareContext(ctx, selectRevision)
 	return err
 }
 
 // Close implements directory.Store.
 func (s *Store) Close() error {
-	var errs []error
-	if s.reader != nil {
-		errs = append(errs, s.reader.Close())
-	}
+	errs := []error{s.reader.Close(), s.watcher.Close()}
 	if s.writer != nil {
 		errs = append(errs, s.writer.Close())
 	}

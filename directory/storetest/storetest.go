@@ -42,6 +42,7 @@ func Run(t *testing.T, fresh func(*testing.T) Opener) {
 		{"each change raises the revision by one", testRevision},
 		{"an import is seen all at once or not at all", testImportAtomic},
 		{"an import reports duplicates and keeps the first", testImportDuplicates},
+		{"an import full of duplicates takes no longer for it", testImportManyDuplicates},
 		{"an import replaces what was there", testImportReplaces},
 		{"an invalid user ends an import", testImportInvalid},
 		{"a rollback leaves no trace", testRollback},
@@ -274,6 +275,27 @@ func testImportDuplicates(t *testing.T, f fixture) {
 	f.want(store, []int32{3, 510, 520, 650, 651}, user(3), user(520), user(651))
 }
 
+func testImportManyDuplicates(t *testing.T, f fixture) {
+	store := f.open()
+	change := f.begin(store)
+	const rows = 60_000
+	batch, duplicates := make([]directory.User, 0, 1000), 0
+	for i := range int32(rows) {
+		id := rows - i // descending, so that no id is known to be new
+		if i%30 == 29 {
+			id = rows
+		}
+		if batch = append(batch, user(id)); len(batch) == cap(batch) {
+			duplicates += len(f.add(change, batch...))
+			batch = batch[:0]
+		}
+	}
+	f.commit(change)
+	if duplicates != rows/30 {
+		t.Fatalf("%d duplicates, want %d", duplicates, rows/30)
+	}
+}
+
 func testImportReplaces(_ *testing.T, f fixture) {
 	store := f.open()
 	f.put(store, directory.User{ID: 3, Name: "Before", Age: 1}, directory.User{ID: 300, Name: "Stays", Age: 1})
@@ -353,7 +375,7 @@ func testTwoProcesses(t *testing.T, f fixture) {
 
 func testOpenTogether(t *testing.T, f fixture) {
 	var group sync.WaitGroup
-	for range 4 {
+	for range 8 {
 		group.Go(func() {
 			store, err := f.opener()
 			if err != nil {

@@ -145,6 +145,10 @@ func (r *Reader) csv(text io.Reader) error {
 				err = fmt.Errorf("%d columns, the first line has %d", len(row), len(header))
 			} else {
 				err = fmt.Errorf("column %d: %w", bad.Column, bad.Err)
+				if bad.Line > bad.StartLine {
+					// A quote that is not closed takes what follows with it.
+					err = fmt.Errorf("up to line %d, %w: is a quote not closed? None of these lines was read", bad.Line, err)
+				}
 			}
 			return directory.User{}, &RowError{r.line, err}
 		}

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -119,7 +120,7 @@ func (s *myService) reply(ctx context.Context, ids []int32, json bool) (*apipb.U
 			return nil, err
 		}
 		reply.Data = messages(users)
-		return reply, nil
+		return reply, checkReply(proto.Size(reply))
 	}
 	wire, err := s.directory.AppendWire(ctx, nil, ids)
 	if err != nil {
@@ -128,7 +129,18 @@ func (s *myService) reply(ctx context.Context, ids []int32, json bool) (*apipb.U
 	// The users are encoded already. What a message does not know is marshalled
 	// as it is: for the caller there is no difference.
 	reply.ProtoReflect().SetUnknown(wire)
-	return reply, nil
+	return reply, checkReply(proto.Size(reply))
+}
+
+// checkReply refuses a reply that is too long before it is compressed: its
+// caller has the same bound after unpacking it, and would fail with less to go
+// by. (Connect compares what it sends, compressed.)
+func checkReply(size int) error {
+	if size <= MaxMessageBytes {
+		return nil
+	}
+	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+		"the reply would have %d bytes, the limit is %d: ask for fewer ids", size, MaxMessageBytes))
 }
 
 // asJSON tells whether the reply to the call of ctx will be JSON.

@@ -42,14 +42,14 @@ func (b *requestBody) init(s *stream) {
 	b.buf = b.first[:0]
 }
 
-// Complete reports whether all of the body has arrived, so that no Read will wait for the client. It is there for
-// middleware that bounds the time or the size of what is still to come, and can save itself the trouble:
+// Complete reports whether all of the body has arrived, so that no Read will wait for the client, and how many bytes
+// are unread. It is there for middleware that bounds the time or the size of what is still to come:
 //
-//	body, ok := r.Body.(interface{ Complete() bool })
-func (b *requestBody) Complete() bool {
+//	body, ok := r.Body.(interface{ Complete() (size int64, ok bool) })
+func (b *requestBody) Complete() (size int64, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.complete && b.err == io.EOF
+	return int64(b.size), b.complete && b.err == io.EOF
 }
 
 // append adds p. It returns false when nobody is going to read it.

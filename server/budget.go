@@ -1,0 +1,64 @@
+package server
+
+import (
+	"context"
+	"net"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// A reply is as long as its request makes it, about replyFactor times, and is
+// kept in memory until the peer takes it. So that one who asks for much and
+// takes nothing does not fill the memory, the calls of one connection have a
+// budget: those with long requests wait for each other when it is used up.
+// Short ones, which is nearly all, never look at it.
+const (
+	// shortRequest is a request that is not counted, in bytes.
+	shortRequest = 512
+	// longRequest is one that uses up the whole budget, in bytes: a connection
+	// sends one of those at a time.
+	longRequest = replyBudget / replyFactor
+	// replyFactor is an id of one or two bytes to a user of about sixty.
+	replyFactor = 32
+	// replyBudget is what the counted replies of a connection may take together.
+	// It is the wire's bytes; while they wait there are up to three copies.
+	replyBudget = 2 << 20
+)
+
+type budgetKey struct{}
+
+// withBudget is an http.Server's ConnContext.
+func withBudget(ctx context.Context, _ net.Conn) context.Context {
+	return context.WithValue(ctx, budgetKey{}, semaphore.NewWeighted(replyBudget))
+}
+
+// A share is what one request has of its connection's budget.
+type share struct {
+	budget *semaphore.Weighted
+	weight int64
+}
+
+// take waits for the share of a request of size bytes, until ctx is done. It
+// does nothing for one that is short or has its share.
+func (s *share) take(ctx context.Context, size int64) error {
+	if size <= shortRequest || s.weight > 0 {
+		return nil
+	}
+	budget, ok := ctx.Value(budgetKey{}).(*semaphore.Weighted)
+	if !ok {
+		return nil
+	}
+	weight := min(size*replyFactor, replyBudget)
+	if err := budget.Acquire(ctx, weight); err != nil {
+		return err
+	}
+	s.budget, s.weight = budget, weight
+	return nil
+}
+
+// giveBack is called when the reply has been taken.
+func (s *share) giveBack() {
+	if s.weight > 0 {
+		s.budget.Release(s.weight)
+	}
+}
