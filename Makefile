@@ -53,7 +53,8 @@ generate: venv-gen node-modules generate-conformance generate-bench ## Generate 
 
 generate-conformance:
 	cd conformance && $(GO) mod download connectrpc.com/conformance
-	$(BUF) generate --template conformance/buf.gen.yaml "$$(cd conformance && $(GO) list -m -f '{{.Dir}}' connectrpc.com/conformance)/proto"
+	protos="$$(cd conformance && $(GO) list -m -f '{{.Dir}}' connectrpc.com/conformance)/proto" && \
+		$(BUF) generate --template conformance/buf.gen.yaml --exclude-path "$$protos/connectrpc/conformance/v1/suite.proto" "$$protos"
 
 GENERATED = gen conformance/gen bench/gen web/dist
 
