@@ -4,14 +4,16 @@ package importer
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"syscall"
 	"time"
+
+	"example.com/roster/bench/internal/process"
 )
 
 // Result is what was measured. Times are one for each round.
@@ -95,20 +97,42 @@ func runRoster(ctx context.Context, roster, store, file string, rows int) (time.
 		return 0, 0, err
 	}
 	cmd := exec.CommandContext(ctx, roster, "import", "--store", store, file)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
 	began := time.Now()
-	out, err := cmd.CombinedOutput()
+	if err := cmd.Start(); err != nil {
+		return 0, 0, err
+	}
+	ended := make(chan struct{})
+	peak := make(chan int64)
+	go func() { peak <- watchMemory(cmd.Process.Pid, ended) }()
+	err := cmd.Wait()
 	took := time.Since(began)
+	close(ended)
+	memory := <-peak
 	if err != nil {
-		return 0, 0, fmt.Errorf("%v: %w\n%s", cmd, err, out)
+		return 0, 0, fmt.Errorf("%v: %w\n%s", cmd, err, out.Bytes())
 	}
 	if err := count(ctx, store, rows); err != nil {
 		return 0, 0, err
 	}
-	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return 0, 0, fmt.Errorf("no memory use of %v", cmd)
+	return took, memory, nil
+}
+
+// watchMemory returns the most that a process had resident, seen last a moment
+// before its end.
+func watchMemory(pid int, ended <-chan struct{}) (most int64) {
+	for {
+		// It cannot be read any more once the process has ended.
+		if bytes, err := process.PeakRSS(pid); err == nil {
+			most = max(most, bytes)
+		}
+		select {
+		case <-ended:
+			return most
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
-	return took, usage.Maxrss << 10, nil
 }
 
 // runShell imports into a new database with the table and its indexes, which

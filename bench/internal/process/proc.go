@@ -57,6 +57,12 @@ func (s *Server) RSS() (int64, error) {
 	return kilobytes(fmt.Sprintf("/proc/%d/status", s.PID), "VmRSS:")
 }
 
+// PeakRSS returns the most that a process has had resident, in bytes. The
+// rusage of an ended process does not tell: it begins with what its parent had.
+func PeakRSS(pid int) (int64, error) {
+	return kilobytes(fmt.Sprintf("/proc/%d/status", pid), "VmHWM:")
+}
+
 // Threads returns how many threads the process has.
 func (s *Server) Threads() (int, error) {
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", s.PID))

@@ -22,7 +22,7 @@ func (m Mark) verdict() string {
 	case m.Value == 0:
 		return "not measured"
 	case m.Value > m.Most:
-		return fmt.Sprintf("**missed** by %.0f%%", (m.Value/m.Most-1)*100)
+		return fmt.Sprintf("**missed** by %.1f%%", (m.Value/m.Most-1)*100)
 	case m.Aim > 0 && m.Value <= m.Aim:
 		return fmt.Sprintf("met, and the aim of %.2f×", m.Aim)
 	case m.Aim > 0:

@@ -50,7 +50,7 @@ func TestVerdict(t *testing.T) {
 		want string
 	}{
 		{Mark{Most: 1}, "not measured"},
-		{Mark{Value: 1.5, Most: 1}, "**missed** by 50%"},
+		{Mark{Value: 1.5, Most: 1}, "**missed** by 50.0%"},
 		{Mark{Value: 0.95, Most: 1}, "met"},
 		{Mark{Value: 0.8, Most: 0.9, Aim: 0.6}, "met; the aim is 0.60×"},
 		{Mark{Value: 0.5, Most: 0.9, Aim: 0.6}, "met, and the aim of 0.60×"},
