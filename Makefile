@@ -18,7 +18,8 @@ help: ## List the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Serve the sample users on localhost:50051 (needs Go alone)
-	$(GO) run ./cmd/roster serve --sample
+	@mkdir -p build
+	$(GO) run ./cmd/roster serve --sample --store build/sample.db
 
 build: ## Build bin/roster, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/roster ./cmd/roster
@@ -41,6 +42,7 @@ lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
 	cd bench && $(GO) vet ./... && $(GO) tool staticcheck ./...
 	$(BUF) lint
 	$(BUF) breaking proto --against proto/api.frozen.binpb
+	@$(BUF) build proto --path proto/api.proto -o - | cmp - proto/api.frozen.binpb || { echo "proto/api.proto is frozen: not a byte of it may change"; exit 1; }
 	$(BUF) format --diff --exit-code proto
 	cd web && $(NPM) run --silent check
 	$(VENV)/newest/bin/ruff check python e2e/python

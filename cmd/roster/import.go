@@ -28,8 +28,8 @@ CSV has the columns id,name,age,email, named in its first line, in any order.
 NDJSON has one object with those keys a line. Both are UTF-8.
 
 A user whose id is in the store already is replaced. The import is one change:
-a server beside it answers all of it or nothing, within a second of its end,
-and an import that fails or is interrupted leaves the store as it was.
+one that fails or is interrupted leaves the store as it was, and a server
+beside it answers what is new within a second of the end.
 
 A bad row (a field out of bounds, an id that came before) is told with its
 line. By default one bad row refuses the whole file; with --on-bad-row skip
