@@ -129,7 +129,7 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 // heapFloor is memory that is never touched, and so never resident. The garbage
 // collector counts it as live: it runs when about as much has been allocated,
 // and not, with the few megabytes that are in use, every few thousand calls.
-func heapFloor() []byte { return make([]byte, 32<<20) }
+func heapFloor() []byte { return make([]byte, 16<<20) }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
