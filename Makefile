@@ -11,7 +11,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 BUF      = $(GO) tool buf
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint generate checkgenerate checkdist \
+.PHONY: fuzz help run build test lint generate checkgenerate checkdist \
         test-go test-python test-web test-e2e conformance generate-conformance chromium clean
 
 help: ## List the commands
@@ -30,6 +30,7 @@ test: ## Run every check and every test, with what they need set up first
 	@.ci/suite "page" node-modules -- test-web
 	@.ci/suite "Go" -- test-go
 	@.ci/suite "conformance" -- conformance
+	@.ci/suite "fuzzing" -- fuzz
 	@.ci/suite "Python peer" venv-newest venv-oldest -- test-python
 	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules chromium -- test-e2e
 	@echo "every suite has run"
@@ -68,6 +69,12 @@ test-go: ## Run the Go tests with the race detector
 	$(GO) test -race $$($(GO) list ./... | grep -v /e2e)
 	cd conformance && $(GO) test ./...
 	cd bench && $(GO) test ./...
+
+FUZZTIME ?= 30s
+fuzz: ## Fuzz the HTTP/2 engine, FUZZTIME=30s a target
+	@for target in FuzzFrames FuzzRequest FuzzOracle; do \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./server/h2 || exit 1; \
+	done
 
 test-python: venv-newest venv-oldest ## Test the Python peer on the newest and the oldest grpcio
 	cd python && ../$(VENV)/newest/bin/python -m pytest -q tests
