@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ import (
 // serveFlags are the flags of roster serve.
 type serveFlags struct {
 	addr, store, http2  string
+	tlsCert, tlsKey     string
 	sample              bool
 	maxBatch            int
 	drainTimeout        time.Duration
@@ -34,8 +36,9 @@ func newServeCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the directory: gRPC, gRPC-Web, Connect, JSON and the page on one port",
-		Long: `Serve answers on one port without TLS: gRPC over HTTP/2, gRPC-Web, Connect and
-JSON over HTTP/1.1 and HTTP/2, and the page at /.
+		Long: `Serve answers on one port: gRPC over HTTP/2, gRPC-Web, Connect and JSON over
+HTTP/1.1 and HTTP/2, and the page at /. It speaks plain, or, with --tls-cert and
+--tls-key, TLS alone.
 
 SIGTERM or SIGINT drains: no new connections, and running calls may finish
 within --drain-timeout. A second signal ends the process at once.`,
@@ -49,6 +52,8 @@ within --drain-timeout. A second signal ends the process at once.`,
 	flags.StringVar(&f.addr, "addr", "localhost:50051", "host:port to listen on; :50051 is every address of this machine")
 	flags.StringVar(&f.store, "store", "roster.db", storeUsage)
 	flags.BoolVar(&f.sample, "sample", false, "load the sample users into an empty store")
+	flags.StringVar(&f.tlsCert, "tls-cert", "", "PEM file with the certificate and its chain, to serve TLS")
+	flags.StringVar(&f.tlsKey, "tls-key", "", "PEM file with the certificate's private key")
 	flags.StringVar(&f.http2, "http2", "fast", "HTTP/2 engine: fast is Roster's own, std is the one of Go's net/http")
 	flags.IntVar(&f.maxBatch, "max-batch", 10_000, "most ids in one call")
 	flags.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "how long running calls may take to finish at the end")
@@ -63,6 +68,8 @@ func (f serveFlags) check() error {
 		return usage("--addr is empty: give host:port, or :port for every address of this machine")
 	case f.http2 != "fast" && f.http2 != "std":
 		return usage("--http2 %q: want fast or std", f.http2)
+	case (f.tlsCert == "") != (f.tlsKey == ""):
+		return usage("--tls-cert and --tls-key go together")
 	case f.maxBatch < 1:
 		return usage("--max-batch %d: must be at least 1", f.maxBatch)
 	case f.drainTimeout <= 0:
@@ -71,12 +78,28 @@ func (f serveFlags) check() error {
 	return nil
 }
 
+// tls is what the port needs to speak TLS, nil if it is to speak plain.
+func (f serveFlags) tls() (*tls.Config, error) {
+	if f.tlsCert == "" {
+		return nil, nil
+	}
+	certificate, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert %s, --tls-key %s: %w", f.tlsCert, f.tlsKey, err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}, nil
+}
+
 // runServe wires the whole server: store, directory, port.
 func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
 	log, err := newLogger(stderr, f.logFormat, f.logLevel)
+	if err != nil {
+		return err
+	}
+	tlsConfig, err := f.tls()
 	if err != nil {
 		return err
 	}
@@ -110,12 +133,13 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	}
 	log.Info("serving", "address", listener.Addr().String(), "store", f.store, "version", buildVersion())
 	if isTerminal(stderr) {
-		fmt.Fprint(stderr, welcome(callAddress(f.addr, listener.Addr())))
+		fmt.Fprint(stderr, welcome(callAddress(f.addr, listener.Addr()), tlsConfig != nil))
 	}
 	config := server.Config{
 		Directory:     dir,
 		MaxBatch:      f.maxBatch,
 		DrainTimeout:  f.drainTimeout,
+		TLS:           tlsConfig,
 		StandardHTTP2: f.http2 == "std",
 		Log:           log,
 	}
@@ -155,9 +179,18 @@ func callAddress(asked string, actual net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// welcome is what a person who starts the server by hand can do next. Each
-// line works as pasted, the last two in a checkout of this repository.
-func welcome(address string) string {
+// welcome is what a person who starts the server by hand can do next. On a
+// plain port each line works as pasted, the last two in a checkout of this
+// repository.
+func welcome(address string, secure bool) string {
+	if secure {
+		return strings.ReplaceAll(`
+  The page   https://ADDRESS/
+  curl       curl -H 'content-type: application/json' -d '{"userIDs":[1,2]}' https://ADDRESS/MyService/User
+  Go         go run ./cmd/roster get 1 2 --server https://ADDRESS
+
+`, "ADDRESS", address)
+	}
 	return strings.ReplaceAll(`
   The page   http://ADDRESS/
   curl       curl -H 'content-type: application/json' -d '{"userIDs":[1,2]}' http://ADDRESS/MyService/User
