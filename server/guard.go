@@ -29,6 +29,7 @@ func guard(route api.Route, stall time.Duration) http.Handler {
 	if route.SideEffectFree {
 		allow = http.MethodGet + ", " + http.MethodPost
 	}
+	errorWriter := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Method == http.MethodPost:
@@ -36,6 +37,14 @@ func guard(route api.Route, stall time.Duration) http.Handler {
 				w.Header().Set("Accept-Post", rpcTypes)
 				http.Error(w, fmt.Sprintf("content-type %q is not one of %s",
 					r.Header.Get("Content-Type"), rpcTypes), http.StatusUnsupportedMediaType)
+				return
+			}
+			if encoding := r.Header.Get("Grpc-Encoding"); !isEncoding(encoding) {
+				// Connect's own answer has an empty Grpc-Encoding, on which newer
+				// grpcio breaks.
+				w.Header().Set("Grpc-Accept-Encoding", "gzip")
+				_ = errorWriter.Write(w, r, connect.NewError(connect.CodeUnimplemented, fmt.Errorf(
+					"unknown compression %q: supported encodings are gzip", encoding)))
 				return
 			}
 		case r.Method == http.MethodGet && route.SideEffectFree:
@@ -74,6 +83,9 @@ func guard(route api.Route, stall time.Duration) http.Handler {
 		route.Handler.ServeHTTP(w, r)
 	})
 }
+
+// isEncoding tells whether messages may be compressed so.
+func isEncoding(name string) bool { return name == "" || name == "identity" || name == "gzip" }
 
 // complete tells whether package h2 holds all of the body already, and its
 // size in bytes. Then it is within that package's own bounds, and nothing of

@@ -472,6 +472,21 @@ func TestDrainTimeoutCutsWhatIsLeft(t *testing.T) {
 	}
 }
 
+// grpcio breaks on a reply with an empty Grpc-Encoding.
+func TestAnUnknownCompressionIsNamed(t *testing.T) {
+	p := start(t, Config{}, nil)
+	for _, contentType := range []string{"application/grpc", "application/grpc-web"} {
+		response, body := p.post(true, "/MyService/User", contentType, bytes.NewReader(envelope(1, []byte("?"))),
+			"Te", "trailers", "Grpc-Encoding", "deflate")
+		message := response.Header.Get("Grpc-Message") + body
+		if _, empty := response.Header["Grpc-Encoding"]; empty || response.Header.Get("Grpc-Status")+body == "" ||
+			!strings.Contains(message, `unknown compression "deflate": supported encodings are gzip`) ||
+			response.Header.Get("Grpc-Accept-Encoding") != "gzip" {
+			t.Errorf("%s: %v %q", contentType, response.Header, body)
+		}
+	}
+}
+
 // The limit is that of the message, not of what compression makes of it: the
 // caller has the same one after unpacking.
 func TestAReplyOver4MiBIsRefused(t *testing.T) {

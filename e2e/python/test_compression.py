@@ -62,3 +62,15 @@ def test_a_reply_is_not_compressed_for_who_takes_no_compression(
     with connect(wire.address, NO_COMPRESSION_TAKEN) as caller:
         assert people(caller.user(sample.ids)) == sample.people(sample.ids)
     assert not first_message_is_compressed(wire, from_client=False)
+
+
+def test_a_compression_that_the_server_does_not_know_is_unimplemented(
+    connect: type[Caller], wire: Wire, sample: Sample
+) -> None:
+    with connect(wire.address) as caller:
+        ended = caller.start_user(
+            sample.cycle(10_000), compression=grpc.Compression.Deflate
+        ).outcome()
+        assert ended.code is grpc.StatusCode.UNIMPLEMENTED
+        assert 'unknown compression "deflate"' in ended.details
+        assert people(caller.user([1])) == sample.people([1])
