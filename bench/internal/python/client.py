@@ -17,19 +17,19 @@ def main() -> None:
     import api_pb2_grpc
     import grpc
 
-    stubs = [
+    services = [
         api_pb2_grpc.MyServiceStub(grpc.insecure_channel(address))
         for address in addresses
     ]
-    times: list[list[int]] = [[] for _ in stubs]
-    for stub in stubs:  # the connection, and what is made at the first calls
+    times: list[list[int]] = [[] for _ in services]
+    for service in services:  # the connection, and what is made at the first calls
         for _ in range(100):
-            stub.User(api_pb2.UserReq(userIDs=[1, 2]), timeout=10)
+            service.User(api_pb2.UserReq(userIDs=[1, 2]), timeout=10)
     for _ in range(int(blocks)):
-        for stub, mine in zip(stubs, times):
+        for service, mine in zip(services, times):
             for _ in range(int(calls)):
                 began = time.perf_counter_ns()
-                reply = stub.User(api_pb2.UserReq(userIDs=[1, 2]), timeout=10)
+                reply = service.User(api_pb2.UserReq(userIDs=[1, 2]), timeout=10)
                 mine.append(time.perf_counter_ns() - began)
                 if len(reply.data) != 2:
                     raise SystemExit(f"{len(reply.data)} users for two ids")
