@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,13 +31,37 @@ func TestEndpointSharesTheConnectionAndItsWays(t *testing.T) {
 	}
 }
 
-// Such a call fails as Connect's own do, without a second try.
+// Such a call fails as Connect's own do, without a second try; a connection
+// that the server reset is as much its doing as one that it closed.
 func TestEndpointDoesNotRetry(t *testing.T) {
-	var calls atomic.Int32
-	server := serveHTTP(t, brokenOnce(&calls, handler(service{})))
+	for how, end := range map[string]func(*http.Request){"closed": breakConnection, "reset": resetConnection} {
+		t.Run(how, func(t *testing.T) {
+			var calls atomic.Int32
+			server := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				calls.Add(1)
+				end(r)
+			}))
+			generated := apipbconnect.NewMyServiceClient(dial(t, server.url, client.Config{}).Endpoint())
+			_, err := generated.User(within(t, 5*time.Second), &apipb.UserReq{UserIDs: []int32{1}})
+			if connect.CodeOf(err) != connect.CodeUnavailable || calls.Load() != 1 {
+				t.Errorf("%v after %d calls, want UNAVAILABLE after one", err, calls.Load())
+			}
+		})
+	}
+}
+
+// The same of a connection reset when half of the reply was there.
+func TestResetAmidTheReplyIsUnavailable(t *testing.T) {
+	server := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Write([]byte{0, 0, 0, 0, 9})
+		w.(http.Flusher).Flush()
+		time.Sleep(50 * time.Millisecond) // the headers are to arrive first
+		resetConnection(r)
+	}))
 	generated := apipbconnect.NewMyServiceClient(dial(t, server.url, client.Config{}).Endpoint())
 	_, err := generated.User(within(t, 5*time.Second), &apipb.UserReq{UserIDs: []int32{1}})
-	if connect.CodeOf(err) != connect.CodeUnavailable || calls.Load() != 1 {
-		t.Errorf("%v after %d calls, want UNAVAILABLE after one", err, calls.Load())
+	if connect.CodeOf(err) != connect.CodeUnavailable {
+		t.Errorf("%v, want UNAVAILABLE", err)
 	}
 }

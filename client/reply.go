@@ -2,6 +2,7 @@ package client
 
 import (
 	"compress/gzip"
+	"context"
 	"errors"
 	"io"
 
@@ -23,6 +24,7 @@ var errReplyTooLarge = errors.New("the reply is longer than 4 MiB")
 // connect would read to its end, and notes how a response broke off.
 type replyBody struct {
 	io.ReadCloser
+	ctx  context.Context // of the call
 	seen *sighting
 	left int64
 }
@@ -38,6 +40,7 @@ func (b *replyBody) Read(p []byte) (int, error) {
 	b.left -= int64(n)
 	if err != nil && !errors.Is(err, io.EOF) {
 		b.seen.broke(err)
+		err = resetIsUnavailable(b.ctx, err)
 	}
 	return n, err
 }

@@ -113,6 +113,13 @@ func breakConnection(r *http.Request) {
 	r.Context().Value(connKey{}).(net.Conn).Close()
 }
 
+// resetConnection ends it with a TCP reset, not a FIN.
+func resetConnection(r *http.Request) {
+	conn := r.Context().Value(connKey{}).(*net.TCPConn)
+	conn.SetLinger(0)
+	conn.Close()
+}
+
 // brokenOnce breaks the connection of the first request.
 func brokenOnce(calls *atomic.Int32, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -1,12 +1,16 @@
 package client
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
+
+	"connectrpc.com/connect"
 )
 
 const (
@@ -92,9 +96,20 @@ func (c caller) Do(req *http.Request) (*http.Response, error) {
 	response, err := c.transport.RoundTrip(req)
 	if err != nil {
 		seen.broke(err)
-		return nil, err
+		return nil, resetIsUnavailable(req.Context(), err)
 	}
 	seen.answered(response)
-	response.Body = &replyBody{ReadCloser: response.Body, seen: seen, left: maxReplyBodyBytes}
+	response.Body = &replyBody{ReadCloser: response.Body, ctx: req.Context(), seen: seen, left: maxReplyBodyBytes}
 	return response, nil
+}
+
+// resetIsUnavailable gives a connection that the peer reset the code
+// UNAVAILABLE, as gRPC does, and as connect does for one that was closed. For
+// a reset alone connect has CANCELED, which is the caller's own doing.
+func resetIsUnavailable(ctx context.Context, err error) error {
+	reset := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	if !reset || ctx.Err() != nil {
+		return err
+	}
+	return connect.NewError(connect.CodeUnavailable, err)
 }
