@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,8 @@ type runFlags struct {
 	duration    time.Duration
 	quick       bool
 	only        string
+	cases       string
+	servers     string
 	pythonCalls int
 	connections int
 	rows        int
@@ -43,6 +46,8 @@ func parseRun(arguments []string) (*runFlags, error) {
 	flags.DurationVar(&f.duration, "duration", 1500*time.Millisecond, "how long one load lasts")
 	flags.BoolVar(&f.quick, "quick", false, "say in the page that the run is too short to be quoted")
 	flags.StringVar(&f.only, "only", "", "parts to run, of calls, python, stream, idle, import, with commas between; by default all")
+	flags.StringVar(&f.cases, "cases", "", "cases of calls to measure, by key, with commas between; by default all")
+	flags.StringVar(&f.servers, "servers", "", "servers to measure in calls, the first of a case always, with commas between; by default all")
 	flags.IntVar(&f.pythonCalls, "python-calls", 4000, "calls of each server that the Python client makes in a round")
 	flags.IntVar(&f.connections, "connections", 10_000, "idle connections")
 	flags.IntVar(&f.rows, "rows", 1_000_000, "rows of the file to import")
@@ -121,11 +126,25 @@ type part struct {
 	run  func(context.Context) error
 }
 
+// selected is the cases and peers that the flags name.
+func (f *runFlags) selected(cases []calls.Case) []calls.Case {
+	named := func(list, name string) bool {
+		return list == "" || strings.Contains(","+list+",", ","+name+",")
+	}
+	cases = slices.DeleteFunc(cases, func(c calls.Case) bool { return !named(f.cases, c.Key) })
+	for i, c := range cases {
+		cases[i].Peers = slices.DeleteFunc(slices.Clone(c.Peers), func(name string) bool {
+			return name != c.Base() && !named(f.servers, name)
+		})
+	}
+	return cases
+}
+
 func (f *runFlags) parts(data *report.Data) []part {
 	return []part{
 		{"calls", func(ctx context.Context) error {
 			run := calls.Run{Setup: &f.setup, Without: f.without, Rounds: f.rounds, Duration: f.duration, Say: say}
-			results, err := run.Measure(ctx, calls.Cases(!data.NoTLS))
+			results, err := run.Measure(ctx, f.selected(calls.Cases(!data.NoTLS)))
 			if err == nil {
 				data.Calls = results
 			}
