@@ -24,12 +24,11 @@ const maxBodyBytes = api.MaxMessageBytes + 64<<10
 // stream of messages may be as long and as quiet as its caller likes. GET is
 // for procedures without side effects alone, since links and prefetching
 // browsers send it unasked.
-func guard(route api.Route, stall time.Duration) http.Handler {
+func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 	allow := http.MethodPost
 	if route.SideEffectFree {
 		allow = http.MethodGet + ", " + http.MethodPost
 	}
-	errorWriter := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Method == http.MethodPost:
@@ -43,7 +42,7 @@ func guard(route api.Route, stall time.Duration) http.Handler {
 				// Connect's own answer has an empty Grpc-Encoding, on which newer
 				// grpcio breaks.
 				w.Header().Set("Grpc-Accept-Encoding", "gzip")
-				_ = errorWriter.Write(w, r, connect.NewError(connect.CodeUnimplemented, fmt.Errorf(
+				refuser.refuse(w, r, connect.NewError(connect.CodeUnimplemented, fmt.Errorf(
 					"unknown compression %q: supported encodings are gzip", encoding)))
 				return
 			}
@@ -120,17 +119,15 @@ func isRPC(contentType string) bool {
 
 // noSuchMethod answers a call of a procedure that does not exist in the
 // caller's own protocol; everything else goes to next.
-func noSuchMethod(routes []api.Route, next http.Handler) http.Handler {
+func noSuchMethod(routes []api.Route, next http.Handler, refuser refuser) http.Handler {
 	paths := make([]string, len(routes))
 	for i, route := range routes {
 		paths[i] = route.Path
 	}
-	errorWriter := connect.NewErrorWriter()
 	unknown := errors.New("no such procedure: this server has " + strings.Join(paths, ", "))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost && isRPC(r.Header.Get("Content-Type")) && errorWriter.IsSupported(r) {
-			// The error is all there is to say if the caller has gone.
-			_ = errorWriter.Write(notFound{w}, r, connect.NewError(connect.CodeUnimplemented, unknown))
+		if r.Method == http.MethodPost && isRPC(r.Header.Get("Content-Type")) {
+			refuser.refuse(notFound{w}, r, connect.NewError(connect.CodeUnimplemented, unknown))
 			return
 		}
 		next.ServeHTTP(w, r)

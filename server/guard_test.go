@@ -62,7 +62,7 @@ func safeRoutes(t *testing.T) []api.Route {
 func TestGETIsForCallsWithoutSideEffects(t *testing.T) {
 	mux := http.NewServeMux()
 	for _, route := range safeRoutes(t) {
-		mux.Handle(route.Path, guard(route, time.Second))
+		mux.Handle(route.Path, guard(route, time.Second, newRefuser()))
 	}
 	server := httptest.NewServer(mux)
 	defer server.Close()

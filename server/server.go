@@ -25,6 +25,7 @@ import (
 
 	"example.com/roster/directory"
 	"example.com/roster/server/api"
+	"example.com/roster/server/call"
 	"example.com/roster/server/h2"
 	"example.com/roster/web"
 )
@@ -98,12 +99,39 @@ func NewHandler(config Config, more ...api.Route) http.Handler {
 		MaxBatch:  config.MaxBatch,
 		Log:       config.Log,
 	}), more...)
+	refuser := newRefuser()
 	mux := http.NewServeMux()
 	for _, route := range routes {
-		mux.Handle(route.Path, guard(route, config.stall))
+		// From the inside out: who refuses a request stands before, and so
+		// outside, whoever spends more on it.
+		handler := guard(route, config.stall, refuser)
+		handler = named(route.Path, handler)
+		mux.Handle(route.Path, handler)
 	}
-	mux.Handle("/", noSuchMethod(routes, web.Handler()))
-	return drainInTime(mux, config.stall)
+	mux.Handle("/", noSuchMethod(routes, web.Handler(), refuser))
+
+	handler := drainInTime(mux, config.stall)
+	handler = recorded(handler)
+	return handler
+}
+
+// recorded makes the record of each request.
+func recorded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, r := call.New(r)
+		defer c.End()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// named notes which procedure is called.
+func named(procedure string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c := call.From(r.Context()); c != nil {
+			c.Procedure = procedure
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Serve answers on listener with handler until ctx is done, then drains: it

@@ -49,6 +49,9 @@ type Route struct {
 	Handler http.Handler
 	// ClientStreams: a call may send any number of messages.
 	ClientStreams bool
+	// ServerStreams: a reply may have any number of messages, and so take any
+	// time.
+	ServerStreams bool
 	// SideEffectFree: a call changes nothing, so Connect's GET may make it too.
 	SideEffectFree bool
 }
@@ -70,6 +73,7 @@ func RoutesOf(service protoreflect.ServiceDescriptor, handler http.Handler) []Ro
 			Path:           fmt.Sprintf("/%s/%s", service.FullName(), method.Name()),
 			Handler:        handler,
 			ClientStreams:  method.IsStreamingClient(),
+			ServerStreams:  method.IsStreamingServer(),
 			SideEffectFree: options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS,
 		})
 	}

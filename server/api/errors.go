@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect"
 
 	"example.com/roster/directory"
+	"example.com/roster/server/call"
 )
 
 // codes is the one table from errors of the domain to codes on the wire. The
@@ -76,7 +77,20 @@ func (i errorInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) 
 	return next
 }
 
+// translate returns the error of the call for its caller, and notes it in the
+// record of the call.
 func (i errorInterceptor) translate(ctx context.Context, spec connect.Spec, err error, panicked any) error {
+	wire := i.wire(ctx, spec, err, panicked)
+	if wire == nil {
+		return nil // and no interface with a nil pointer in it
+	}
+	if c := call.From(ctx); c != nil {
+		c.Failure = wire
+	}
+	return wire
+}
+
+func (i errorInterceptor) wire(ctx context.Context, spec connect.Spec, err error, panicked any) *connect.Error {
 	switch {
 	case panicked == http.ErrAbortHandler:
 		panic(panicked) // meant for the HTTP server

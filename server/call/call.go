@@ -1,0 +1,143 @@
+// Package call is the record of one request on its way through the port: what
+// was called, who called, and how it ended. The port makes it before anything
+// looks at the request, each middleware adds what it finds out, and what is
+// logged and counted in the end is read from it.
+//
+// A Call is also the context of its request, so that one allocation carries
+// both and whoever has the context has the record:
+//
+//	if c := call.From(ctx); c != nil {
+//		c.Identity = "batch-import"
+//	}
+//
+// Its fields belong to the goroutine that serves the request.
+package call
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+)
+
+// Call is one request. Except for the methods of context.Context it is not
+// safe for concurrent use.
+type Call struct {
+	// Start is when the request's header was complete.
+	Start time.Time
+	// Procedure is the path of the RPC, such as "/MyService/User". It is empty
+	// for the page, and for paths that do not exist: it names one of a fixed set.
+	Procedure string
+	// Identity is who calls, as authenticated: a token's or a certificate's
+	// name. It is empty for a caller who showed neither.
+	Identity string
+	// Failure is how the RPC ended, nil if well. What is not an RPC has none.
+	Failure *connect.Error
+
+	parent context.Context
+
+	mu       sync.Mutex
+	deadline time.Time       // zero if the call has none of ours
+	limited  context.Context // parent with the deadline, once somebody waits for it
+	cancel   context.CancelFunc
+}
+
+type key struct{}
+
+// New returns the record of r and the request to pass on, which has it as its
+// context. End must be called when the request has been served.
+func New(r *http.Request) (*Call, *http.Request) {
+	c := &Call{Start: time.Now(), parent: r.Context()}
+	return c, r.WithContext(c)
+}
+
+// From returns the record of the request that ctx is of, nil if there is none.
+func From(ctx context.Context) *Call {
+	c, _ := ctx.Value(key{}).(*Call)
+	return c
+}
+
+// Code is how the RPC ended; 0 is OK.
+func (c *Call) Code() connect.Code {
+	if c.Failure == nil {
+		return 0
+	}
+	return c.Failure.Code()
+}
+
+// Limit ends the call's context at deadline, if it does not end before. It is
+// called once, before the context is handed on.
+func (c *Call) Limit(deadline time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deadline = deadline
+}
+
+// End lets go of what the context holds.
+func (c *Call) End() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cancel != nil {
+		c.cancel()
+	}
+}
+
+// Value implements context.Context.
+func (c *Call) Value(k any) any {
+	if k == (key{}) {
+		return c
+	}
+	return c.parent.Value(k)
+}
+
+// Deadline implements context.Context.
+func (c *Call) Deadline() (time.Time, bool) {
+	deadline, ok := c.parent.Deadline()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.deadline.IsZero() && (!ok || c.deadline.Before(deadline)) {
+		return c.deadline, true
+	}
+	return deadline, ok
+}
+
+// Done implements context.Context.
+func (c *Call) Done() <-chan struct{} { return c.context().Done() }
+
+// Err implements context.Context.
+func (c *Call) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.limited != nil {
+		return c.limited.Err()
+	}
+	if err := c.parent.Err(); err != nil {
+		return err
+	}
+	if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// AfterFunc is what package context looks for in a parent that is not its own,
+// to do without a goroutine that waits for it.
+func (c *Call) AfterFunc(f func()) (stop func() bool) {
+	return context.AfterFunc(c.context(), f)
+}
+
+// context is the parent with the deadline. Its timer is made for those who wait
+// alone: a call that is answered from memory never does.
+func (c *Call) context() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.deadline.IsZero() {
+		return c.parent
+	}
+	if c.limited == nil {
+		c.limited, c.cancel = context.WithDeadline(c.parent, c.deadline)
+	}
+	return c.limited
+}
