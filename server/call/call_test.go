@@ -15,6 +15,8 @@ import (
 
 type key struct{}
 
+type another struct{}
+
 func newCall(ctx context.Context) (*call.Call, context.Context) {
 	c, r := call.New(httptest.NewRequestWithContext(ctx, "POST", "/MyService/User", nil))
 	return c, r.Context()
@@ -22,7 +24,7 @@ func newCall(ctx context.Context) (*call.Call, context.Context) {
 
 func TestFromFindsTheCallBeneathOtherContexts(t *testing.T) {
 	c, ctx := newCall(context.WithValue(t.Context(), key{}, "kept"))
-	below, cancel := context.WithTimeout(context.WithValue(ctx, "another", 1), time.Minute)
+	below, cancel := context.WithTimeout(context.WithValue(ctx, another{}, 1), time.Minute)
 	defer cancel()
 	if call.From(below) != c || below.Value(key{}) != "kept" {
 		t.Errorf("From = %p, want %p; the value above is %v, want kept", call.From(below), c, below.Value(key{}))
