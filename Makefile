@@ -11,7 +11,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 BUF      = $(GO) tool buf
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz help run build test lint generate checkgenerate checkdist \
+.PHONY: fuzz help run build install test lint generate checkgenerate checkdist \
         test-go test-python test-web test-e2e conformance generate-conformance chromium clean
 
 help: ## List the commands
@@ -23,6 +23,16 @@ run: ## Serve the sample users on localhost:50051 (needs Go alone)
 
 build: ## Build bin/roster, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/roster ./cmd/roster
+
+# PREFIX is where to, DESTDIR what a packager puts before it.
+PREFIX  ?= /usr/local
+install: build ## Install the binary, its man pages and shell completions below PREFIX (/usr/local)
+	install -D -m 0755 bin/roster $(DESTDIR)$(PREFIX)/bin/roster
+	bin/roster man $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	bin/roster completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/roster
+	bin/roster completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_roster
+	bin/roster completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/roster.fish
 
 test: ## Run every check and every test, with what they need set up first
 	@.ci/suite "lint" venv-newest node-modules -- lint

@@ -38,8 +38,28 @@ The command line wins over the environment.`,
 		newHealthCommand(),
 		newImportCommand(),
 		newVersionCommand(),
+		newManCommand(),
 	)
+	completeChoices(root)
 	return root
+}
+
+// completeChoices has shells complete the flags that are a choice of words.
+func completeChoices(root *cobra.Command) {
+	choices := map[string][]string{
+		"http2":      {"fast", "std"},
+		"log-format": {"text", "json"},
+		"log-level":  {"debug", "info", "warn", "error"},
+		"on-bad-row": {"refuse", "skip"},
+	}
+	for _, command := range root.Commands() {
+		command.Flags().VisitAll(func(flag *pflag.Flag) {
+			if words, ok := choices[flag.Name]; ok {
+				// It fails for a flag that is not there, or done twice.
+				_ = command.RegisterFlagCompletionFunc(flag.Name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+			}
+		})
+	}
 }
 
 // noCommand refuses a word that is no subcommand.
