@@ -26,6 +26,7 @@ import (
 	"example.com/roster/directory"
 	"example.com/roster/server/api"
 	"example.com/roster/server/call"
+	"example.com/roster/server/drain"
 	"example.com/roster/server/h2"
 	"example.com/roster/web"
 )
@@ -61,6 +62,12 @@ type Config struct {
 	// DrainTimeout is how long Serve lets running calls finish once its
 	// context is done; 0 means 30 s.
 	DrainTimeout time.Duration
+	// DrainDelay is how long Serve goes on as before once its context is done:
+	// time for those who watch the port's health to send their calls elsewhere.
+	DrainDelay time.Duration
+	// Drain tells handlers that the port is on its way out; Serve moves it on.
+	// nil is for a port whose handlers do not care.
+	Drain *drain.State
 	// TLS, if set, has Serve speak TLS alone: it holds the certificate and what
 	// clients must show. HTTP/2 and HTTP/1.1 are agreed by ALPN.
 	TLS *tls.Config
@@ -158,7 +165,14 @@ func Serve(ctx context.Context, listener net.Listener, config Config, handler ht
 		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
-	config.Log.Info("draining", "timeout", config.DrainTimeout)
+	config.Drain.Begin()
+	config.Log.Info("draining", "delay", config.DrainDelay, "timeout", config.DrainTimeout)
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
+	case <-time.After(config.DrainDelay):
+	}
+	config.Drain.Close()
 	draining, cancel := context.WithTimeout(context.Background(), config.DrainTimeout)
 	defer cancel()
 	err = httpServer.Shutdown(draining)

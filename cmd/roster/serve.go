@@ -19,6 +19,7 @@ import (
 
 	"example.com/roster/directory"
 	"example.com/roster/server"
+	"example.com/roster/server/drain"
 )
 
 // serveFlags are the flags of roster serve.
@@ -139,6 +140,7 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		Directory:     dir,
 		MaxBatch:      f.maxBatch,
 		DrainTimeout:  f.drainTimeout,
+		Drain:         drain.New(),
 		TLS:           tlsConfig,
 		StandardHTTP2: f.http2 == "std",
 		Log:           log,
