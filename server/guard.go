@@ -33,6 +33,7 @@ func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 		switch {
 		case r.Method == http.MethodPost:
 			if !isRPC(r.Header.Get("Content-Type")) {
+				refuseHTTP(r, "content_type")
 				w.Header().Set("Accept-Post", rpcTypes)
 				http.Error(w, fmt.Sprintf("content-type %q is not one of %s",
 					r.Header.Get("Content-Type"), rpcTypes), http.StatusUnsupportedMediaType)
@@ -48,12 +49,14 @@ func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 			}
 		case r.Method == http.MethodGet && route.SideEffectFree:
 			if encoding := r.URL.Query().Get("encoding"); encoding != "json" && encoding != "proto" {
+				refuseHTTP(r, "content_type")
 				http.Error(w, fmt.Sprintf(
 					"encoding %q is not json or proto: a GET of %s has its message in the query, for example\ncurl -G -d connect=v1 -d encoding=json --data-urlencode 'message={}' http://%s%s",
 					encoding, route.Path, r.Host, route.Path), http.StatusUnsupportedMediaType)
 				return
 			}
 		default:
+			refuseHTTP(r, "method")
 			w.Header().Set("Allow", allow)
 			http.Error(w, fmt.Sprintf(
 				"%s is a remote procedure: call it with POST, for example\ncurl -H 'content-type: application/json' -d '{}' http://%s%s",
@@ -67,7 +70,7 @@ func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 		var share share
 		if size, ok := complete(r); !ok {
 			body := &boundBody{
-				ReadCloser: http.MaxBytesReader(w, r.Body, maxBodyBytes),
+				ReadCloser: http.MaxBytesReader(serversOwn(w), r.Body, maxBodyBytes),
 				request:    r,
 				control:    http.NewResponseController(w),
 				timeout:    stall,
@@ -81,6 +84,18 @@ func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 		defer share.giveBack()
 		route.Handler.ServeHTTP(w, r)
 	})
+}
+
+// serversOwn is the ResponseWriter beneath those that wrap it. http.MaxBytesReader
+// tells it, and no other, to close the connection of a body that is too long.
+func serversOwn(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = wrapper.Unwrap()
+	}
 }
 
 // isEncoding tells whether messages may be compressed so.

@@ -19,6 +19,9 @@ func newRefuser() refuser { return refuser{connect.NewErrorWriter()} }
 func (f refuser) refuse(w http.ResponseWriter, r *http.Request, why *connect.Error) {
 	if c := call.From(r.Context()); c != nil {
 		c.Failure = why
+		if c.Refused == "" {
+			c.Refused = why.Code().String()
+		}
 	}
 	if isRPC(r.Header.Get("Content-Type")) && f.errors.IsSupported(r) {
 		// The error is all there is to say if the caller has gone.
@@ -26,6 +29,13 @@ func (f refuser) refuse(w http.ResponseWriter, r *http.Request, why *connect.Err
 		return
 	}
 	http.Error(w, why.Message(), httpStatus(why.Code()))
+}
+
+// refuseHTTP notes that a request is no RPC, and why; its caller answers.
+func refuseHTTP(r *http.Request, reason string) {
+	if c := call.From(r.Context()); c != nil {
+		c.Protocol, c.Refused = call.NotRPC, reason
+	}
 }
 
 // httpStatus is the status that the Connect protocol has for a code.

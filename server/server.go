@@ -76,6 +76,10 @@ type Config struct {
 	StandardHTTP2 bool
 	// Log gets what goes wrong; nil drops it.
 	Log *slog.Logger
+	// Observers are told of every request, in this order.
+	Observers []call.Observer
+	// Stats, if set, counts the connections.
+	Stats *Stats
 
 	// stall stands in for stallTimeout in tests.
 	stall time.Duration
@@ -90,6 +94,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Stats == nil {
+		c.Stats = new(Stats)
 	}
 	if c.stall == 0 {
 		c.stall = stallTimeout
@@ -118,24 +125,39 @@ func NewHandler(config Config, more ...api.Route) http.Handler {
 	mux.Handle("/", noSuchMethod(routes, web.Handler(), refuser))
 
 	handler := drainInTime(mux, config.stall)
-	handler = recorded(handler)
+	handler = recorded(handler, config.Observers)
+	tellProcedures(config.Observers, routes)
 	return handler
 }
 
-// recorded makes the record of each request.
-func recorded(next http.Handler) http.Handler {
+// recorded makes the record of each request, and shows it to the observers.
+func recorded(next http.Handler, observers []call.Observer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, r := call.New(r)
 		defer c.End()
+		if len(observers) > 0 {
+			w = c.Observe(observers, w, r)
+			defer c.Observed(observers, r)
+		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// named notes which procedure is called.
+func tellProcedures(observers []call.Observer, routes []api.Route) {
+	procedures := make([]call.Procedure, len(routes))
+	for i, route := range routes {
+		procedures[i] = call.Procedure{Path: route.Path, Streams: route.ClientStreams || route.ServerStreams}
+	}
+	for _, o := range observers {
+		o.Serves(procedures)
+	}
+}
+
+// named notes which procedure is called, and in which protocol.
 func named(procedure string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c := call.From(r.Context()); c != nil {
-			c.Procedure = procedure
+			c.Recognize(procedure, r)
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -153,7 +175,7 @@ func Serve(ctx context.Context, listener net.Listener, config Config, handler ht
 	}
 	served := make(chan error, 1)
 	go func() {
-		conns := stallListener{listener, config.stall}
+		conns := stallListener{listener, config.stall, config.Stats}
 		if config.TLS != nil {
 			served <- httpServer.ServeTLS(conns, "", "") // the certificate is in the configuration
 			return
@@ -212,5 +234,6 @@ func newHTTPServer(config Config, handler http.Handler) (*http.Server, error) {
 		StallTimeout:         config.stall,
 		PingInterval:         pingInterval,
 		PingTimeout:          pingTimeout,
+		Stats:                &config.Stats.HTTP2,
 	})
 }

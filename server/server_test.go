@@ -51,8 +51,9 @@ func (b *logBuffer) String() string {
 	return b.text.String()
 }
 
-// start serves; wrap, if given, may replace the handler.
-func start(t *testing.T, config Config, wrap func(http.Handler) http.Handler) *port {
+// start serves, more routes too if there are any; wrap, if given, may replace
+// the handler.
+func start(t *testing.T, config Config, wrap func(http.Handler) http.Handler, more ...api.Route) *port {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "roster.db"))
 	if err != nil {
@@ -79,7 +80,7 @@ func start(t *testing.T, config Config, wrap func(http.Handler) http.Handler) *p
 	config.Directory = dir
 	config.Log = slog.New(slog.NewTextHandler(p.log, nil))
 	config = config.withDefaults()
-	handler := NewHandler(config)
+	handler := NewHandler(config, more...)
 	if wrap != nil {
 		handler = wrap(handler)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -115,6 +116,7 @@ func drainInTime(next http.Handler, timeout time.Duration) http.Handler {
 type stallListener struct {
 	net.Listener
 	timeout time.Duration
+	stats   *Stats
 }
 
 // Accept implements net.Listener.
@@ -123,7 +125,8 @@ func (l stallListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stallConn{conn, l.timeout}, nil
+	l.stats.accepted.Add(1)
+	return &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats}, nil
 }
 
 // A stallConn fails a write of which nothing leaves for timeout: the peer has
@@ -132,6 +135,8 @@ func (l stallListener) Accept() (net.Conn, error) {
 type stallConn struct {
 	net.Conn
 	timeout time.Duration
+	stats   *Stats
+	closed  atomic.Bool
 }
 
 const stallPiece = 64 << 10
@@ -149,6 +154,14 @@ func (c *stallConn) Write(p []byte) (written int, err error) {
 			return written, err
 		}
 	}
+}
+
+// Close implements net.Conn. It may be called more than once.
+func (c *stallConn) Close() error {
+	if c.closed.CompareAndSwap(false, true) {
+		c.stats.closed.Add(1)
+	}
+	return c.Conn.Close()
 }
 
 // CloseWrite lets net/http end a reply that refuses a request, and wait for

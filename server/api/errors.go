@@ -81,11 +81,11 @@ func (i errorInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) 
 // record of the call.
 func (i errorInterceptor) translate(ctx context.Context, spec connect.Spec, err error, panicked any) error {
 	wire := i.wire(ctx, spec, err, panicked)
+	if c := call.From(ctx); c != nil {
+		c.Handled, c.Failure = true, wire
+	}
 	if wire == nil {
 		return nil // and no interface with a nil pointer in it
-	}
-	if c := call.From(ctx); c != nil {
-		c.Failure = wire
 	}
 	return wire
 }

@@ -30,13 +30,25 @@ type Call struct {
 	// Procedure is the path of the RPC, such as "/MyService/User". It is empty
 	// for the page, and for paths that do not exist: it names one of a fixed set.
 	Procedure string
+	// Protocol and JSON are what the RPC speaks.
+	Protocol Protocol
+	JSON     bool
 	// Identity is who calls, as authenticated: a token's or a certificate's
 	// name. It is empty for a caller who showed neither.
 	Identity string
+	// Handled: the RPC came to its handler, so Failure says all of how it ended.
+	Handled bool
 	// Failure is how the RPC ended, nil if well. What is not an RPC has none.
 	Failure *connect.Error
+	// Refused is why a request was answered in place of its handler: the name of
+	// Failure's code, or one of the words that package server has. It is one of a
+	// fixed set, and empty if nobody refused.
+	Refused string
+	// Took is how long the request took, known when it has been served.
+	Took time.Duration
 
 	parent context.Context
+	reply  reply // used if there are observers
 
 	mu       sync.Mutex
 	deadline time.Time       // zero if the call has none of ours

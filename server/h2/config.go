@@ -91,6 +91,9 @@ type Config struct {
 
 	// MaxIdleWorkers is how many such goroutines may wait. Default 1024.
 	MaxIdleWorkers int
+
+	// Stats, if set, counts what the connections do.
+	Stats *Stats
 }
 
 const (
@@ -124,6 +127,9 @@ func (cfg Config) withDefaults(srv *http.Server) (Config, error) {
 	cfg.PingTimeout = cmp.Or(cfg.PingTimeout, 15*time.Second)
 	cfg.WorkerIdleTimeout = cmp.Or(cfg.WorkerIdleTimeout, 10*time.Second)
 	cfg.MaxIdleWorkers = cmp.Or(cfg.MaxIdleWorkers, 1024)
+	if cfg.Stats == nil {
+		cfg.Stats = new(Stats)
+	}
 
 	switch {
 	case cfg.MaxFrameSize < minFrameSize || cfg.MaxFrameSize > maxFrameSize:

@@ -48,6 +48,7 @@ type conn struct {
 	mu         sync.Mutex
 	streams    map[uint32]*stream
 	active     uint32 // streams that count against MaxConcurrentStreams
+	opened     uint64 // streams so far
 	maxID      uint32 // the highest stream the peer has opened
 	recent     recentlyClosed
 	resets     bucket

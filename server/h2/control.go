@@ -84,6 +84,7 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 
 // onReset ends a stream at the peer's wish (RFC 9113 §6.4).
 func (c *conn) onReset(f *http2.RSTStreamFrame) error {
+	c.srv.stats.resetsReceived.add(f.ErrCode)
 	c.mu.Lock()
 	if f.StreamID > c.maxID || f.StreamID%2 == 0 {
 		c.mu.Unlock()

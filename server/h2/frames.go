@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -146,6 +147,11 @@ func (c *conn) onFrame(fh http2.FrameHeader) error {
 		if fh.StreamID != 0 || fh.Length < 8 {
 			return protocolError("malformed GOAWAY")
 		}
+		payload, err := c.in.peek(8)
+		if err != nil {
+			return err
+		}
+		c.srv.stats.goAwaysReceived.add(http2.ErrCode(binary.BigEndian.Uint32(payload[4:])))
 		if err := c.in.skip(int(fh.Length)); err != nil {
 			return err
 		}

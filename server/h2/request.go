@@ -27,14 +27,17 @@ func (c *conn) onRequest(b *headerBlock) error {
 	s.reply.init(s)
 	switch {
 	case b.tooLarge:
+		c.srv.stats.refusedHeader.Add(1)
 		s.reply.instead = replyHeaderTooLarge
 	case b.method == http.MethodConnect:
+		c.srv.stats.refusedConnect.Add(1)
 		s.reply.instead = replyConnect
 	}
 
 	c.overhead.earn(4)
 	c.mu.Lock()
 	c.active++
+	c.opened++
 	if c.active == 1 {
 		c.becameActive()
 	}

@@ -42,7 +42,9 @@ func configure(srv *http.Server, cfg Config) (*server, error) {
 		names:   newNameTable(),
 		workers: workers{maxIdle: cfg.MaxIdleWorkers, idleTimeout: cfg.WorkerIdleTimeout},
 		conns:   make(map[*conn]struct{}),
+		stats:   cfg.Stats,
 	}
+	s.stats.of(s)
 	if srv.Protocols == nil {
 		srv.Protocols = new(http.Protocols)
 		srv.Protocols.SetHTTP1(true)
@@ -77,6 +79,7 @@ type server struct {
 	workers workers
 	buffers bufferPools
 	date    atomic.Pointer[dateValue]
+	stats   *Stats
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -88,6 +91,7 @@ func (s *server) serveTLS(_ *http.Server, tc *tls.Conn, h http.Handler) {
 	c := s.newConn(tc, h)
 	c.tls = &state
 	if state.Version < tls.VersionTLS12 || weakCipher(state.CipherSuite) {
+		s.stats.refusedTLS.Add(1)
 		c.reject("TLS version or cipher suite is not fit for HTTP/2")
 		return
 	}
@@ -129,6 +133,7 @@ func baseContext(h http.Handler) context.Context {
 
 // add registers c. It reports whether the server is shutting down.
 func (s *server) add(c *conn) (shutting bool) {
+	s.stats.connections.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns[c] = struct{}{}
@@ -136,9 +141,14 @@ func (s *server) add(c *conn) (shutting bool) {
 }
 
 func (s *server) remove(c *conn) {
+	s.stats.closed.Add(1)
+	c.mu.Lock()
+	opened := c.opened
+	c.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	s.stats.ended(opened)
 	if s.shutting && len(s.conns) == 0 {
 		s.workers.releaseIdle()
 	}

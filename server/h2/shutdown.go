@@ -57,6 +57,7 @@ func (c *conn) startShutdown() {
 		return
 	}
 	c.closing.started = true
+	c.srv.stats.goAwaysSent.add(http2.ErrCodeNo)
 	c.framesOut.WriteGoAway(maxWindow, http2.ErrCodeNo, nil)
 	c.framesOut.WritePing(false, shutdownPing)
 	c.closing.timer = time.AfterFunc(lingerTime, func() {
@@ -116,6 +117,7 @@ func (c *conn) goAway(e connError) {
 			c.abandonUnstarted(s)
 		}
 	}
+	c.srv.stats.goAwaysSent.add(e.code)
 	c.framesOut.WriteGoAway(c.maxID, e.code, []byte(e.reason))
 	c.closing.started, c.closing.final, c.closing.close = true, true, true
 	c.kick()

@@ -107,11 +107,10 @@ func (c *conn) tick() {
 		idleOut = true
 	}
 	var stuck []*stream
+	late := c.late()
 	switch {
-	case expired(t.now, 0, clock.handshake) && !c.settled,
-		expired(t.now, t.partialAt, clock.header) && t.partial&1 == 1,
-		expired(t.now, t.wrote, clock.stall) && c.writing,
-		expired(t.now, t.pingAt, clock.pingTimeout) && t.pinging:
+	case late != notLate:
+		c.srv.stats.late[late].Add(1)
 		c.fail()
 	case c.active > 0:
 		if !t.pinging && expired(t.now, t.alive, clock.ping) {
@@ -136,6 +135,22 @@ func (c *conn) tick() {
 	if idleOut && clock.idle > 0 {
 		c.startShutdown()
 	}
+}
+
+// late tells what the peer has taken too long for. c.mu is held.
+func (c *conn) late() lateReason {
+	clock, t := &c.srv.clock, &c.timer
+	switch {
+	case expired(t.now, 0, clock.handshake) && !c.settled:
+		return lateHandshake
+	case expired(t.now, t.partialAt, clock.header) && t.partial&1 == 1:
+		return lateHeader
+	case expired(t.now, t.wrote, clock.stall) && c.writing:
+		return lateWrite
+	case expired(t.now, t.pingAt, clock.pingTimeout) && t.pinging:
+		return latePing
+	}
+	return notLate
 }
 
 // expired reports whether a timeout that began at since has passed.
