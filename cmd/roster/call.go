@@ -28,13 +28,8 @@ func (f *callFlags) addTo(command *cobra.Command) {
 	flags.Var(&f.protocol, "protocol", "wire protocol: grpc, grpcweb or connect; a Python server speaks grpc alone")
 	flags.DurationVar(&f.timeout, "timeout", time.Second, "how long the call may take in all")
 	flags.Var(&f.output, "output", "how to print the answer: table or json")
-	for name, values := range map[string][]cobra.Completion{
-		"protocol": {client.GRPC.String(), client.GRPCWeb.String(), client.Connect.String()},
-		"output":   {string(outputTable), string(outputJSON)},
-	} {
-		// It fails only for a flag that is not defined.
-		_ = command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
-	}
+	completeFlag(command, "protocol", client.GRPC.String(), client.GRPCWeb.String(), client.Connect.String())
+	completeFlag(command, "output", string(outputTable), string(outputJSON))
 }
 
 // call makes one call with the flags' server, protocol and timeout.

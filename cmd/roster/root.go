@@ -37,6 +37,7 @@ The command line wins over the environment.`,
 		newGetCommand(),
 		newHealthCommand(),
 		newImportCommand(),
+		newTokenCommand(),
 		newVersionCommand(),
 		newManCommand(),
 	)

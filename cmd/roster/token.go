@@ -1,0 +1,282 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.com/roster/server/auth"
+)
+
+func newTokenCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "token",
+		Short: "Create, list and revoke the tokens of a server",
+		Long: `Token manages the file that roster serve --tokens reads: who may call, and
+whether to look users up (read) or to change them too (write).
+
+The file has hashes of tokens, so a token is shown once, when it is created. A
+running server follows a change of the file within a second.`,
+		Args: noCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	command.AddCommand(newTokenCreateCommand(), newTokenListCommand(), newTokenRevokeCommand())
+	return command
+}
+
+// tokenFlags are those that the token commands share.
+type tokenFlags struct {
+	file   string
+	output outputFlag
+}
+
+func (f *tokenFlags) addTo(command *cobra.Command) {
+	f.output = outputTable
+	command.Flags().StringVar(&f.file, "tokens", "", "the token file, as roster serve has it")
+	command.Flags().Var(&f.output, "output", "how to print: table or json")
+	completeFlag(command, "output", string(outputTable), string(outputJSON))
+}
+
+func (f *tokenFlags) check() error {
+	if f.file == "" {
+		return usage("name the token file: --tokens FILE, or ROSTER_TOKENS in the environment")
+	}
+	return nil
+}
+
+// completeFlag has the shell offer values for a flag.
+func completeFlag(command *cobra.Command, name string, values ...cobra.Completion) {
+	// It fails only for a flag that is not defined.
+	_ = command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func newTokenCreateCommand() *cobra.Command {
+	var f tokenFlags
+	var name, certificate, role, expires string
+	command := &cobra.Command{
+		Use:   "create --role read|write --name NAME",
+		Short: "Create a token, or give a role to a client certificate",
+		Long: `Create makes a token and prints it, once: the file keeps its hash alone. The
+file is made if there is none, for its owner alone.
+
+With --certificate it makes no token, but gives the role to callers who show a
+client certificate of that name (see roster serve --tls-client-ca).`,
+		Example: `  roster token create --tokens tokens.json --role read --name dashboard
+  roster token create --tokens tokens.json --role write --name import --expires 90d > import.token
+  roster token create --tokens tokens.json --role write --certificate billing.example.com`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			r, err := auth.ParseRole(role)
+			if err != nil {
+				return usage("--role %q: want read or write", role)
+			}
+			if name == "" {
+				name = certificate
+			}
+			if name == "" {
+				return usage("say who the token is for: --name NAME")
+			}
+			now := time.Now()
+			var end time.Time
+			if expires != "" {
+				lasts, err := parseAge(expires)
+				if err != nil {
+					return usage("--expires %q: %w", expires, err)
+				}
+				end = now.Add(lasts)
+			}
+			return runTokenCreate(cmd.OutOrStdout(), cmd.ErrOrStderr(), f, name, certificate, r, now, end)
+		},
+	}
+	f.addTo(command)
+	flags := command.Flags()
+	flags.StringVar(&name, "name", "", "who calls with it, as the log will say; with --certificate that is the default")
+	flags.StringVar(&role, "role", "", "read: look users up; write: change them too")
+	flags.StringVar(&expires, "expires", "", "how long it is good for, such as 90d or 12h; by default until it is revoked")
+	flags.StringVar(&certificate, "certificate", "", "the name in a client certificate, instead of a token")
+	completeFlag(command, "role", auth.Read.String(), auth.Write.String())
+	return command
+}
+
+func runTokenCreate(stdout, stderr io.Writer, f tokenFlags, name, certificate string, role auth.Role, now, expires time.Time) error {
+	var made auth.Entry
+	var secret string
+	err := auth.Update(f.file, true, func(entries []auth.Entry) (_ []auth.Entry, err error) {
+		if certificate != "" {
+			entries, made, err = auth.NewCertificate(entries, name, certificate, role, now, expires)
+		} else {
+			entries, made, secret, err = auth.NewToken(entries, name, role, now, expires)
+		}
+		return entries, err
+	})
+	if err != nil {
+		return err
+	}
+	switch {
+	case f.output == outputJSON:
+		return printJSON(stdout, describe(made, secret))
+	case certificate != "":
+		_, err = fmt.Fprintf(stderr, "certificate %q has the role %v (%s)\n", certificate, role, made.ID)
+		return err
+	}
+	// The secret alone on standard output, so that it can go into a file.
+	fmt.Fprintf(stderr, "token %q with the role %v (%s), shown this once:\n", made.Name, role, made.ID)
+	_, err = fmt.Fprintln(stdout, secret)
+	return err
+}
+
+func newTokenListCommand() *cobra.Command {
+	var f tokenFlags
+	command := &cobra.Command{
+		Use:   "list",
+		Short: "List the tokens and certificates of a file",
+		Example: `  roster token list --tokens tokens.json
+  roster token list --tokens tokens.json --output json | jq -r '.[] | select(.expired) | .name'`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			entries, err := auth.ReadFile(f.file)
+			if err != nil {
+				return err
+			}
+			descriptions := make([]tokenDescription, len(entries))
+			for i, entry := range entries {
+				descriptions[i] = describe(entry, "")
+			}
+			if f.output == outputJSON {
+				return printJSON(cmd.OutOrStdout(), descriptions)
+			}
+			return printTokens(cmd.OutOrStdout(), descriptions)
+		},
+	}
+	f.addTo(command)
+	return command
+}
+
+func newTokenRevokeCommand() *cobra.Command {
+	var f tokenFlags
+	command := &cobra.Command{
+		Use:   "revoke NAME|ID",
+		Short: "Revoke a token, or take a certificate's role away",
+		Long: `Revoke takes a token out of the file. A running server refuses it within a
+second; calls that it let in before may finish.`,
+		Example: `  roster token revoke --tokens tokens.json dashboard`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("revoke takes one NAME or ID, got %d", len(args))
+			}
+			return nil
+		},
+		ValidArgsFunction: func(_ *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return tokenNames(f.file), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			var revoked auth.Entry
+			err := auth.Update(f.file, false, func(entries []auth.Entry) (_ []auth.Entry, err error) {
+				entries, revoked, err = auth.Revoke(entries, args[0])
+				return entries, err
+			})
+			if err != nil {
+				return err
+			}
+			if f.output == outputJSON {
+				return printJSON(cmd.OutOrStdout(), describe(revoked, ""))
+			}
+			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%q (%s) revoked\n", revoked.Name, revoked.ID)
+			return err
+		},
+	}
+	f.addTo(command)
+	return command
+}
+
+// tokenNames are what a shell offers to complete.
+func tokenNames(file string) []cobra.Completion {
+	if file == "" {
+		file = os.Getenv(environmentName("tokens"))
+	}
+	entries, err := auth.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	names := make([]cobra.Completion, len(entries))
+	for i, entry := range entries {
+		names[i] = entry.Name
+	}
+	return names
+}
+
+// tokenDescription is an entry as it is printed.
+type tokenDescription struct {
+	ID          string    `json:"id"`
+	Name        string    `json:"name"`
+	Role        auth.Role `json:"role"`
+	Certificate string    `json:"certificate,omitempty"`
+	Created     time.Time `json:"created"`
+	Expires     time.Time `json:"expires,omitzero"`
+	Expired     bool      `json:"expired"`
+	Token       string    `json:"token,omitempty"`
+}
+
+func describe(e auth.Entry, secret string) tokenDescription {
+	return tokenDescription{e.ID, e.Name, e.Role, e.Certificate, e.Created, e.Expires, e.Expired(time.Now()), secret}
+}
+
+func printTokens(w io.Writer, tokens []tokenDescription) error {
+	const columnGap = 2
+	table := tabwriter.NewWriter(w, 0, 0, columnGap, ' ', 0)
+	fmt.Fprintln(table, "ID\tNAME\tROLE\tCREATED\tEXPIRES\tCERTIFICATE")
+	for _, t := range tokens {
+		expires, certificate := "never", "-"
+		if !t.Expires.IsZero() {
+			expires = t.Expires.Local().Format(time.DateTime)
+		}
+		if t.Expired {
+			expires += " (expired)"
+		}
+		if t.Certificate != "" {
+			certificate = t.Certificate
+		}
+		fmt.Fprintf(table, "%s\t%s\t%v\t%s\t%s\t%s\n", t.ID, t.Name, t.Role, t.Created.Local().Format(time.DateTime), expires, certificate)
+	}
+	return table.Flush()
+}
+
+// maxAge is a century: what is meant to last longer has no end.
+const maxAge = 36500 * 24 * time.Hour
+
+// parseAge reads a duration that may be in days.
+func parseAge(text string) (time.Duration, error) {
+	age, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n int
+		if n, err = strconv.Atoi(days); err == nil && n <= int(maxAge/(24*time.Hour)) {
+			age = time.Duration(n) * 24 * time.Hour
+		} else if err == nil {
+			age = maxAge + 1
+		}
+	}
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("want days or a duration, such as 90d or 12h")
+	case age <= 0:
+		return 0, fmt.Errorf("must be more than 0")
+	case age > maxAge:
+		return 0, fmt.Errorf("is over a century: leave --expires out for a token without an end")
+	}
+	return age, nil
+}

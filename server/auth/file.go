@@ -1,0 +1,235 @@
+package auth
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// document is the file: JSON, indented, so that one change is a few lines of a
+// diff.
+type document struct {
+	Version int     `json:"version"`
+	Tokens  []Entry `json:"tokens"`
+}
+
+const (
+	formatVersion = 1
+	// maxFileBytes is some ten thousand entries.
+	maxFileBytes = 4 << 20
+)
+
+// ReadFile returns the entries of a file. It refuses one that others than its
+// owner and group may read, or than its owner may write.
+func ReadFile(path string) ([]Entry, error) {
+	entries, _, err := read(path)
+	return entries, err
+}
+
+// read also returns what the file was like when it was opened.
+func read(path string) ([]Entry, fs.FileInfo, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil, fmt.Errorf("there is no token file %s: make it with roster token create --tokens %s: %w", path, path, fs.ErrNotExist)
+	case err != nil:
+		return nil, nil, fmt.Errorf("token file: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, info, fmt.Errorf("token file %s: it is not a regular file", path)
+	}
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, info, fmt.Errorf("token file %s: this user may not read it: give it to the user or the group that the server runs as", path)
+	}
+	if err != nil {
+		return nil, info, fmt.Errorf("token file: %w", err)
+	}
+	defer file.Close()
+	if info, err = file.Stat(); err != nil {
+		return nil, nil, fmt.Errorf("token file: %w", err)
+	}
+	if err := checkMode(path, info.Mode()); err != nil {
+		return nil, info, err
+	}
+	content, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
+	if err != nil {
+		return nil, info, fmt.Errorf("token file: %w", err)
+	}
+	entries, err := parse(content)
+	if err != nil {
+		return nil, info, fmt.Errorf("token file %s: %w", path, err)
+	}
+	return entries, info, nil
+}
+
+// parse reads a document and checks what is in it.
+func parse(content []byte) ([]Entry, error) {
+	if len(content) > maxFileBytes {
+		return nil, fmt.Errorf("it is longer than %d bytes: it is something else", maxFileBytes)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(content))
+	decoder.DisallowUnknownFields()
+	var d document
+	err := decoder.Decode(&d)
+	if err == nil {
+		if _, more := decoder.Token(); more != io.EOF {
+			err = errors.New("there is more after the end")
+		}
+	}
+	if err != nil {
+		return nil, malformed(content, err)
+	}
+	if d.Version != formatVersion {
+		return nil, fmt.Errorf("its version is %d, this Roster knows %d", d.Version, formatVersion)
+	}
+	_, err = NewSet(d.Tokens)
+	return d.Tokens, err
+}
+
+// malformed adds to an error of JSON the line, where it is known.
+func malformed(content []byte, err error) error {
+	at := -1
+	if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+		at = int(syntax.Offset)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		at = len(content)
+	}
+	if at < 0 {
+		return fmt.Errorf("it is malformed: %w", err)
+	}
+	line := 1 + bytes.Count(content[:min(at, len(content))], []byte("\n"))
+	return fmt.Errorf("it is malformed at line %d: %w", line, err)
+}
+
+// Update changes the entries of a file: it reads them, has change return the
+// new ones, and replaces the file in one step, so that a reader or a crash
+// sees the old or the new. Two updates of one folder's files wait for each
+// other. A file that does not exist is made if create is set, and is then its
+// owner's alone.
+func Update(path string, create bool, change func([]Entry) ([]Entry, error)) error {
+	// What a link points to is replaced, and not the link.
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	unlock, err := lockFolder(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("token file %s: %w", path, err)
+	}
+	defer unlock()
+	entries, info, err := read(path)
+	if err != nil && !(create && info == nil && errors.Is(err, fs.ErrNotExist)) {
+		return err
+	}
+	if entries, err = change(entries); err != nil {
+		return err
+	}
+	if _, err := NewSet(entries); err != nil {
+		return err
+	}
+	if entries == nil {
+		entries = []Entry{} // [] and not null
+	}
+	content, err := json.MarshalIndent(document{formatVersion, entries}, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := replace(path, info, append(content, '\n')); err != nil {
+		return fmt.Errorf("token file %s was not changed: %w", path, err)
+	}
+	return nil
+}
+
+// replace writes a file beside path and renames it. It has the mode and the
+// owner of the one before, old, so that the server can still read it; without
+// one it is its owner's alone.
+func replace(path string, old fs.FileInfo, content []byte) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // of mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			file.Close()
+			os.Remove(file.Name())
+		}
+	}()
+	if old != nil {
+		if err := likeBefore(file, old); err != nil {
+			return err
+		}
+	}
+	if _, err := file.Write(content); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(file.Name(), path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// NewToken adds a token to entries and returns them, the new one, and its
+// secret, which is kept nowhere. A zero expires is never.
+func NewToken(entries []Entry, name string, role Role, now, expires time.Time) (_ []Entry, made Entry, secret string, err error) {
+	secret = newSecret()
+	entries, made, err = add(entries, Entry{Name: name, Role: role, SHA256: hashOf(secret)}, now, expires)
+	return entries, made, secret, err
+}
+
+// NewCertificate adds an entry that gives a role to callers whose certificate
+// names identity.
+func NewCertificate(entries []Entry, name, identity string, role Role, now, expires time.Time) (_ []Entry, made Entry, err error) {
+	return add(entries, Entry{Name: name, Role: role, Certificate: identity}, now, expires)
+}
+
+func add(entries []Entry, made Entry, now, expires time.Time) ([]Entry, Entry, error) {
+	if err := checkName(made.Name); err != nil {
+		return nil, made, err
+	}
+	made.Created = now.UTC().Truncate(time.Second)
+	if !expires.IsZero() {
+		made.Expires = expires.UTC().Truncate(time.Second)
+	}
+	for made.ID = newID(); taken(entries, made.ID); made.ID = newID() {
+	}
+	for _, e := range entries {
+		switch {
+		case e.Name == made.Name || e.ID == made.Name:
+			return nil, made, fmt.Errorf("there is an entry %q (%s) already: choose another name, or revoke that one", e.Name, e.ID)
+		case made.Certificate != "" && e.Certificate == made.Certificate:
+			return nil, made, fmt.Errorf("entry %q (%s) is for that certificate already: revoke it first", e.Name, e.ID)
+		}
+	}
+	return append(entries, made), made, nil
+}
+
+func taken(entries []Entry, id string) bool {
+	for _, e := range entries {
+		if e.ID == id || e.Name == id {
+			return true
+		}
+	}
+	return false
+}
+
+// Revoke takes the entry with this name or id out of entries.
+func Revoke(entries []Entry, nameOrID string) (_ []Entry, revoked Entry, err error) {
+	for i, e := range entries {
+		if e.Name == nameOrID || e.ID == nameOrID {
+			return append(entries[:i:i], entries[i+1:]...), e, nil
+		}
+	}
+	return nil, Entry{}, fmt.Errorf("no entry has the name or id %q: roster token list shows those there are", nameOrID)
+}
