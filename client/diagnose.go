@@ -21,6 +21,10 @@ func (c *Client) diagnose(ctx context.Context, err error, seen facts) *Error {
 	code := connect.CodeOf(err)
 	switch {
 	case connect.IsWireError(err):
+		// Roster itself answers so on a port with TLS that is called without.
+		if code == connect.CodeFailedPrecondition && c.probeTLS == nil && c.speaksTLS(ctx) {
+			return &Error{Reason: ReasonServerUsesTLS, Err: err}
+		}
 		return &Error{Reason: answerReason(err), Err: err}
 	case code == connect.CodeCanceled && errors.Is(ctx.Err(), context.Canceled):
 		return &Error{Reason: ReasonCanceled, Err: err}

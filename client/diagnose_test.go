@@ -21,6 +21,7 @@ import (
 
 	"example.com/roster/client"
 	"example.com/roster/gen/go/apipb"
+	"example.com/roster/server/tlsfile/certtest"
 )
 
 // fault is something wrong with a server, and what the client must say of it.
@@ -45,8 +46,18 @@ func (f fault) patience() time.Duration {
 
 func faults(t *testing.T) []fault {
 	h := handler(service{})
+	issuer := certtest.NewCA(t, "CA")
 	tlsServer := serveTLS(t, h, true, nil)
 	tlsHTTP1 := serveTLS(t, h, false, nil)
+	dated := func(from, to time.Duration) port {
+		return serveTLS(t, h, true, func(c *tls.Config) {
+			template := certtest.For("example.com")
+			template.NotBefore, template.NotAfter = time.Now().Add(from), time.Now().Add(to)
+			c.Certificates = []tls.Certificate{issuer.Issue(t, template).TLS(t)}
+		})
+	}
+	expired, early := dated(-2*time.Hour, -time.Hour), dated(time.Hour, 2*time.Hour)
+	trustIssuer := client.Config{TLS: &tls.Config{RootCAs: issuer.Pool(), ServerName: "example.com"}}
 	mutual := serveTLS(t, h, true, func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert })
 	oldTLS := serveTLS(t, h, true, func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 })
 	plain := serveHTTP(t, h)
@@ -112,6 +123,8 @@ func faults(t *testing.T) []fault {
 		{name: "plain HTTP/2 alone called with TLS", url: https(serveProtocols(t, h, false, true)), reason: client.ReasonServerUsesPlain, code: unavailable, lasts: true},
 		{name: "certificate of unknown issuer", url: tlsServer.url, reason: client.ReasonCertificate, code: unavailable, text: "unknown authority", lasts: true},
 		{name: "certificate of another name", url: tlsServer.url, cfg: client.Config{TLS: &tls.Config{RootCAs: tlsServer.certificate.RootCAs, ServerName: "roster.test"}}, reason: client.ReasonCertificate, code: unavailable, text: "roster.test", lasts: true},
+		{name: "certificate that has expired", url: expired.url, cfg: trustIssuer, reason: client.ReasonCertificate, code: unavailable, text: "renew it on the server, or correct this machine's clock, which says 20", lasts: true},
+		{name: "certificate that is not valid yet", url: early.url, cfg: trustIssuer, reason: client.ReasonCertificate, code: unavailable, text: "correct this machine's clock, which says 20", lasts: true},
 		{name: "client certificate wanted", url: mutual.url, cfg: trust(mutual), reason: client.ReasonTLSRefused, code: unavailable, text: "client certificate", lasts: true},
 		{name: "client certificate wanted without an alert", url: wantsCertificate.url, cfg: trust(wantsCertificate), reason: client.ReasonTLSRefused, code: unavailable, text: "client certificate", lasts: true},
 		{name: "no TLS version in common", url: oldTLS.url, cfg: newer, reason: client.ReasonTLSRefused, code: unavailable, text: "version", lasts: true},

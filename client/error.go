@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -40,7 +41,7 @@ func (e *Error) Error() string {
 	if e.detail != "" {
 		fmt.Fprintf(&b, " (%s)", e.detail)
 	}
-	if advice := e.Reason.advice(); advice != "" {
+	if advice := e.advice(); advice != "" {
 		b.WriteString("; " + advice)
 	}
 	fmt.Fprintf(&b, " [%s", strings.ToUpper(connect.CodeOf(e.Err).String()))
@@ -55,6 +56,15 @@ func (e *Error) Error() string {
 	}
 	b.WriteString("]")
 	return b.String()
+}
+
+// advice says what to do about it.
+func (e *Error) advice() string {
+	invalid := x509.CertificateInvalidError{}
+	if e.Reason == ReasonCertificate && errors.As(e.Err, &invalid) && invalid.Reason == x509.Expired {
+		return "renew it on the server, or correct this machine's clock, which says " + time.Now().UTC().Format("2006-01-02 15:04 MST")
+	}
+	return e.Reason.advice()
 }
 
 // Unwrap gives the last attempt's error.

@@ -107,12 +107,17 @@ func (c *Client) examine(ctx context.Context) (finding, bool) {
 	case voiceNoConnection:
 		return heard.noConnection()
 	}
-	// Some TLS servers hang up or wait when greeted without TLS. What the
-	// certificate says does not matter: nothing is sent to it.
-	if c.greet(ctx, probeTLS(&tls.Config{InsecureSkipVerify: true})).spokeTLS() {
+	// Some TLS servers hang up or wait when greeted without TLS.
+	if c.speaksTLS(ctx) {
 		return finding{ReasonServerUsesTLS, ""}, true
 	}
 	return heard.strange()
+}
+
+// speaksTLS reports whether the port answers TLS. What the certificate says
+// does not matter: nothing is sent to it.
+func (c *Client) speaksTLS(ctx context.Context) bool {
+	return ctx.Err() == nil && c.greet(ctx, probeTLS(&tls.Config{InsecureSkipVerify: true})).spokeTLS()
 }
 
 func (c *Client) examineTLS(ctx context.Context) (finding, bool) {

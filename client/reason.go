@@ -110,7 +110,7 @@ func (r Reason) advice() string {
 	case ReasonCertificate:
 		return "trust its issuer, or use a name that is in it"
 	case ReasonTLSRefused:
-		return "check the client certificate and the TLS versions allowed"
+		return "check the client certificate (its issuer and dates, and both machines' clocks) and the TLS versions allowed"
 	case ReasonNotHTTP2, ReasonNotRPC, ReasonNoService:
 		return "check host and port"
 	case ReasonWrongProtocol:

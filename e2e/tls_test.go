@@ -68,8 +68,8 @@ func TestTLS(t *testing.T) {
 	}
 	for want, arguments := range map[string][]string{
 		"--tls-cert and --tls-key go together": {"--tls-cert", certFile},
-		"no such file":                         {"--tls-cert", "none.pem", "--tls-key", keyFile},
-		"failed to find any PEM data":          {"--tls-cert", write(t, filepath.Join(t.TempDir(), "bad.pem"), "no PEM"), "--tls-key", keyFile},
+		"no such file or directory":            {"--tls-cert", "none.pem", "--tls-key", keyFile},
+		"has no PEM in it":                     {"--tls-cert", write(t, filepath.Join(t.TempDir(), "bad.pem"), "no PEM"), "--tls-key", keyFile},
 	} {
 		got := roster(t, append([]string{"serve", "--addr", "localhost:0", "--store", filepath.Join(t.TempDir(), "r.db")}, arguments...)...)
 		if got.code == 0 || !strings.Contains(got.stderr, want) {

@@ -169,13 +169,18 @@ func named(procedure string, next http.Handler) http.Handler {
 // finished, and closes listener.
 func Serve(ctx context.Context, listener net.Listener, config Config, handler http.Handler) error {
 	config = config.withDefaults()
-	httpServer, err := newHTTPServer(config, handler)
+	errorLog := newErrorLog(config.Log)
+	httpServer, err := newHTTPServer(config, handler, errorLog)
 	if err != nil {
 		return err
 	}
+	conns, closePlain, err := sorted(config, stallListener{listener, config.stall, config.Stats}, errorLog)
+	if err != nil {
+		return err
+	}
+	defer closePlain()
 	served := make(chan error, 1)
 	go func() {
-		conns := stallListener{listener, config.stall, config.Stats}
 		if config.TLS != nil {
 			served <- httpServer.ServeTLS(conns, "", "") // the certificate is in the configuration
 			return
@@ -205,14 +210,14 @@ func Serve(ctx context.Context, listener net.Listener, config Config, handler ht
 	return err
 }
 
-func newHTTPServer(config Config, handler http.Handler) (*http.Server, error) {
+func newHTTPServer(config Config, handler http.Handler, errorLog *errorLog) (*http.Server, error) {
 	httpServer := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext:       withBudget,
-		ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
+		ErrorLog:          errorLog.logger(),
 		// No ReadTimeout and no WriteTimeout: they would cut streams.
 		Protocols: new(http.Protocols),
 		TLSConfig: config.TLS.Clone(),

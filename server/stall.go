@@ -166,8 +166,11 @@ func (c *stallConn) Close() error {
 
 // CloseWrite lets net/http end a reply that refuses a request, and wait for
 // the peer to read it before the connection is reset.
-func (c *stallConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+func (c *stallConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// closeWrite is the CloseWrite of conn, if it has one.
+func closeWrite(conn net.Conn) error {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return nil

@@ -4,20 +4,23 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
-	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/roster/server/tlsfile/certtest"
 )
 
 // credentials are a certificate for 127.0.0.1 and the roots that trust it.
 func credentials(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
-	issuer := httptest.NewTLSServer(nil)
-	issuer.Close()
-	roots := x509.NewCertPool()
-	roots.AddCert(issuer.Certificate())
-	return issuer.TLS.Certificates[0], roots
+	ca := certtest.NewCA(t, "CA")
+	return ca.Issue(t, certtest.For("127.0.0.1")).TLS(t), ca.Pool()
 }
 
 // tlsClient agrees to one version of HTTP alone.
@@ -80,4 +83,130 @@ func TestServeTLSAsksForClientCertificates(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A client that speaks plain HTTP to a port with TLS is told so in whatever it
+// speaks, and gets nothing else.
+func TestAPlainClientOfATLSPort(t *testing.T) {
+	certificate, _ := credentials(t)
+	const want = "this port speaks TLS and was called without: use https://, or in gRPC a channel with TLS credentials"
+	for _, standard := range []bool{false, true} {
+		p := start(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}, StandardHTTP2: standard}, nil)
+		for _, test := range []struct {
+			http2             bool
+			path, contentType string
+			status            int
+			header            string // of gRPC
+		}{
+			{false, "/", "", 400, ""},
+			{true, "/", "", 400, ""},
+			{false, "/MyService/User", "application/json", 400, ""},
+			{true, "/MyService/User", "application/json", 400, ""},
+			{true, "/MyService/User", "application/grpc", 200, "9"},
+			{true, "/MyService/User", "application/grpc-web+proto", 200, "9"},
+			{false, "/MyService/User", "application/grpc-web+proto", 200, "9"},
+		} {
+			response, body := p.post(test.http2, test.path, test.contentType, strings.NewReader(`{"userIDs":[1]}`))
+			said := body + response.Header.Get("Grpc-Message")
+			if response.StatusCode != test.status || response.Header.Get("Grpc-Status") != test.header && !strings.Contains(body, "grpc-status: "+test.header) ||
+				!strings.Contains(said, want) || strings.Contains(said, "Ann") {
+				t.Errorf("%+v: %d %v %s", test, response.StatusCode, response.Header, body)
+			}
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+		if said := p.log.String(); !strings.Contains(said, `msg="TLS handshake failed" remote=127.0.0.1:`) ||
+			!strings.Contains(said, `error="the client speaks HTTP without TLS" hint="the client must use https://`) {
+			t.Errorf("logged %s", said)
+		}
+	}
+}
+
+// A body that is long, or never comes, holds nobody up.
+func TestAPlainClientOfATLSPortThatGoesOn(t *testing.T) {
+	certificate, _ := credentials(t)
+	p := start(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}, stall: 100 * time.Millisecond}, nil)
+	conn, err := net.Dial("tcp", p.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "POST /MyService/User HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n")
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.Contains(string(answer), "this port speaks TLS") {
+		t.Errorf("%s, %v", answer, err)
+	}
+}
+
+// What is neither is hung up on.
+func TestNoiseOnATLSPort(t *testing.T) {
+	certificate, _ := credentials(t)
+	p := start(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}}, nil)
+	for _, noise := range []string{"\x00\x01\x02\x03\x04\x05", "ssh-2.0", "\x16\x03\x01\xff\xff"} {
+		conn, err := net.Dial("tcp", p.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, noise)
+		conn.(*net.TCPConn).CloseWrite()
+		conn.SetDeadline(time.Now().Add(30 * time.Second))
+		if answer, _ := io.ReadAll(conn); strings.Contains(string(answer), "HTTP") {
+			t.Errorf("%q was answered %q", noise, answer)
+		}
+		conn.Close()
+	}
+	p.stop()
+	if said := p.log.String(); !strings.Contains(said, `hint="what the client speaks is neither TLS nor HTTP"`) {
+		t.Errorf("logged %s", said)
+	}
+}
+
+func TestATLSClientOfAPlainPort(t *testing.T) {
+	p := start(t, Config{}, nil)
+	for range 2 * logBurst {
+		conn, err := tls.Dial("tcp", p.address, &tls.Config{InsecureSkipVerify: true})
+		if err == nil {
+			conn.Close()
+			t.Fatal("a TLS handshake with a plain port")
+		}
+	}
+	p.stop()
+	if said := p.log.String(); strings.Count(said, `msg="a client speaks TLS to this port, which does not" remote=127.0.0.1:`) != logBurst ||
+		!strings.Contains(said, "serve with --tls-cert and --tls-key, or have the client use http://") {
+		t.Errorf("logged %s", said)
+	}
+}
+
+// A scanner writes no more than a few lines, and hides no other kind.
+func TestTheErrorLogIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		buffer := &logBuffer{}
+		errors := newErrorLog(slog.New(slog.NewTextHandler(buffer, nil))).logger()
+		for n := range 1000 {
+			errors.Printf("http: TLS handshake error from 192.0.2.1:%d: tls: client offered only unsupported versions: [301]", n)
+		}
+		errors.Printf("http: panic serving 192.0.2.1:9: oops\ngoroutine 1 [running]:\nmain.main()")
+		errors.Printf("http: Accept error: accept: too many open files; retrying in 5ms")
+		errors.Printf("http: TLS handshake error from 192.0.2.1:9: EOF")
+		said := buffer.String()
+		if strings.Count(said, "\n") != logBurst+2 {
+			t.Errorf("logged %d lines: %s", strings.Count(said, "\n"), said)
+		}
+		for _, want := range []string{
+			`level=WARN msg="TLS handshake failed" remote=192.0.2.1:0 error="tls: client offered only unsupported versions: [301]" hint="the client must speak TLS 1.2 or later"`,
+			`level=ERROR msg="a request made the server panic" request="192.0.2.1:9: oops" stack="goroutine 1 [running]:\nmain.main()"`,
+			`level=WARN msg="Accept error: accept: too many open files; retrying in 5ms"`,
+		} {
+			if !strings.Contains(said, want) {
+				t.Errorf("no %s in %s", want, said)
+			}
+		}
+		time.Sleep(logEvery)
+		errors.Printf("http: TLS handshake error from 192.0.2.1:10: whatever")
+		if said := buffer.String(); !strings.Contains(said, "not_logged_before="+strconv.Itoa(1000-logBurst)) {
+			t.Errorf("logged %s", said)
+		}
+	})
 }

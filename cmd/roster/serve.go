@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +24,7 @@ import (
 // serveFlags are the flags of roster serve.
 type serveFlags struct {
 	addr, store, http2  string
-	tlsCert, tlsKey     string
+	tls                 tlsFlags
 	sample              bool
 	maxBatch            int
 	drainTimeout        time.Duration
@@ -53,8 +52,7 @@ within --drain-timeout. A second signal ends the process at once.`,
 	flags.StringVar(&f.addr, "addr", "localhost:50051", "host:port to listen on; :50051 is every address of this machine")
 	flags.StringVar(&f.store, "store", "roster.db", storeUsage)
 	flags.BoolVar(&f.sample, "sample", false, "load the sample users into an empty store")
-	flags.StringVar(&f.tlsCert, "tls-cert", "", "PEM file with the certificate and its chain, to serve TLS")
-	flags.StringVar(&f.tlsKey, "tls-key", "", "PEM file with the certificate's private key")
+	f.tls.register(flags)
 	flags.StringVar(&f.http2, "http2", "fast", "HTTP/2 engine: fast is Roster's own, std is the one of Go's net/http")
 	flags.IntVar(&f.maxBatch, "max-batch", 10_000, "most ids in one call")
 	flags.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "how long running calls may take to finish at the end")
@@ -69,26 +67,12 @@ func (f serveFlags) check() error {
 		return usage("--addr is empty: give host:port, or :port for every address of this machine")
 	case f.http2 != "fast" && f.http2 != "std":
 		return usage("--http2 %q: want fast or std", f.http2)
-	case (f.tlsCert == "") != (f.tlsKey == ""):
-		return usage("--tls-cert and --tls-key go together")
 	case f.maxBatch < 1:
 		return usage("--max-batch %d: must be at least 1", f.maxBatch)
 	case f.drainTimeout <= 0:
 		return usage("--drain-timeout %v: must be more than 0", f.drainTimeout)
 	}
-	return nil
-}
-
-// tls is what the port needs to speak TLS, nil if it is to speak plain.
-func (f serveFlags) tls() (*tls.Config, error) {
-	if f.tlsCert == "" {
-		return nil, nil
-	}
-	certificate, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey)
-	if err != nil {
-		return nil, fmt.Errorf("--tls-cert %s, --tls-key %s: %w", f.tlsCert, f.tlsKey, err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}, nil
+	return f.tls.check()
 }
 
 // runServe wires the whole server: store, directory, port.
@@ -100,7 +84,7 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	if err != nil {
 		return err
 	}
-	tlsConfig, err := f.tls()
+	tlsFiles, err := f.tls.open(log)
 	if err != nil {
 		return err
 	}
@@ -134,16 +118,26 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	}
 	log.Info("serving", "address", listener.Addr().String(), "store", f.store, "version", buildVersion())
 	if isTerminal(stderr) {
-		fmt.Fprint(stderr, welcome(callAddress(f.addr, listener.Addr()), tlsConfig != nil))
+		address := callAddress(f.addr, listener.Addr())
+		if tlsFiles != nil {
+			fmt.Fprint(stderr, f.tls.welcome(address, tlsFiles.SelfSigned()))
+		} else {
+			fmt.Fprint(stderr, welcome(address))
+		}
 	}
 	config := server.Config{
 		Directory:     dir,
 		MaxBatch:      f.maxBatch,
 		DrainTimeout:  f.drainTimeout,
 		Drain:         drain.New(),
-		TLS:           tlsConfig,
 		StandardHTTP2: f.http2 == "std",
 		Log:           log,
+	}
+	if tlsFiles != nil {
+		config.TLS = tlsFiles.TLS()
+		watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain
+		defer stop()
+		go watchTLS(watching, tlsFiles, isTerminal(stderr))
 	}
 	err = server.Serve(ctx, listener, config, server.NewHandler(config))
 	if err == nil {
@@ -181,18 +175,9 @@ func callAddress(asked string, actual net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// welcome is what a person who starts the server by hand can do next. On a
-// plain port each line works as pasted, the last two in a checkout of this
-// repository.
-func welcome(address string, secure bool) string {
-	if secure {
-		return strings.ReplaceAll(`
-  The page   https://ADDRESS/
-  curl       curl -H 'content-type: application/json' -d '{"userIDs":[1,2]}' https://ADDRESS/MyService/User
-  Go         go run ./cmd/roster get 1 2 --server https://ADDRESS
-
-`, "ADDRESS", address)
-	}
+// welcome is what a person who starts the server by hand can do next. Each
+// line works as pasted, the last two in a checkout of this repository.
+func welcome(address string) string {
 	return strings.ReplaceAll(`
   The page   http://ADDRESS/
   curl       curl -H 'content-type: application/json' -d '{"userIDs":[1,2]}' http://ADDRESS/MyService/User

@@ -1,0 +1,26 @@
+package tlsfile
+
+import "crypto/tls"
+
+// Identity is the name in the certificate that the client of a connection
+// showed: the first URI of its subjectAltName (a SPIFFE ID), else the first DNS
+// name, else the first email address, else the subject's common name.
+//
+// It is empty for a connection without TLS (nil), for a client without a
+// certificate, and for a certificate that was not verified: only what
+// Config.ClientCA signed has an identity.
+func Identity(state *tls.ConnectionState) string {
+	if state == nil || len(state.VerifiedChains) == 0 || len(state.VerifiedChains[0]) == 0 {
+		return ""
+	}
+	switch leaf := state.VerifiedChains[0][0]; {
+	case len(leaf.URIs) > 0:
+		return leaf.URIs[0].String()
+	case len(leaf.DNSNames) > 0:
+		return leaf.DNSNames[0]
+	case len(leaf.EmailAddresses) > 0:
+		return leaf.EmailAddresses[0]
+	default:
+		return leaf.Subject.CommonName
+	}
+}
