@@ -30,6 +30,11 @@ type Config struct {
 	// PollInterval is how often the store is asked whether another process
 	// changed it, and so the age that an answer can have; 0 means 250 ms.
 	PollInterval time.Duration
+	// OnWait, if set, is called when a look-up has to wait for the store: with
+	// its context, and how many of its ids are missing from the cache. The
+	// look-up goes on with the context that it returns, which the store gets
+	// too, and calls done when it is over.
+	OnWait func(ctx context.Context, missing int) (waiting context.Context, done func(error))
 }
 
 const (
@@ -60,6 +65,10 @@ type Directory struct {
 	loading map[int32]*load
 	// revision is the newest that the cache is known to be no older than.
 	revision int64
+
+	onWait func(context.Context, int) (context.Context, func(error))
+	size   int
+	counts counts
 
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -103,9 +112,12 @@ func New(ctx context.Context, store Store, config Config) (*Directory, error) {
 		cache:    cache,
 		loading:  make(map[int32]*load),
 		revision: revision,
+		onWait:   config.OnWait,
+		size:     config.CacheUsers,
 		stop:     stop,
 		stopped:  make(chan struct{}),
 	}
+	d.counts.answered.Store(time.Now().UnixNano())
 	go d.follow(following, config.PollInterval)
 	return d, nil
 }
@@ -150,6 +162,7 @@ func (d *Directory) AppendWire(ctx context.Context, dst []byte, ids []int32) ([]
 			dst = append(dst, e.wire...)
 		}
 	}
+	d.counts.hits.Add(uint64(len(ids)))
 	return dst, nil
 }
 
@@ -177,10 +190,19 @@ func (d *Directory) entries(ctx context.Context, ids []int32) ([]*entry, error) 
 		}
 		entries[i] = e
 	}
-	if len(missing) > 0 {
-		if err := d.load(ctx, ids, missing, entries); err != nil {
-			return nil, err
-		}
+	d.counts.hits.Add(uint64(len(ids) - len(missing)))
+	if len(missing) == 0 {
+		return entries, nil
+	}
+	d.counts.misses.Add(uint64(len(missing)))
+	waited := func(error) {}
+	if d.onWait != nil {
+		ctx, waited = d.onWait(ctx, len(missing))
+	}
+	err := d.load(ctx, ids, missing, entries)
+	waited(err)
+	if err != nil {
+		return nil, err
 	}
 	return entries, nil
 }
@@ -265,6 +287,11 @@ func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entrie
 func (d *Directory) fetch(ctx context.Context, l *load) {
 	defer close(l.done)
 	l.found, l.err = d.query(ctx, l.ids)
+	if l.err == nil {
+		d.counts.loads.Add(1)
+	} else {
+		d.counts.failures.Add(1)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, id := range l.ids {
@@ -342,6 +369,7 @@ func (d *Directory) follow(ctx context.Context, interval time.Duration) {
 		if err != nil {
 			continue // Health tells; the cache goes on answering
 		}
+		d.counts.answered.Store(time.Now().UnixNano())
 		d.mu.Lock()
 		if revision != d.revision {
 			d.revision = revision

@@ -29,6 +29,7 @@ type serveFlags struct {
 	maxBatch            int
 	drainTimeout        time.Duration
 	logFormat, logLevel string
+	telemetry           telemetryFlags
 }
 
 func newServeCommand() *cobra.Command {
@@ -58,6 +59,7 @@ within --drain-timeout. A second signal ends the process at once.`,
 	flags.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "how long running calls may take to finish at the end")
 	flags.StringVar(&f.logFormat, "log-format", "", "text or json; by default text on a terminal, else json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
+	f.telemetry.register(flags)
 	return command
 }
 
@@ -72,7 +74,10 @@ func (f serveFlags) check() error {
 	case f.drainTimeout <= 0:
 		return usage("--drain-timeout %v: must be more than 0", f.drainTimeout)
 	}
-	return f.tls.check()
+	if err := f.tls.check(); err != nil {
+		return err
+	}
+	return f.telemetry.check(f.addr)
 }
 
 // runServe wires the whole server: store, directory, port.
@@ -88,6 +93,11 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	if err != nil {
 		return err
 	}
+	watch, err := f.telemetry.start(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer watch.stop()
 	// The port first: if it is taken, nothing else needs to happen.
 	listener, err := listen(ctx, f.addr)
 	if err != nil {
@@ -106,7 +116,7 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		}
 		log.Info("sample users", "loaded", loaded)
 	}
-	dir, err := directory.New(ctx, store, directory.Config{})
+	dir, err := directory.New(ctx, watch.store(store), directory.Config{})
 	if err != nil {
 		return err
 	}
@@ -139,6 +149,7 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		defer stop()
 		go watchTLS(watching, tlsFiles, isTerminal(stderr))
 	}
+	f.telemetry.observe(watch, &config, tlsFiles)
 	err = server.Serve(ctx, listener, config, server.NewHandler(config))
 	if err == nil {
 		log.Info("stopped")

@@ -1,0 +1,162 @@
+package telemetry
+
+import (
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.com/roster/directory"
+	"example.com/roster/server"
+)
+
+// Sources is what is read at each scrape. What is nil is left out.
+type Sources struct {
+	// Version is that of the program.
+	Version string
+	// Directory is the cache's counts.
+	Directory func() directory.Stats
+	// Port is the connections of the port, with TLS or without. StandardHTTP2
+	// says that it serves HTTP/2 with net/http, which does not count.
+	Port               *server.Stats
+	TLS, StandardHTTP2 bool
+	// AccessLog counts what it left out.
+	AccessLog *AccessLog
+	// Draining tells whether the port is on its way out.
+	Draining func() bool
+	// CertificateExpiry is when the certificate in use ends.
+	CertificateExpiry func() time.Time
+}
+
+// scraped is the metrics that are read from sources.
+type scraped struct {
+	sources Sources
+	metrics *Metrics
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+var (
+	descBuild = desc("roster_build_info", "Always 1: which Roster runs.", "version", "goversion")
+
+	descInFlight = desc("roster_calls_in_flight", "RPCs that run now.", "procedure")
+	descDraining = desc("roster_draining", "1 while the port finishes what runs and takes nothing new.")
+	descExpiry   = desc("roster_tls_certificate_expiry_seconds", "How long the certificate in use is still valid; negative once it is not.")
+
+	descAccepted   = desc("roster_connections_accepted_total", "Connections accepted.", "tls")
+	descOpen       = desc("roster_connections_open", "Connections open; a new one counts as HTTP/1.1 until it has said what it speaks.", "http", "tls")
+	descH2Conns    = desc("roster_http2_connections_total", "Connections that began to speak HTTP/2.")
+	descStreams    = desc("roster_http2_streams_total", "Streams that clients opened.")
+	descStreamsNow = desc("roster_http2_streams_open", "Streams open, or whose handlers run on.")
+	descResets     = desc("roster_http2_resets_total", "RST_STREAM frames, by the error code of RFC 9113.", "direction", "reason")
+	descGoAways    = desc("roster_http2_goaways_total", "GOAWAYs, by the error code of RFC 9113; no_error is a graceful end.", "direction", "reason")
+	descRefusals   = desc("roster_http2_refusals_total", "Requests and connections that the HTTP/2 engine answered in place of a handler.", "reason")
+	descTimeouts   = desc("roster_http2_timeouts_total", "HTTP/2 connections closed because the peer was too slow.", "reason")
+
+	descHits     = desc("roster_cache_hits_total", "Ids that were in the cache.")
+	descMisses   = desc("roster_cache_misses_total", "Ids that were not in the cache.")
+	descCached   = desc("roster_cache_entries", "Ids in the cache, unknown ones included.")
+	descCapacity = desc("roster_cache_capacity_entries", "Most ids that the cache holds.")
+	descLoads    = desc("roster_cache_loads_total", "Queries for ids that were missing, by whether the store answered.", "outcome")
+	descSkipped  = desc("roster_access_log_skipped_total", "Requests that the access log left out to keep to its rate.")
+	descPollAge  = desc("roster_store_poll_age_seconds", "How long ago the store last told its revision, and so how old an answer can be.")
+)
+
+// usualCodes are there before they happen, so that their first time shows in a
+// rate; of the others there are many, which never do.
+var usualCodes = []string{"no_error", "cancel", "refused_stream", "protocol_error", "enhance_your_calm", "internal_error"}
+
+var allDescs = []*prometheus.Desc{
+	descBuild, descInFlight, descDraining, descExpiry, descAccepted, descOpen, descH2Conns, descStreams, descStreamsNow,
+	descResets, descGoAways, descRefusals, descTimeouts, descHits, descMisses, descCached, descCapacity, descLoads, descSkipped, descPollAge,
+}
+
+// Describe implements prometheus.Collector.
+func (s *scraped) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range allDescs {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *scraped) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	counter := func(d *prometheus.Desc, value uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
+	}
+	gauge(descBuild, 1, s.sources.Version, runtime.Version())
+	for path, p := range *s.metrics.procedures.Load() {
+		gauge(descInFlight, float64(p.inFlight.Load()), path)
+	}
+	if s.sources.Draining != nil {
+		gauge(descDraining, number(s.sources.Draining()))
+	}
+	if s.sources.CertificateExpiry != nil {
+		gauge(descExpiry, time.Until(s.sources.CertificateExpiry()).Seconds())
+	}
+	if s.sources.Directory != nil {
+		stats := s.sources.Directory()
+		counter(descHits, stats.Hits)
+		counter(descMisses, stats.Misses)
+		gauge(descCached, float64(stats.Cached))
+		gauge(descCapacity, float64(stats.Capacity))
+		counter(descLoads, stats.Loads, "ok")
+		counter(descLoads, stats.LoadFailures, "error")
+		gauge(descPollAge, time.Since(stats.Answered).Seconds())
+	}
+	if s.sources.AccessLog != nil {
+		counter(descSkipped, s.sources.AccessLog.Skipped())
+	}
+	if s.sources.Port != nil {
+		s.collectPort(gauge, counter)
+	}
+}
+
+func (s *scraped) collectPort(gauge func(*prometheus.Desc, float64, ...string), counter func(*prometheus.Desc, uint64, ...string)) {
+	secure := "false"
+	if s.sources.TLS {
+		secure = "true"
+	}
+	engine := s.sources.Port.HTTP2.Read()
+	accepted, open := s.sources.Port.Connections()
+	counter(descAccepted, accepted, secure)
+	if s.sources.StandardHTTP2 {
+		gauge(descOpen, float64(open), "any", secure)
+		return
+	}
+	gauge(descOpen, float64(engine.ConnectionsOpen), "2", secure)
+	// The two were not read at the same moment.
+	gauge(descOpen, max(0, float64(open)-float64(engine.ConnectionsOpen)), "1.1", secure)
+	counter(descH2Conns, engine.Connections)
+	counter(descStreams, engine.Streams)
+	gauge(descStreamsNow, float64(engine.StreamsOpen))
+	byCode := func(d *prometheus.Desc, direction string, counts map[string]uint64) {
+		for reason, n := range counts {
+			if n > 0 || slices.Contains(usualCodes, reason) {
+				counter(d, n, direction, reason)
+			}
+		}
+	}
+	byCode(descResets, "sent", engine.ResetsSent)
+	byCode(descResets, "received", engine.ResetsReceived)
+	byCode(descGoAways, "sent", engine.GoAwaysSent)
+	byCode(descGoAways, "received", engine.GoAwaysReceived)
+	for reason, n := range engine.Refused {
+		counter(descRefusals, n, reason)
+	}
+	for reason, n := range engine.TimedOut {
+		counter(descTimeouts, n, reason)
+	}
+}
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
