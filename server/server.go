@@ -25,6 +25,7 @@ import (
 
 	"example.com/roster/directory"
 	"example.com/roster/server/api"
+	"example.com/roster/server/auth"
 	"example.com/roster/server/call"
 	"example.com/roster/server/drain"
 	"example.com/roster/server/h2"
@@ -71,6 +72,16 @@ type Config struct {
 	// TLS, if set, has Serve speak TLS alone: it holds the certificate and what
 	// clients must show. HTTP/2 and HTTP/1.1 are agreed by ALPN.
 	TLS *tls.Config
+	// Tokens, if set, returns the tokens as of now: calls need one, or a client
+	// certificate. Without, everybody may read, and from this machine alone
+	// write.
+	Tokens func() *auth.Set
+	// ClientCertificates has the names in verified client certificates count.
+	ClientCertificates bool
+	// OpenReads lets everybody read although there are Tokens.
+	OpenReads bool
+	// Local says that only this machine reaches the listener.
+	Local bool
 	// StandardHTTP2 serves HTTP/2 with net/http's own engine instead of package
 	// h2, which is several times as fast.
 	StandardHTTP2 bool
@@ -114,11 +125,13 @@ func NewHandler(config Config, more ...api.Route) http.Handler {
 		Log:       config.Log,
 	}), more...)
 	refuser := newRefuser()
+	access := newAccess(config, refuser)
 	mux := http.NewServeMux()
 	for _, route := range routes {
 		// From the inside out: who refuses a request stands before, and so
 		// outside, whoever spends more on it.
 		handler := guard(route, config.stall, refuser)
+		handler = access.protect(route, handler)
 		handler = named(route.Path, handler)
 		mux.Handle(route.Path, handler)
 	}

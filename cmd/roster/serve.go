@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ import (
 type serveFlags struct {
 	addr, store, http2  string
 	tls                 tlsFlags
+	access              accessFlags
 	sample              bool
 	maxBatch            int
 	drainTimeout        time.Duration
@@ -54,6 +56,7 @@ within --drain-timeout. A second signal ends the process at once.`,
 	flags.StringVar(&f.store, "store", "roster.db", storeUsage)
 	flags.BoolVar(&f.sample, "sample", false, "load the sample users into an empty store")
 	f.tls.register(flags)
+	f.access.register(flags)
 	flags.StringVar(&f.http2, "http2", "fast", "HTTP/2 engine: fast is Roster's own, std is the one of Go's net/http")
 	flags.IntVar(&f.maxBatch, "max-batch", 10_000, "most ids in one call")
 	flags.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "how long running calls may take to finish at the end")
@@ -74,10 +77,11 @@ func (f serveFlags) check() error {
 	case f.drainTimeout <= 0:
 		return usage("--drain-timeout %v: must be more than 0", f.drainTimeout)
 	}
-	if err := f.tls.check(); err != nil {
-		return err
-	}
-	return f.telemetry.check(f.addr)
+	return cmp.Or(
+		f.tls.check(),
+		f.telemetry.check(f.addr),
+		f.access.check(),
+	)
 }
 
 // runServe wires the whole server: store, directory, port.
@@ -90,6 +94,10 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		return err
 	}
 	tlsFiles, err := f.tls.open(log)
+	if err != nil {
+		return err
+	}
+	tokens, err := f.access.open(log)
 	if err != nil {
 		return err
 	}
@@ -143,13 +151,15 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		StandardHTTP2: f.http2 == "std",
 		Log:           log,
 	}
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain
+	defer stop()
 	if tlsFiles != nil {
 		config.TLS = tlsFiles.TLS()
-		watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain
-		defer stop()
 		go watchTLS(watching, tlsFiles, isTerminal(stderr))
 	}
 	f.telemetry.observe(watch, &config, tlsFiles)
+	config.ClientCertificates = f.tls.clientCA != ""
+	f.access.apply(watching, &config, tokens, listener)
 	err = server.Serve(ctx, listener, config, server.NewHandler(config))
 	if err == nil {
 		log.Info("stopped")

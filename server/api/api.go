@@ -54,12 +54,30 @@ type Route struct {
 	ServerStreams bool
 	// SideEffectFree: a call changes nothing, so Connect's GET may make it too.
 	SideEffectFree bool
+	// Needs is what a caller must be allowed.
+	Needs Need
 }
+
+// Need is what a caller must be allowed to make a call.
+type Need uint8
+
+// The needs.
+const (
+	NeedsRead    Need = iota // to look users up
+	NeedsWrite               // to change them
+	NeedsNothing             // for what probes ask, and tells of no user
+)
 
 // Routes returns the handlers of every service of Roster.
 func Routes(config Config) []Route {
 	_, handler := apipbconnect.NewMyServiceHandler(&myService{config.Directory, config.MaxBatch}, HandlerOptions(config.Log))
-	return RoutesOf(apipb.File_api_proto.Services().ByName("MyService"), handler)
+	routes := RoutesOf(apipb.File_api_proto.Services().ByName("MyService"), handler)
+	for i := range routes {
+		if routes[i].Path == apipbconnect.MyServiceHealthProcedure {
+			routes[i].Needs = NeedsNothing
+		}
+	}
+	return routes
 }
 
 // RoutesOf returns a route for each method of a service.

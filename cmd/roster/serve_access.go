@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+
+	"github.com/spf13/pflag"
+
+	"example.com/roster/server"
+	"example.com/roster/server/auth"
+)
+
+// accessFlags are the flags of roster serve that say who may call.
+type accessFlags struct {
+	tokens    string
+	openReads bool
+}
+
+func (f *accessFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&f.tokens, "tokens", "", "file of tokens, as roster token makes it: calls then need one; followed as it changes")
+	flags.BoolVar(&f.openReads, "open-reads", false, "with --tokens, look-ups need no token: writes alone do")
+}
+
+func (f accessFlags) check() error {
+	if f.openReads && f.tokens == "" {
+		return usage("--open-reads goes with --tokens: without tokens everybody may read anyway")
+	}
+	return nil
+}
+
+// open reads the token file, nil if there is to be none.
+func (f accessFlags) open(log *slog.Logger) (*auth.Live, error) {
+	if f.tokens == "" {
+		return nil, nil
+	}
+	return auth.Open(f.tokens, log)
+}
+
+// apply has config follow the flags and the tokens, which are nil without
+// --tokens, until ctx is done. The rest of config is as it will be served.
+func (f accessFlags) apply(ctx context.Context, config *server.Config, tokens *auth.Live, listener net.Listener) {
+	config.OpenReads = f.openReads
+	config.Local = isLocal(listener.Addr())
+	if tokens != nil {
+		config.Tokens = tokens.Set
+		go tokens.Watch(ctx)
+	}
+	if open := whatIsOpen(*config); open != "" {
+		config.Log.Warn("open to the network", "address", listener.Addr().String(), "what", open)
+	}
+}
+
+// isLocal tells whether only this machine reaches an address.
+func isLocal(address net.Addr) bool {
+	switch a := address.(type) {
+	case *net.TCPAddr:
+		return a.IP.IsLoopback()
+	case *net.UnixAddr:
+		return true
+	}
+	return false
+}
+
+// whatIsOpen says what whoever reaches the port, or the way to it, can do;
+// empty if that is nothing that was not asked for.
+func whatIsOpen(config server.Config) string {
+	guarded := config.Tokens != nil || config.ClientCertificates
+	switch {
+	case config.Local, config.TLS != nil && guarded:
+		return ""
+	case config.TLS == nil && !guarded:
+		return "whoever reaches it can read every user, and whoever is on the way can read and change every call; " +
+			"serve with --tls-cert and --tls-key, and with --tokens or --tls-client-ca, or on localhost"
+	case config.TLS == nil:
+		return "whoever is on the way to it can read the tokens and every call; serve with --tls-cert and --tls-key, " +
+			"unless what is before it does"
+	default:
+		return "whoever reaches it can read every user; serve with --tokens or --tls-client-ca"
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"example.com/roster/server"
+	"example.com/roster/server/auth"
+)
+
+func TestServeRefusesTokenFiles(t *testing.T) {
+	folder := t.TempDir()
+	file := func(name, content string, mode os.FileMode) string {
+		path := filepath.Join(folder, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	const empty = `{"version":1,"tokens":[]}`
+	for _, test := range []struct{ path, want string }{
+		{file("open.json", empty, 0o644), "every user of this machine has access to it (mode 0644): run chmod o= "},
+		{file("group.json", empty, 0o620), "its group may change it (mode 0620): run chmod g-w "},
+		{file("cut.json", empty[:10], 0o600), "it is malformed at line 1"},
+		{filepath.Join(folder, "none.json"), "there is no token file " + filepath.Join(folder, "none.json") + ": make it with roster token create"},
+	} {
+		code, stdout, stderr := roster(t, "serve", "--addr", "localhost:0", "--store", filepath.Join(folder, "roster.db"), "--tokens", test.path)
+		if code != 1 || stdout != "" || !strings.Contains(stderr, test.want) {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q, want 1 and %q", test.path, code, stdout, stderr, test.want)
+		}
+	}
+	if code, _, stderr := roster(t, "serve", "--open-reads"); code != 2 || !strings.Contains(stderr, "--open-reads goes with --tokens: without tokens everybody may read anyway") {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+}
+
+// at is a listener at an address that nobody listens on.
+type at struct {
+	net.Listener
+	address net.Addr
+}
+
+func (l at) Addr() net.Addr { return l.address }
+
+func TestServeWarnsOfWhatIsOpen(t *testing.T) {
+	none := func() *auth.Set { return nil }
+	for _, test := range []struct {
+		name    string
+		address net.Addr
+		config  server.Config
+		want    string
+	}{
+		{"this machine", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{}, ""},
+		{"this machine, IPv6", &net.TCPAddr{IP: net.IPv6loopback}, server.Config{}, ""},
+		{"a socket file", &net.UnixAddr{Name: "/run/roster.sock"}, server.Config{}, ""},
+		{"every address", &net.TCPAddr{IP: net.IPv6unspecified}, server.Config{}, "whoever reaches it can read every user, and whoever is on the way can read and change every call; serve with --tls-cert and --tls-key, and with --tokens or --tls-client-ca, or on localhost"},
+		{"one of the network", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{}, "whoever reaches it can read every user, and"},
+		{"with tokens alone", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{Tokens: none}, "whoever is on the way to it can read the tokens and every call; serve with --tls-cert and --tls-key"},
+		{"with TLS alone", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}}, "whoever reaches it can read every user; serve with --tokens or --tls-client-ca"},
+		{"with both", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}, Tokens: none}, ""},
+		{"with both, reads open as asked", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}, Tokens: none, OpenReads: true}, ""},
+		{"with mutual TLS", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}, ClientCertificates: true}, ""},
+	} {
+		var log bytes.Buffer
+		test.config.Log = slog.New(slog.NewTextHandler(&log, nil))
+		accessFlags{openReads: test.config.OpenReads}.apply(t.Context(), &test.config, nil, at{address: test.address})
+		if got := log.String(); (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
+			t.Errorf("%s: logged %q, want %q", test.name, got, test.want)
+		} else if got != "" && (!strings.Contains(got, "level=WARN") || !strings.Contains(got, "address="+test.address.String())) {
+			t.Errorf("%s: logged %q", test.name, got)
+		}
+		if local := test.want == "" && test.config.TLS == nil; test.config.Local != local {
+			t.Errorf("%s: local %v", test.name, test.config.Local)
+		}
+	}
+}
