@@ -2,9 +2,12 @@ package client_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log"
+	"os"
 	"time"
 
 	"example.com/roster/client"
@@ -49,4 +52,19 @@ func ExampleError() {
 			log.Print(err)
 		}
 	}
+}
+
+// A server whose certificate signed itself has to be given to the client.
+func ExampleNew_selfSigned() {
+	pem, err := os.ReadFile("cert.pem")
+	if err != nil {
+		return
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	c, err := client.New("https://localhost:50051", client.Config{TLS: &tls.Config{RootCAs: roots}})
+	if err != nil {
+		return
+	}
+	defer c.Close()
 }

@@ -141,7 +141,7 @@ func (c *Client) examineTLS(ctx context.Context) (finding, bool) {
 	case voiceTLS:
 		var alert *net.OpError
 		if errors.As(heard.err, &alert) && alert.Op == opTLSAlert {
-			return finding{ReasonTLSRefused, ""}, true
+			return finding{ReasonTLSRefused, alert.Err.Error()}, true
 		}
 		// The handshake failed on this side of it.
 		return finding{ReasonCertificate, heard.err.Error()}, true

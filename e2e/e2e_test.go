@@ -226,4 +226,4 @@ func sample(t *testing.T) map[int32]user {
 	}
 }
 
-var terminate os.Signal = syscall.SIGTERM
+var terminate, hangUp os.Signal = syscall.SIGTERM, syscall.SIGHUP

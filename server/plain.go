@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -27,6 +28,13 @@ var (
 // plainIdleTimeout closes a plain connection to a port with TLS; nobody has
 // more to ask there.
 const plainIdleTimeout = 10 * time.Second
+
+// lingerTimeout and lingerBytes bound what is still read after a handshake that
+// failed.
+const (
+	lingerTimeout = time.Second
+	lingerBytes   = 64 << 10
+)
 
 // sortingListener looks at the first byte of each connection.
 type sortingListener struct {
@@ -55,6 +63,7 @@ type sortedConn struct {
 
 	mu    sync.Mutex
 	moved bool
+	hello bool // TLS has begun, and its handshake is not known to have ended well
 }
 
 // Read implements net.Conn.
@@ -72,6 +81,10 @@ func (c *sortedConn) Read(p []byte) (int, error) {
 		}
 	case 'A' <= first && first <= 'Z': // a method, or HTTP/2's preface
 		return 0, c.move(p[:n])
+	default:
+		c.mu.Lock()
+		c.hello = true
+		c.mu.Unlock()
 	}
 	return n, err
 }
@@ -88,14 +101,29 @@ func (c *sortedConn) move(read []byte) error {
 }
 
 // Close implements net.Conn. A connection that has moved is not this one's to
-// close.
+// close, and one on which the handshake failed is left to the client for a
+// while: in TLS 1.3 it has sent its first call by then, and with that unread
+// the connection would be reset, and the alert that says why be lost.
 func (c *sortedConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.moved {
+	switch {
+	case c.moved:
+		return nil
+	case c.hello:
+		c.hello = false
+		go linger(c.Conn)
 		return nil
 	}
 	return c.Conn.Close()
+}
+
+// linger closes a connection once the client has closed it, or soon.
+func linger(conn net.Conn) {
+	defer conn.Close()
+	if closeWrite(conn) == nil && conn.SetReadDeadline(time.Now().Add(lingerTimeout)) == nil {
+		_, _ = io.CopyN(io.Discard, conn, lingerBytes)
+	}
 }
 
 // SetDeadline implements net.Conn.
@@ -112,6 +140,10 @@ func (c *sortedConn) set(deadline func(time.Time) error, t time.Time) error {
 	defer c.mu.Unlock()
 	if c.moved {
 		return net.ErrClosed
+	}
+	if t.IsZero() {
+		// net/http lifts the deadline of the handshake when it has ended well.
+		c.hello = false
 	}
 	return deadline(t)
 }

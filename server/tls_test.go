@@ -140,6 +140,29 @@ func TestAPlainClientOfATLSPortThatGoesOn(t *testing.T) {
 	}
 }
 
+// The alert that says why a handshake failed arrives, though the client has
+// sent more by then.
+func TestTheAlertArrives(t *testing.T) {
+	certificate, roots := credentials(t)
+	p := start(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAnyClientCert}}, nil)
+	for range 20 {
+		conn, err := tls.Dial("tcp", p.address, &tls.Config{RootCAs: roots, NextProtos: []string{"h2"}})
+		if err != nil {
+			t.Fatal(err) // in TLS 1.3 the handshake is over here before it fails there
+		}
+		for range 50 {
+			if _, err := conn.Write(make([]byte, 1000)); err != nil {
+				t.Fatalf("write: %v", err)
+			}
+		}
+		conn.SetDeadline(time.Now().Add(30 * time.Second))
+		if _, err := io.ReadAll(conn); err == nil || !strings.Contains(err.Error(), "tls: certificate required") {
+			t.Errorf("read: %v", err)
+		}
+		conn.Close()
+	}
+}
+
 // What is neither is hung up on.
 func TestNoiseOnATLSPort(t *testing.T) {
 	certificate, _ := credentials(t)

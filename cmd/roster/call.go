@@ -15,6 +15,7 @@ import (
 // callFlags are the flags of the commands that call a server.
 type callFlags struct {
 	server   string
+	tls      callTLSFlags
 	protocol protocolFlag
 	timeout  time.Duration
 	output   outputFlag
@@ -25,6 +26,7 @@ func (f *callFlags) addTo(command *cobra.Command) {
 	f.output = outputTable
 	flags := command.Flags()
 	flags.StringVar(&f.server, "server", "http://localhost:50051", "server to call: http://host:port, or https:// for TLS")
+	f.tls.register(flags)
 	flags.Var(&f.protocol, "protocol", "wire protocol: grpc, grpcweb or connect; a Python server speaks grpc alone")
 	flags.DurationVar(&f.timeout, "timeout", time.Second, "how long the call may take in all")
 	flags.Var(&f.output, "output", "how to print the answer: table or json")
@@ -37,7 +39,11 @@ func (f *callFlags) call(ctx context.Context, call func(context.Context, *client
 	if f.timeout <= 0 {
 		return usage("--timeout %v: must be more than 0", f.timeout)
 	}
-	c, err := client.New(f.server, client.Config{Protocol: client.Protocol(f.protocol)})
+	tlsConfig, err := f.tls.config(f.server)
+	if err != nil {
+		return err
+	}
+	c, err := client.New(f.server, client.Config{Protocol: client.Protocol(f.protocol), TLS: tlsConfig})
 	if err != nil {
 		return usage("--server: %w", err)
 	}

@@ -29,6 +29,7 @@ again within --timeout. Before an id below zero, write --.`,
 		Example: `  roster get 1 2
   roster get 1 2 --output json | jq -r '.[].email'
   roster get 7 --server https://roster.example.com --protocol connect --timeout 5s
+  roster get 7 --server https://localhost:50051 --ca cert.pem
   ROSTER_SERVER=http://10.0.0.5:50051 roster get 1`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
