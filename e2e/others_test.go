@@ -22,7 +22,8 @@ func TestPythonNewestGRPC(t *testing.T) { python(t, need(t, "ROSTER_E2E_NEWEST")
 func TestPythonOldestGRPC(t *testing.T) { python(t, need(t, "ROSTER_E2E_OLDEST")) }
 
 func python(t *testing.T, venv string) {
-	suite(t, exec.Command(filepath.Join(venv, "bin", "python"), "-m", "pytest", "-q", "python"), "ROSTER_BIN="+binary)
+	suite(t, exec.Command(filepath.Join(venv, "bin", "python"), "-m", "pytest", "-q", "python"),
+		"ROSTER_BIN="+binary, "ROSTER_E2E_TLS="+newCredentials(t).folder)
 }
 
 func TestBrowser(t *testing.T) {

@@ -19,21 +19,39 @@ import (
 // h2specCases is how many cases h2spec 2.2.1 has with --strict.
 const h2specCases = 146
 
-// h2specExceptions are the cases that are known to fail, and why. Nothing else
-// may fail, and one that passes has to leave the list.
-var h2specExceptions = []struct{ section, title, reason string }{
+// An exception is a case that is known to fail, and why. Nothing else may
+// fail, and one that passes has to leave its list.
+type exception struct{ section, title, reason string }
+
+// plainExceptions are those of the port without TLS. With TLS it has none: what
+// speaks HTTP/2 there said so by ALPN.
+var plainExceptions = []exception{
 	{"http2/3.5", "Sends invalid connection preface",
 		"The port speaks HTTP/1.1 too. A preface that is not HTTP/2's is a malformed HTTP/1.1 request, answered with 400 and then closed; h2spec takes no byte for an answer."},
 }
 
 // h2specSuite is h2spec on the binary, with the page at / as what it gets.
-func h2specSuite(ctx context.Context, programs string) (numbers, output string, err error) {
+type h2specSuite struct {
+	tls        bool
+	exceptions []exception
+}
+
+func (s h2specSuite) run(ctx context.Context, programs string) (numbers, output string, err error) {
 	folder, err := os.MkdirTemp("", "roster-h2spec-")
 	if err != nil {
 		return "", "", err
 	}
 	defer os.RemoveAll(folder)
-	roster, err := serve(ctx, filepath.Join(programs, "roster"), filepath.Join(folder, "roster.db"))
+	var flags, specFlags []string
+	if s.tls {
+		cert, key, err := writeCertificate(folder)
+		if err != nil {
+			return "", "", err
+		}
+		flags = []string{"--tls-cert", cert, "--tls-key", key}
+		specFlags = []string{"--tls", "--insecure"}
+	}
+	roster, err := serve(ctx, filepath.Join(programs, "roster"), filepath.Join(folder, "roster.db"), flags...)
 	if err != nil {
 		return "", "", err
 	}
@@ -50,20 +68,20 @@ func h2specSuite(ctx context.Context, programs string) (numbers, output string, 
 	}
 	reportFile := filepath.Join(folder, "report.xml")
 	// It exits with 1 for any case that failed; the report says which.
-	said, exit := exec.CommandContext(ctx, filepath.Join(programs, "h2spec"),
-		"--strict", "--host", host, "--port", port, "--path", "/", "--junit-report", reportFile).CombinedOutput()
+	said, exit := exec.CommandContext(ctx, filepath.Join(programs, "h2spec"), append(specFlags,
+		"--strict", "--host", host, "--port", port, "--path", "/", "--junit-report", reportFile)...).CombinedOutput()
 	report, err := os.ReadFile(reportFile)
 	if err != nil {
 		return "", string(said), fmt.Errorf("no report: %w", errors.Join(exit, err))
 	}
-	passed, err := judgeH2spec(report)
+	passed, err := s.judge(report)
 	return fmt.Sprintf("%d of %d cases passed, %d excused in conformance/run/h2spec.go",
-		passed, h2specCases, len(h2specExceptions)), string(said), err
+		passed, h2specCases, len(s.exceptions)), string(said), err
 }
 
-// judgeH2spec is how many cases of a JUnit report passed, and an error unless
-// the others are the exceptions.
-func judgeH2spec(report []byte) (passed int, err error) {
+// judge is how many cases of a JUnit report passed, and an error unless the
+// others are the exceptions.
+func (s h2specSuite) judge(report []byte) (passed int, err error) {
 	var suites struct {
 		Suites []struct {
 			Section string `xml:"package,attr"`
@@ -100,7 +118,7 @@ func judgeH2spec(report []byte) (passed int, err error) {
 	if total != h2specCases {
 		problems = append(problems, fmt.Sprintf("%d cases were run, not %d", total, h2specCases))
 	}
-	for _, exception := range h2specExceptions {
+	for _, exception := range s.exceptions {
 		name := exception.section + " " + exception.title
 		if !failed[name] {
 			problems = append(problems, "excused, yet did not fail: strike it from conformance/run/h2spec.go: "+name)
@@ -125,10 +143,10 @@ type rosterProcess struct {
 }
 
 // serve starts the binary with the sample users, on a port that is free.
-func serve(ctx context.Context, binary, store string) (*rosterProcess, error) {
+func serve(ctx context.Context, binary, store string, flags ...string) (*rosterProcess, error) {
 	p := &rosterProcess{logged: make(chan struct{})}
-	p.command = exec.CommandContext(ctx, binary, "serve", "--addr", "127.0.0.1:0", "--store", store, "--sample",
-		"--drain-timeout", "10s", "--log-format", "json")
+	p.command = exec.CommandContext(ctx, binary, append([]string{"serve", "--addr", "127.0.0.1:0", "--store", store, "--sample",
+		"--drain-timeout", "10s", "--log-format", "json"}, flags...)...)
 	stderr, err := p.command.StderrPipe()
 	if err != nil {
 		return nil, err

@@ -45,7 +45,8 @@ type suite struct {
 
 func suites() []suite {
 	return []suite{
-		{"h2spec --strict, roster serve without TLS", h2specSuite},
+		{"h2spec --strict, roster serve without TLS", h2specSuite{exceptions: plainExceptions}.run},
+		{"h2spec --strict, roster serve with TLS", h2specSuite{tls: true}.run},
 		{"connectrpc/conformance, server", connectSuite{
 			mode: "server", config: "server.yaml", program: "server", cases: 3640,
 		}.run},

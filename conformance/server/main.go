@@ -10,7 +10,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +30,7 @@ import (
 	"example.com/roster/directory/sqlite"
 	"example.com/roster/server"
 	"example.com/roster/server/api"
+	"example.com/roster/server/tlsfile"
 )
 
 func main() {
@@ -47,7 +47,8 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	if err := compat.Read(stdin, asked); err != nil {
 		return fmt.Errorf("read what is wanted: %w", err)
 	}
-	tlsConfig, err := newTLSConfig(asked)
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	tlsConfig, err := openTLS(asked, log)
 	if err != nil {
 		return err
 	}
@@ -69,7 +70,6 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	}); err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	config := server.Config{
 		Directory:    dir,
 		TLS:          tlsConfig,
@@ -119,22 +119,38 @@ func openDirectory(ctx context.Context) (*directory.Directory, func(), error) {
 	}, nil
 }
 
-// newTLSConfig is nil where the suite wants no TLS.
-func newTLSConfig(asked *conformancepb.ServerCompatRequest) (*tls.Config, error) {
+// openTLS reads what the suite wants as `roster serve` reads its files; nil
+// where it wants no TLS.
+func openTLS(asked *conformancepb.ServerCompatRequest, log *slog.Logger) (*tls.Config, error) {
 	if !asked.GetUseTls() {
 		return nil, nil
 	}
-	certificate, err := tls.X509KeyPair(asked.GetServerCreds().GetCert(), asked.GetServerCreds().GetKey())
+	folder, err := os.MkdirTemp("", "roster-conformance-")
 	if err != nil {
-		return nil, fmt.Errorf("the certificate to serve with: %w", err)
+		return nil, err
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{certificate}}
+	defer os.RemoveAll(folder) // they are read once
+	config := tlsfile.Config{
+		Cert: filepath.Join(folder, "cert.pem"),
+		Key:  filepath.Join(folder, "key.pem"),
+		Log:  log,
+	}
+	files := map[string][]byte{
+		config.Cert: asked.GetServerCreds().GetCert(),
+		config.Key:  asked.GetServerCreds().GetKey(),
+	}
 	if trusted := asked.GetClientTlsCert(); len(trusted) > 0 {
-		config.ClientAuth = tls.RequireAndVerifyClientCert
-		config.ClientCAs = x509.NewCertPool()
-		if !config.ClientCAs.AppendCertsFromPEM(trusted) {
-			return nil, errors.New("the certificate that clients show is not PEM")
+		config.ClientCA = filepath.Join(folder, "client-ca.pem")
+		files[config.ClientCA] = trusted
+	}
+	for name, text := range files {
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			return nil, err
 		}
 	}
-	return config, nil
+	opened, err := tlsfile.Open(config)
+	if err != nil {
+		return nil, err
+	}
+	return opened.TLS(), nil
 }

@@ -120,9 +120,16 @@ class SyncCaller(Caller):
     """grpc."""
 
     def __init__(
-        self, address: str, options: Options = (), compression: grpc.Compression | None = None
+        self,
+        address: str,
+        options: Options = (),
+        compression: grpc.Compression | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        self._channel = grpc.insecure_channel(address, options, compression)
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options, compression)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options, compression)
         self._stub = api_pb2_grpc.MyServiceStub(self._channel)
 
     def close(self) -> None:
@@ -196,14 +203,23 @@ class AsyncioCaller(Caller):
     _end: asyncio.Event
 
     def __init__(
-        self, address: str, options: Options = (), compression: grpc.Compression | None = None
+        self,
+        address: str,
+        options: Options = (),
+        compression: grpc.Compression | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         started: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+        def channel() -> grpc.aio.Channel:
+            if credentials is None:
+                return grpc.aio.insecure_channel(address, options, compression)
+            return grpc.aio.secure_channel(address, credentials, options, compression)
 
         async def live() -> None:
             self._loop = asyncio.get_running_loop()
             self._end = asyncio.Event()
-            async with grpc.aio.insecure_channel(address, options, compression) as self._channel:
+            async with channel() as self._channel:
                 self._stub = api_pb2_grpc.MyServiceStub(self._channel)
                 started.set_result(None)
                 await self._end.wait()

@@ -1,8 +1,8 @@
 """Roster's Python peer: a server and a client of the frozen contract.
 
-It speaks /MyService over plain gRPC with any server and client of
-proto/api.proto, Roster's own included. It has no TLS, no retries and nothing
-of roster.v1: for those use the Go client or Connect.
+It speaks /MyService over gRPC with any server and client of proto/api.proto,
+Roster's own included. The client has TLS, the server has not. There are no
+retries and nothing of roster.v1: for those use the Go client or Connect.
 
     from roster_peer import Client
 
@@ -10,21 +10,30 @@ of roster.v1: for those use the Go client or Connect.
         for user in roster.get([1, 2], timeout=1.0):
             print(user.name, user.age, user.email)
 
-`AsyncClient` is the same for asyncio. `Server` hosts users from memory, and
-`load_users` reads them from a CSV or SQLite file:
+`Client("roster.example.com:443", tls=TLS())` calls over TLS. `AsyncClient` is
+the same for asyncio. `Server` hosts users from memory, and `load_users` reads
+them from a CSV or SQLite file:
 
     with Server(load_users("users.csv"), "localhost:50051") as server:
         ...
 """
 
 from roster_peer.client import AsyncClient, Client
-from roster_peer.errors import CallError, ListenError, RosterPeerError, UsersFileError
+from roster_peer.errors import (
+    CallError,
+    ListenError,
+    RosterPeerError,
+    TLSFileError,
+    UsersFileError,
+)
 from roster_peer.server import Server
 from roster_peer.store import MemoryStore, Store
+from roster_peer.tls import TLS
 from roster_peer.user import User
 from roster_peer.users_file import load_users
 
 __all__ = [
+    "TLS",
     "AsyncClient",
     "CallError",
     "Client",
@@ -33,6 +42,7 @@ __all__ = [
     "RosterPeerError",
     "Server",
     "Store",
+    "TLSFileError",
     "User",
     "UsersFileError",
     "load_users",

@@ -22,6 +22,7 @@ from roster_peer.client import AsyncClient, Client
 from roster_peer.errors import RosterPeerError
 from roster_peer.serve import serve
 from roster_peer.server import Server
+from roster_peer.tls import TLS
 from roster_peer.user import INT32_MAX, INT32_MIN, User
 from roster_peer.users_file import load_users
 
@@ -64,10 +65,11 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _get(arguments: argparse.Namespace) -> int:
     ids, address, timeout = arguments.ids, arguments.server, arguments.timeout
+    tls = _tls(arguments)
     if arguments.use_async:
-        users = asyncio.run(_get_async(address, ids, timeout))
+        users = asyncio.run(_get_async(address, tls, ids, timeout))
     else:
-        with Client(address) as client:
+        with Client(address, tls) as client:
             users = client.get(ids, timeout)
     if arguments.output == "json":
         _print_json([{"name": u.name, "age": u.age, "email": u.email} for u in users])
@@ -78,17 +80,20 @@ def _get(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _get_async(address: str, ids: list[int], timeout: float) -> list[User]:
-    async with AsyncClient(address) as client:
+async def _get_async(
+    address: str, tls: TLS | None, ids: list[int], timeout: float
+) -> list[User]:
+    async with AsyncClient(address, tls) as client:
         return await client.get(ids, timeout)
 
 
 def _health(arguments: argparse.Namespace) -> int:
     address, timeout = arguments.server, arguments.timeout
+    tls = _tls(arguments)
     if arguments.use_async:
-        asyncio.run(_health_async(address, timeout))
+        asyncio.run(_health_async(address, tls, timeout))
     else:
-        with Client(address) as client:
+        with Client(address, tls) as client:
             client.health(timeout)
     if arguments.output == "json":
         _print_json({"server": address, "healthy": True})
@@ -97,9 +102,18 @@ def _health(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _health_async(address: str, timeout: float) -> None:
-    async with AsyncClient(address) as client:
+async def _health_async(address: str, tls: TLS | None, timeout: float) -> None:
+    async with AsyncClient(address, tls) as client:
         await client.health(timeout)
+
+
+def _tls(arguments: argparse.Namespace) -> TLS | None:
+    files = (arguments.ca, arguments.cert, arguments.key)
+    if not arguments.tls and files != (None, None, None):
+        arguments.wrong_usage("--ca, --cert and --key need --tls")
+    if (arguments.cert is None) != (arguments.key is None):
+        arguments.wrong_usage("--cert and --key go together")
+    return TLS(*files) if arguments.tls else None
 
 
 def _print_json(value: object) -> None:
@@ -212,6 +226,21 @@ def _add_call_arguments(parser: argparse.ArgumentParser) -> None:
         default="localhost:50051",
         help="the server to call (%(default)s)",
     )
+    parser.add_argument("--tls", action="store_true", help="call over TLS")
+    parser.add_argument(
+        "--ca",
+        metavar="FILE",
+        help="PEM file with the issuers to trust, instead of grpcio's own",
+    )
+    parser.add_argument(
+        "--cert",
+        metavar="FILE",
+        help="PEM file with the certificate to show to a server that asks for one",
+    )
+    parser.add_argument(
+        "--key", metavar="FILE", help="PEM file with the private key of --cert"
+    )
+    parser.set_defaults(wrong_usage=parser.error)
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",

@@ -13,6 +13,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from roster_peer.address import Address
 from roster_peer.errors import CallError
+from roster_peer.tls import TLS
 from roster_peer.user import INT32_MAX, INT32_MIN, User
 
 
@@ -22,15 +23,28 @@ class Client:
     Make it after fork: a channel does not survive one.
     """
 
-    def __init__(self, address: str = "localhost:50051") -> None:
+    def __init__(
+        self, address: str = "localhost:50051", tls: TLS | None = None
+    ) -> None:
         """Connects at the first call.
 
+        Args:
+            address: HOST:PORT; with tls the certificate must be for HOST.
+            tls: what to trust and show; None calls without TLS.
+
         Raises:
+            TLSFileError: a file of tls cannot be used.
             ValueError: address is not HOST:PORT.
         """
         parsed = Address.parse(address)
         self.address = address
-        self._channel = grpc.insecure_channel(str(parsed), _channel_options(parsed))
+        self._tls = tls
+        options = _channel_options(parsed)
+        self._channel = (
+            grpc.insecure_channel(str(parsed), options)
+            if tls is None
+            else grpc.secure_channel(str(parsed), tls.credentials(), options)
+        )
         myservice = api_pb2_grpc.MyServiceStub(self._channel)
         self._user: grpc.UnaryUnaryMultiCallable[api_pb2.UserReq, api_pb2.UserReply]
         self._user = myservice.User
@@ -55,7 +69,7 @@ class Client:
         try:
             return _users(self._user(request, timeout=timeout))
         except grpc.RpcError as error:
-            raise _call_error(self.address, "get", timeout, error) from error
+            raise _call_error(self.address, self._tls, "get", timeout, error) from error
 
     def health(self, timeout: float | None = 1.0) -> None:
         """Returns if the server answers and reaches its store.
@@ -70,7 +84,9 @@ class Client:
         try:
             self._health(Empty(), timeout=timeout)
         except grpc.RpcError as error:
-            raise _call_error(self.address, "health", timeout, error) from error
+            raise _call_error(
+                self.address, self._tls, "health", timeout, error
+            ) from error
 
     def close(self) -> None:
         """Closes the channel. Running calls end in CallError, CANCELLED."""
@@ -94,18 +110,31 @@ class AsyncClient:
     Close it, or use it in `async with`. Cancelling a task cancels its call.
     """
 
-    def __init__(self, address: str = "localhost:50051") -> None:
+    def __init__(
+        self, address: str = "localhost:50051", tls: TLS | None = None
+    ) -> None:
         """Connects at the first call.
+
+        Args:
+            address: HOST:PORT; with tls the certificate must be for HOST.
+            tls: what to trust and show; None calls without TLS.
 
         Raises:
             RuntimeError: no event loop is running.
+            TLSFileError: a file of tls cannot be used.
             ValueError: address is not HOST:PORT.
         """
         # Some versions of grpcio would make a loop that nobody runs.
         asyncio.get_running_loop()
         parsed = Address.parse(address)
         self.address = address
-        self._channel = grpc.aio.insecure_channel(str(parsed), _channel_options(parsed))
+        self._tls = tls
+        options = _channel_options(parsed)
+        self._channel = (
+            grpc.aio.insecure_channel(str(parsed), options)
+            if tls is None
+            else grpc.aio.secure_channel(str(parsed), tls.credentials(), options)
+        )
         myservice = api_pb2_grpc.MyServiceStub(self._channel)
         self._user: grpc.aio.UnaryUnaryMultiCallable[api_pb2.UserReq, api_pb2.UserReply]
         self._user = myservice.User
@@ -118,14 +147,16 @@ class AsyncClient:
         try:
             return _users(await self._user(request, timeout=timeout))
         except grpc.RpcError as error:
-            raise _call_error(self.address, "get", timeout, error) from error
+            raise _call_error(self.address, self._tls, "get", timeout, error) from error
 
     async def health(self, timeout: float | None = 1.0) -> None:
         """As Client.health; closed is grpcio's UsageError instead of ValueError."""
         try:
             await self._health(Empty(), timeout=timeout)
         except grpc.RpcError as error:
-            raise _call_error(self.address, "health", timeout, error) from error
+            raise _call_error(
+                self.address, self._tls, "health", timeout, error
+            ) from error
 
     async def close(self) -> None:
         """Closes the channel. Running calls are cancelled."""
@@ -162,12 +193,38 @@ def _users(reply: api_pb2.UserReply) -> list[User]:
 
 
 def _call_error(
-    address: str, method: str, timeout: float | None, error: grpc.RpcError
+    address: str,
+    tls: TLS | None,
+    method: str,
+    timeout: float | None,
+    error: grpc.RpcError,
 ) -> CallError:
     # Every RpcError that a unary call raises is a grpc.Call or an AioRpcError.
     code: grpc.StatusCode = error.code()
     details: str = error.details() or ""
-    return CallError(address, method, code, details, _words(code, details, timeout))
+    words = _words(code, details, timeout)
+    if tls is not None and code is grpc.StatusCode.UNAVAILABLE:
+        words = f"{_tls_words(tls, details)} ({details})"
+    return CallError(address, method, code, details, words)
+
+
+def _tls_words(tls: TLS, details: str) -> str:
+    """What grpcio's text for a handshake that failed means."""
+    if "CERTIFICATE_VERIFY_FAILED" in details:
+        return (
+            "the server's certificate is not trusted: trust its issuer (ca), use a "
+            "name that is in it, or see that it has not expired and that this "
+            "machine's clock is right"
+        )
+    if "WRONG_VERSION_NUMBER" in details:
+        return "the server speaks plain gRPC and was called with TLS"
+    # grpcio does not tell these apart: a server that refuses the certificate
+    # ends the connection, and the alert that says so is lost on the way.
+    certificate = "accept the certificate shown" if tls.cert else "go without one"
+    return (
+        "no answer: nothing listens there, it does not serve gRPC with TLS, it asks "
+        f"for client certificates and may not {certificate}, or it is going away"
+    )
 
 
 def _words(code: grpc.StatusCode, details: str, timeout: float | None) -> str:

@@ -20,6 +20,10 @@ class ListenError(RosterPeerError):
     """A server cannot listen on its address; the text says why."""
 
 
+class TLSFileError(RosterPeerError):
+    """A client's TLS files cannot be used; the text names the file and why."""
+
+
 class CallError(RosterPeerError):
     """A call failed. The text names the address, the call and the status."""
 
