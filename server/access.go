@@ -28,14 +28,14 @@ type access struct {
 	log          *refusalLog
 }
 
-func newAccess(config Config, refuser refuser) *access {
+func newAccess(config Config, refuser refuser, log *refusalLog) *access {
 	return &access{
 		tokens:       config.Tokens,
 		certificates: config.ClientCertificates,
 		openReads:    config.OpenReads || config.Tokens == nil,
 		local:        config.Local,
 		refuser:      refuser,
-		log:          &refusalLog{log: config.Log, bucket: rate.NewLimiter(refusalsPerSecond, refusalBurst)},
+		log:          log,
 	}
 }
 
@@ -173,6 +173,10 @@ const (
 	refusalsPerSecond = 1
 	refusalBurst      = 10
 )
+
+func newRefusalLog(log *slog.Logger) *refusalLog {
+	return &refusalLog{log: log, bucket: rate.NewLimiter(refusalsPerSecond, refusalBurst)}
+}
 
 func (l *refusalLog) note(r *http.Request, why *connect.Error) {
 	if !l.bucket.Allow() {

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -375,7 +374,7 @@ func TestNoAccessControlCostsNothing(t *testing.T) {
 		{Config{Tokens: func() *auth.Set { return nil }}, api.Route{}, true},
 		{Config{ClientCertificates: true}, api.Route{}, true},
 	} {
-		got := newAccess(test.config.withDefaults(), newRefuser()).protect(test.route, handler)
+		got := newAccess(test.config, newRefuser(), nil).protect(test.route, handler)
 		if wraps := fmt.Sprintf("%p", got) != fmt.Sprintf("%p", handler); wraps != test.wraps {
 			t.Errorf("%+v, %+v: in the way: %v", test.config, test.route, wraps)
 		}
@@ -387,8 +386,7 @@ func BenchmarkAccess(b *testing.B) {
 	nothing := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	for name, config := range map[string]Config{"none": {Local: true}, "tokens": {Tokens: set}, "open reads": {Tokens: set, OpenReads: true}} {
 		b.Run(name, func(b *testing.B) {
-			config.Log = slog.New(slog.DiscardHandler)
-			handler := newAccess(config, newRefuser()).protect(api.Route{}, nothing)
+			handler := newAccess(config, newRefuser(), nil).protect(api.Route{}, nothing)
 			request := httptest.NewRequest("POST", "/MyService/User", nil)
 			request.Header.Set("Content-Type", "application/grpc")
 			if name == "tokens" {

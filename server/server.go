@@ -82,6 +82,9 @@ type Config struct {
 	OpenReads bool
 	// Local says that only this machine reaches the listener.
 	Local bool
+	// Origins are those, as ParseOrigin returns them, whose pages may call
+	// besides the port's own.
+	Origins []string
 	// StandardHTTP2 serves HTTP/2 with net/http's own engine instead of package
 	// h2, which is several times as fast.
 	StandardHTTP2 bool
@@ -125,17 +128,19 @@ func NewHandler(config Config, more ...api.Route) http.Handler {
 		Log:       config.Log,
 	}), more...)
 	refuser := newRefuser()
-	access := newAccess(config, refuser)
+	refused := newRefusalLog(config.Log)
+	access, origins := newAccess(config, refuser, refused), newOrigins(config, refuser, refused)
 	mux := http.NewServeMux()
 	for _, route := range routes {
 		// From the inside out: who refuses a request stands before, and so
 		// outside, whoever spends more on it.
 		handler := guard(route, config.stall, refuser)
 		handler = access.protect(route, handler)
+		handler = origins.protect(handler) // before access: a preflight has no token
 		handler = named(route.Path, handler)
 		mux.Handle(route.Path, handler)
 	}
-	mux.Handle("/", noSuchMethod(routes, web.Handler(), refuser))
+	mux.Handle("/", origins.share(noSuchMethod(routes, onlyTLS(web.Handler()), refuser)))
 
 	handler := drainInTime(mux, config.stall)
 	handler = recorded(handler, config.Observers)

@@ -233,3 +233,31 @@ func TestTheErrorLogIsBounded(t *testing.T) {
 		}
 	})
 }
+
+func TestThePageIsForTLSAloneOnceItCameByIt(t *testing.T) {
+	certificate, roots := credentials(t)
+	p := start(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}}, nil)
+	plain := start(t, Config{}, nil)
+	for _, test := range []struct{ url, host, want string }{
+		{"https://" + p.address, "roster.example.com", "max-age=31536000"},
+		{"https://" + p.address, "localhost", ""},
+		{"https://" + p.address, "127.0.0.1:50051", ""},
+		{"http://" + plain.address, "roster.example.com", ""},
+	} {
+		for _, http2 := range []bool{false, true} {
+			request, err := http.NewRequest("GET", test.url+"/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Host = test.host
+			response, err := tlsClient(t, http2 && strings.HasPrefix(test.url, "https"), &tls.Config{RootCAs: roots}).Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			if got := response.Header.Get("Strict-Transport-Security"); got != test.want || response.StatusCode != 200 {
+				t.Errorf("%s as %s: %d, %q, want %q", test.url, test.host, response.StatusCode, got, test.want)
+			}
+		}
+	}
+}

@@ -108,10 +108,20 @@ func TestEveryAnswerIsGuarded(t *testing.T) {
 		{http.MethodPost, "/"},
 	} {
 		res, _ := fetch(t, call.method, call.path, nil)
-		wantHeader(t, res, "Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "+
-			"img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-		wantHeader(t, res, "Referrer-Policy", "no-referrer")
-		wantHeader(t, res, "X-Content-Type-Options", "nosniff")
+		for name, want := range map[string]string{
+			"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+				"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
+				"require-trusted-types-for 'script'; trusted-types 'none'",
+			"Cross-Origin-Opener-Policy":   "same-origin",
+			"Cross-Origin-Resource-Policy": "same-origin",
+			"Permissions-Policy": "camera=(), display-capture=(), geolocation=(), hid=(), idle-detection=(), local-fonts=(), " +
+				"microphone=(), midi=(), payment=(), publickey-credentials-get=(), screen-wake-lock=(), serial=(), usb=()",
+			"Referrer-Policy":           "no-referrer",
+			"X-Content-Type-Options":    "nosniff",
+			"Strict-Transport-Security": "", // for whoever knows whether there is TLS
+		} {
+			wantHeader(t, res, name, want)
+		}
 	}
 }
 

@@ -15,16 +15,23 @@ import (
 type accessFlags struct {
 	tokens    string
 	openReads bool
+	origins   []string
 }
 
 func (f *accessFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.tokens, "tokens", "", "file of tokens, as roster token makes it: calls then need one; followed as it changes")
 	flags.BoolVar(&f.openReads, "open-reads", false, "with --tokens, look-ups need no token: writes alone do")
+	flags.StringSliceVar(&f.origins, "cors-origin", nil, "origin whose pages may call, such as https://app.example.com; repeat it, or separate them by commas")
 }
 
 func (f accessFlags) check() error {
 	if f.openReads && f.tokens == "" {
 		return usage("--open-reads goes with --tokens: without tokens everybody may read anyway")
+	}
+	for _, origin := range f.origins {
+		if _, err := server.ParseOrigin(origin); err != nil {
+			return usage("--cors-origin %q: %w", origin, err)
+		}
 	}
 	return nil
 }
@@ -42,6 +49,10 @@ func (f accessFlags) open(log *slog.Logger) (*auth.Live, error) {
 func (f accessFlags) apply(ctx context.Context, config *server.Config, tokens *auth.Live, listener net.Listener) {
 	config.OpenReads = f.openReads
 	config.Local = isLocal(listener.Addr())
+	for _, text := range f.origins {
+		origin, _ := server.ParseOrigin(text) // as checked
+		config.Origins = append(config.Origins, origin)
+	}
 	if tokens != nil {
 		config.Tokens = tokens.Set
 		go tokens.Watch(ctx)

@@ -83,3 +83,16 @@ func TestServeWarnsOfWhatIsOpen(t *testing.T) {
 		}
 	}
 }
+
+func TestServeRefusesOriginsThatAreNone(t *testing.T) {
+	for origin, want := range map[string]string{
+		"*":                           `--cors-origin "*": every page on the web could call, and read all users: name each origin`,
+		"null":                        `--cors-origin "null": any page can have the origin null`,
+		"https://a.example/":          `--cors-origin "https://a.example/": an origin ends with host and port: leave out "/"`,
+		"https://a.example,b.example": `--cors-origin "b.example": want scheme://host`,
+	} {
+		if code, _, stderr := roster(t, "serve", "--cors-origin", origin); code != 2 || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit code %d, stderr %q", origin, code, stderr)
+		}
+	}
+}

@@ -1,0 +1,305 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	"example.com/roster/server/api"
+)
+
+// ask sends one request; headers are pairs of names and values, of which Host
+// is the request's own.
+func (p *port) ask(http2 bool, method, path, body string, headers ...string) (*http.Response, string) {
+	p.t.Helper()
+	request, err := http.NewRequest(method, "http://"+p.address+path, strings.NewReader(body))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			request.Host = headers[i+1]
+			continue
+		}
+		request.Header.Add(headers[i], headers[i+1])
+	}
+	response, err := client(p.t, http2).Do(request)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return response, string(text)
+}
+
+// preflight is what a browser asks before a call.
+func (p *port) preflight(http2 bool, origin, path, headers string) (*http.Response, string) {
+	p.t.Helper()
+	return p.ask(http2, "OPTIONS", path, "", "Origin", origin, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", headers)
+}
+
+const appOrigin = "https://app.example.com"
+
+func TestAnAllowedOriginIsAnsweredBeforeItsToken(t *testing.T) {
+	set, secrets := tokens(t)
+	p := start(t, Config{Tokens: set, Origins: []string{"http://localhost:3000", appOrigin}}, nil)
+	for _, http2 := range []bool{false, true} {
+		for _, headers := range []string{"authorization,connect-protocol-version,connect-timeout-ms,content-type",
+			"authorization,content-type,grpc-timeout,x-grpc-web,x-user-agent", "content-type,traceparent,tracestate"} {
+			for _, path := range []string{"/MyService/User", "/MyService/Nope"} {
+				response, _ := p.preflight(http2, appOrigin, path, headers)
+				h := response.Header
+				if response.StatusCode != 204 || h.Get("Access-Control-Allow-Origin") != appOrigin || h.Get("Access-Control-Allow-Methods") != "POST" ||
+					h.Get("Access-Control-Allow-Headers") != headers || h.Get("Access-Control-Max-Age") != "7200" || h.Get("Access-Control-Allow-Credentials") != "" ||
+					h.Get("Vary") != "Origin, Access-Control-Request-Method, Access-Control-Request-Headers" {
+					t.Errorf("HTTP/2 %v, %s: %d %v", http2, path, response.StatusCode, h)
+				}
+			}
+		}
+		for token, status := range map[string]int{secrets["reader"]: 200, secrets["unknown"]: 401} {
+			response, body := p.ask(http2, "POST", "/MyService/User", `{"userIDs":[1]}`, "Origin", appOrigin, "Content-Type", "application/json", "Authorization", "Bearer "+token)
+			h := response.Header
+			if response.StatusCode != status || h.Get("Access-Control-Allow-Origin") != appOrigin || h.Get("Vary") != "Origin" ||
+				h.Get("Access-Control-Expose-Headers") != "Grpc-Status, Grpc-Message, Grpc-Status-Details-Bin" {
+				t.Errorf("HTTP/2 %v: %d %v %s", http2, response.StatusCode, h, body)
+			}
+		}
+		for _, wrong := range [][2]string{{"PUT", "content-type"}, {"POST", "content-type,x-secret"}} {
+			response, _ := p.ask(http2, "OPTIONS", "/MyService/User", "", "Origin", appOrigin, "Access-Control-Request-Method", wrong[0], "Access-Control-Request-Headers", wrong[1])
+			if got := response.Header.Get("Access-Control-Allow-Origin"); got != "" {
+				t.Errorf("%s with %s is allowed to %s", wrong[0], wrong[1], got)
+			}
+		}
+	}
+}
+
+// spoofed look like an origin that is allowed, or like this machine.
+var spoofed = []string{
+	"null", "https://evil.example.com", "https://app.example.com.evil.example", "https://evilapp.example.com", "https://app.example.co",
+	"http://app.example.com", "https://app.example.com:8443", "https://app.example.com:443", "https://app.example.com/", "HTTPS://app.example.com",
+	"https://App.example.com", "https://app.example.com.", "https://user@app.example.com", "https://sub.app.example.com", "*", "https://*.example.com",
+	"https://app.example.com, https://evil.example.com", "https://app.example.com https://evil.example.com",
+	"http://localhost.evil", "http://127.0.0.1.evil.example", "http://evil.localhost.example", "http://localhost@evil.example", "http://10.0.0.1", "http://0.0.0.0:50051",
+	"http://[::1].evil.example", "file://", "chrome-extension://abc", "http://[fe80::1]", "localhost", "//localhost", "",
+}
+
+func TestASpoofedOriginIsRefused(t *testing.T) {
+	for _, port := range []struct {
+		config Config
+		status int // of the call itself
+	}{
+		{Config{Origins: []string{appOrigin}}, 200}, // a browser does not get as far
+		{Config{Origins: []string{appOrigin}, Local: true}, 403},
+	} {
+		p := start(t, port.config, nil)
+		for _, origin := range spoofed {
+			for _, http2 := range []bool{false, true} {
+				preflight, said := p.preflight(http2, origin, "/MyService/User", "content-type")
+				if preflight.StatusCode != 403 || preflight.Header.Get("Access-Control-Allow-Origin") != "" ||
+					!strings.Contains(said, "may not call this port: if they are yours, serve with --cors-origin and their origin") {
+					t.Errorf("local %v, %q: the preflight gets %d %v %s", port.config.Local, origin, preflight.StatusCode, preflight.Header, said)
+				}
+				response, said := p.ask(http2, "POST", "/MyService/User", `{"userIDs":[1]}`, "Origin", origin, "Content-Type", "application/json")
+				if response.StatusCode != port.status || len(response.Header["Access-Control-Allow-Origin"]) > 0 || port.status == 403 && strings.Contains(said, "Ann") {
+					t.Errorf("local %v, %q: %d %v %s", port.config.Local, origin, response.StatusCode, response.Header, said)
+				}
+			}
+		}
+		// The other origins of a header with two are not carried along.
+		response, _ := p.ask(true, "POST", "/MyService/User", "{}", "Origin", appOrigin, "Origin", "https://evil.example.com", "Content-Type", "application/json")
+		if got := response.Header["Access-Control-Allow-Origin"]; got != nil {
+			t.Errorf("two origins: %q", got)
+		}
+	}
+}
+
+// A browser sends these without asking first.
+func TestASimpleRequestReachesNoHandler(t *testing.T) {
+	for _, config := range []Config{{}, {Local: true}, {Origins: []string{appOrigin}}} {
+		reached := false
+		p := start(t, config, nil, api.Route{Path: "/t/Write", Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true })})
+		for _, contentType := range []string{"text/plain", "text/plain; application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""} {
+			headers := []string{"Origin", "https://evil.example.com"}
+			if contentType != "" {
+				headers = append(headers, "Content-Type", contentType)
+			}
+			response, _ := p.ask(true, "POST", "/t/Write", `{"userIDs":[1]}`, headers...)
+			if want := map[bool]int{false: 415, true: 403}[config.Local]; response.StatusCode != want || response.Header.Get("Access-Control-Allow-Origin") != "" {
+				t.Errorf("%+v, %q: %d, want %d", config, contentType, response.StatusCode, want)
+			}
+		}
+		if reached {
+			t.Errorf("%+v: it reached the handler", config)
+		}
+	}
+}
+
+func TestAPageOfAnotherNameDoesNotReadByRebinding(t *testing.T) {
+	set, _ := tokens(t)
+	var safe []api.Route
+	for _, route := range safeRoutes(t) {
+		if route.SideEffectFree {
+			safe = append(safe, route)
+		}
+	}
+	const get = "/s/Read?connect=v1&encoding=json&message=%7B%7D"
+	for _, test := range []struct {
+		name         string
+		config       Config
+		origin, host string
+		post, get    int
+	}{
+		{"the port's own page", Config{Local: true}, "http://localhost:50051", "localhost:50051", 200, 200},
+		{"the same by number", Config{Local: true}, "http://127.0.0.1:50051", "127.0.0.1:50051", 200, 200},
+		{"the same by another number", Config{Local: true}, "http://127.8.8.8", "127.8.8.8", 200, 200},
+		{"the same in IPv6", Config{Local: true}, "http://[::1]:50051", "[::1]:50051", 200, 200},
+		{"a name that is always local", Config{Local: true}, "http://roster.localhost:50051", "roster.localhost:50051", 200, 200},
+		{"in capitals", Config{Local: true}, "", "LOCALHOST:50051", 200, 200},
+		{"a program, whatever it calls the port", Config{Local: true}, "", "roster.internal:50051", 200, 403},
+		{"a name from the web", Config{Local: true}, "http://evil.example:50051", "evil.example:50051", 403, 403},
+		{"a name from the web that is allowed", Config{Local: true, Origins: []string{"http://evil.example:50051"}}, "http://evil.example:50051", "evil.example:50051", 200, 200},
+		{"on the network the name is any", Config{}, "http://evil.example:50051", "evil.example:50051", 200, 200},
+		{"tokens are needed", Config{Local: true, Tokens: set}, "http://evil.example:50051", "evil.example:50051", 401, 401},
+		{"tokens are needed to write alone", Config{Local: true, Tokens: set, OpenReads: true}, "http://evil.example:50051", "evil.example:50051", 403, 403},
+	} {
+		p := start(t, test.config, nil, safe...)
+		for _, http2 := range []bool{false, true} {
+			headers := []string{"Host", test.host, "Content-Type", "application/json"}
+			if test.origin != "" {
+				headers = append(headers, "Origin", test.origin)
+			}
+			response, body := p.ask(http2, "POST", "/MyService/User", `{"userIDs":[1]}`, headers...)
+			if response.StatusCode != test.post || (test.post == 200) != strings.Contains(body, "Ann") {
+				t.Errorf("%s, HTTP/2 %v: %d %s, want %d", test.name, http2, response.StatusCode, body, test.post)
+			}
+			if test.post == 403 && !strings.Contains(body, `pages of \"`+test.origin+`\" may not call this port: if they are yours, serve with --cors-origin`) {
+				t.Errorf("%s: %s", test.name, body)
+			}
+			if test.origin == test.config.firstOrigin() {
+				continue // a GET of the same origin has no Origin, and names are not allowed, origins are
+			}
+			if response, _ := p.ask(http2, "GET", get, "", "Host", test.host); response.StatusCode != test.get {
+				t.Errorf("%s, HTTP/2 %v: GET gets %d, want %d", test.name, http2, response.StatusCode, test.get)
+			}
+		}
+	}
+}
+
+func (c Config) firstOrigin() string { return append(slices.Clone(c.Origins), "-")[0] }
+
+// Whether a page may see a reply that a cache keeps depends on the page.
+func TestGETsVaryByOrigin(t *testing.T) {
+	p := start(t, Config{Origins: []string{appOrigin}}, nil, safeRoutes(t)...)
+	for path, want := range map[string]string{"/s/Read?connect=v1&encoding=json&message=%7B%7D": "Origin, Accept-Encoding", "/": "Origin, Accept-Encoding"} {
+		response, _ := p.ask(true, "GET", path, "")
+		if got := strings.Join(response.Header["Vary"], ", "); got != want {
+			t.Errorf("%s: Vary %q, want %q", path, got, want)
+		}
+	}
+	if response, _ := p.ask(true, "POST", "/MyService/User", "{}", "Content-Type", "application/json"); response.Header.Get("Vary") != "" {
+		t.Errorf("a call of a program: %v", response.Header)
+	}
+}
+
+func TestARefusedOriginIsCountedAsThat(t *testing.T) {
+	o, config := observed()
+	config.Local = true
+	p := start(t, config, nil)
+	p.ask(true, "POST", "/MyService/User", "{}", "Origin", "http://evil.example", "Content-Type", "application/json")
+	if got := o.last(t); got.refused != "origin" || got.code != connect.CodePermissionDenied {
+		t.Errorf("%+v", got)
+	}
+	if log := p.log.String(); !strings.Contains(log, "caller refused") || !strings.Contains(log, "evil.example") {
+		t.Errorf("the log: %s", log)
+	}
+}
+
+func TestParseOrigin(t *testing.T) {
+	for text, want := range map[string]string{
+		"https://app.example.com":       "https://app.example.com",
+		"http://localhost:3000":         "http://localhost:3000",
+		"HTTPS://App.Example.com:8443":  "https://app.example.com:8443",
+		"http://[::1]:8080":             "http://[::1]:8080",
+		"http://192.0.2.1":              "http://192.0.2.1",
+		"https://xn--bcher-kva.example": "https://xn--bcher-kva.example",
+		"http://app.example.com:443":    "http://app.example.com:443",
+	} {
+		if got, err := ParseOrigin(text); err != nil || got != want {
+			t.Errorf("%s: %q, %v", text, got, err)
+		}
+	}
+	const form = "want scheme://host or scheme://host:port, such as https://app.example.com"
+	for text, want := range map[string]string{
+		"*":                             "every page on the web could call, and read all users: name each origin",
+		"null":                          "any page can have the origin null, by a sandboxed frame: it cannot be allowed",
+		"https://*.example.com":         "there are no patterns: name each origin",
+		"https://app.example.com/":      `an origin ends with host and port: leave out "/"`,
+		"https://app.example.com/page":  `leave out "/page"`,
+		"https://app.example.com?a=b":   `leave out "?a=b"`,
+		"https://app.example.com#top":   `leave out "#top"`,
+		"https://app.example.com:443":   "browsers leave out :443 of an https origin",
+		"http://app.example.com:80":     "browsers leave out :80 of an http origin",
+		"https://bücher.example":        "write the host as browsers send it, in ASCII: xn--...",
+		"app.example.com":               form,
+		"localhost:3000":                form,
+		"ftp://app.example.com":         form,
+		"https://":                      form,
+		"https://:8080":                 form,
+		"https://a b.example":           form,
+		"https://app.example.com:":      form,
+		"https://app.example.com:0":     form,
+		"https://app.example.com:0443":  form,
+		"https://app.example.com:99999": form,
+		"https://app.example.com:x":     form,
+		"https://me@app.example.com":    form,
+		"https://[::1":                  form,
+		"":                              form,
+		"file://":                       form,
+	} {
+		if got, err := ParseOrigin(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %q, %v, want %q", text, got, err, want)
+		}
+	}
+}
+
+func TestNoOriginsCostNothing(t *testing.T) {
+	handler := http.NotFoundHandler()
+	for _, test := range []struct {
+		config Config
+		wraps  bool
+	}{
+		{Config{}, false},
+		{Config{Local: true}, true},
+		{Config{Origins: []string{appOrigin}}, true},
+	} {
+		got := newOrigins(test.config, newRefuser(), nil).protect(handler)
+		if wraps := fmt.Sprintf("%p", got) != fmt.Sprintf("%p", handler); wraps != test.wraps {
+			t.Errorf("%+v: in the way: %v", test.config, wraps)
+		}
+	}
+}
+
+func BenchmarkOrigins(b *testing.B) {
+	nothing := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	for name, config := range map[string]Config{"none": {}, "local": {Local: true}, "allowed": {Origins: []string{appOrigin}}} {
+		b.Run(name, func(b *testing.B) {
+			handler := newOrigins(config, newRefuser(), nil).protect(nothing)
+			request := httptest.NewRequest("POST", "/MyService/User", nil)
+			request.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "User-Agent": {"grpc-python"}, "Grpc-Accept-Encoding": {"gzip"}}
+			w := httptest.NewRecorder()
+			b.ReportAllocs()
+			for b.Loop() {
+				handler.ServeHTTP(w, request)
+			}
+		})
+	}
+}
