@@ -81,9 +81,9 @@ test-go: ## Run the Go tests with the race detector
 	cd bench && $(GO) test ./...
 
 FUZZTIME ?= 30s
-fuzz: ## Fuzz the HTTP/2 engine, FUZZTIME=30s a target
-	@for target in FuzzFrames FuzzRequest FuzzOracle; do \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./server/h2 || exit 1; \
+fuzz: ## Fuzz the HTTP/2 engine and the encodings, FUZZTIME=30s a target
+	@for target in server/h2:FuzzFrames server/h2:FuzzRequest server/h2:FuzzOracle server/api:FuzzUserReq directory:FuzzEncodings; do \
+		$(GO) test -run '^$$' -fuzz "^$${target#*:}\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./$${target%:*} || exit 1; \
 	done
 
 test-python: venv-newest venv-oldest ## Test the Python peer on the newest and the oldest grpcio

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,8 +15,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
+	"example.com/roster/gen/go/apipb"
 )
 
 // counting is a real store that counts the look-ups, and can hold or fail them.
@@ -95,6 +99,41 @@ func TestUsersInTheOrderAsked(t *testing.T) {
 	}
 	if n := store.gets.Load(); n != 1 {
 		t.Fatalf("%d queries, want 1: unknown ids are remembered too", n)
+	}
+}
+
+func TestEncodedUsersInTheOrderAsked(t *testing.T) {
+	store := openStore(t, filepath.Join(t.TempDir(), "r.db"))
+	d := newDirectory(t, store, directory.Config{})
+	put(t, d, named(1, "Ann"), named(2, `"Ben"`))
+	const ann, ben = `{"name":"Ann","age":30,"email":""}`, `{"name":"\"Ben\"","age":30,"email":""}`
+	for _, test := range []struct {
+		ids  []int32
+		want string
+	}{
+		{nil, "before "},
+		{[]int32{9}, "before "},
+		{[]int32{9, 2}, "before " + ben},
+		{[]int32{2, 9, 1, 2, 9}, "before " + ben + "," + ann + "," + ben},
+	} {
+		for _, from := range []string{"the store", "the cache"} {
+			got, err := d.AppendJSON(t.Context(), []byte("before "), test.ids)
+			if err != nil || string(got) != test.want {
+				t.Errorf("%v from %s: %s, %v\nwant %s", test.ids, from, got, err, test.want)
+			}
+			wire, err := d.AppendWire(t.Context(), nil, test.ids)
+			var reply apipb.UserReply
+			if err != nil || proto.Unmarshal(wire, &reply) != nil {
+				t.Fatal(err, wire)
+			}
+			var found []string
+			for _, user := range reply.GetData() {
+				found = append(found, user.GetName())
+			}
+			if want := strings.Fields(names(t, d, test.ids...)); !slices.Equal(found, want) {
+				t.Errorf("%v from %s: %q on the wire, want %q", test.ids, from, found, want)
+			}
+		}
 	}
 }
 

@@ -13,10 +13,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -70,7 +68,7 @@ const (
 
 // Routes returns the handlers of every service of Roster.
 func Routes(config Config) []Route {
-	_, handler := apipbconnect.NewMyServiceHandler(&myService{config.Directory, config.MaxBatch}, HandlerOptions(config.Log))
+	handler := newHandler(&myService{config.Directory, config.MaxBatch}, HandlerOptions(config.Log))
 	routes := RoutesOf(apipb.File_api_proto.Services().ByName("MyService"), handler)
 	for i := range routes {
 		if routes[i].Path == apipbconnect.MyServiceHealthProcedure {
@@ -117,66 +115,10 @@ type myService struct {
 	maxBatch  int
 }
 
-// Health implements apipbconnect.MyServiceHandler.
+// Health answers when the store does.
 func (s *myService) Health(ctx context.Context, _ *emptypb.Empty) (*emptypb.Empty, error) {
 	if err := s.directory.Health(ctx); err != nil {
 		return nil, err
 	}
 	return &emptypb.Empty{}, nil
-}
-
-// User implements apipbconnect.MyServiceHandler.
-func (s *myService) User(ctx context.Context, request *apipb.UserReq) (*apipb.UserReply, error) {
-	if n := len(request.GetUserIDs()); n > s.maxBatch {
-		return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
-			"%d ids in one call, this server takes at most %d (--max-batch): split them over several calls", n, s.maxBatch))
-	}
-	return s.reply(ctx, request.GetUserIDs(), asJSON(ctx))
-}
-
-func (s *myService) reply(ctx context.Context, ids []int32, json bool) (*apipb.UserReply, error) {
-	reply := &apipb.UserReply{Message: "success"}
-	if json {
-		users, err := s.directory.Users(ctx, ids)
-		if err != nil {
-			return nil, err
-		}
-		reply.Data = messages(users)
-		return reply, checkReply(proto.Size(reply))
-	}
-	wire, err := s.directory.AppendWire(ctx, nil, ids)
-	if err != nil {
-		return nil, err
-	}
-	// The users are encoded already. What a message does not know is marshalled
-	// as it is: for the caller there is no difference.
-	reply.ProtoReflect().SetUnknown(wire)
-	return reply, checkReply(proto.Size(reply))
-}
-
-// checkReply refuses a reply that is too long before it is compressed: its
-// caller has the same bound after unpacking it, and would fail with less to go
-// by. (Connect compares what it sends, compressed.)
-func checkReply(size int) error {
-	if size <= MaxMessageBytes {
-		return nil
-	}
-	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
-		"the reply would have %d bytes, the limit is %d: ask for fewer ids", size, MaxMessageBytes))
-}
-
-// asJSON tells whether the reply to the call of ctx will be JSON.
-func asJSON(ctx context.Context) bool {
-	call, ok := connect.CallInfoForHandlerContext(ctx)
-	return !ok || strings.Contains(call.RequestHeader().Get("Content-Type"), "json")
-}
-
-func messages(users []*directory.User) []*apipb.User {
-	list := make([]apipb.User, len(users))
-	data := make([]*apipb.User, len(users))
-	for i, user := range users {
-		data[i] = &list[i]
-		data[i].Name, data[i].Age, data[i].Email = user.Name, user.Age, user.Email
-	}
-	return data
 }

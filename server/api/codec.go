@@ -30,8 +30,12 @@ func (c jsonCodec) Name() string { return c.name }
 func (c jsonCodec) Marshal(message any) ([]byte, error) { return c.MarshalAppend(nil, message) }
 
 // MarshalAppend spares Connect a copy. The output is compact: protojson puts
-// spaces where it likes, different ones in each build.
+// spaces where it likes, different ones in each build. A reply of User has been
+// encoded already.
 func (c jsonCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
+	if reply, ok := message.(*userReply); ok {
+		return append(dst, reply.json...), nil
+	}
 	m, ok := message.(proto.Message)
 	if !ok {
 		return nil, fmt.Errorf("%T is not a protobuf message", message)
@@ -47,8 +51,15 @@ func (c jsonCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
 	return compact.Bytes(), nil
 }
 
-// Unmarshal implements connect.Codec.
+// Unmarshal implements connect.Codec. A request of User is read here if it is
+// of the usual form.
 func (c jsonCodec) Unmarshal(data []byte, message any) error {
+	if request, ok := message.(*userReq); ok {
+		request.json = true
+		if request.UserIDs, ok = parseUserReq(data); ok {
+			return nil
+		}
+	}
 	m, ok := message.(proto.Message)
 	if !ok {
 		return fmt.Errorf("%T is not a protobuf message", message)

@@ -45,9 +45,11 @@ func BenchmarkUser(b *testing.B) {
 						return proto.MarshalOptions{}.MarshalAppend(buffer[:0], reply.(proto.Message))
 					}
 				}
+				request := &userReq{json: json}
+				request.UserIDs = ids
 				b.ReportAllocs()
 				for b.Loop() {
-					reply, err := service.reply(b.Context(), ids, json)
+					reply, err := service.User(b.Context(), request)
 					if err != nil {
 						b.Fatal(err)
 					}

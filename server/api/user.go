@@ -1,0 +1,168 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"example.com/roster/gen/go/apipb"
+	"example.com/roster/gen/go/apipb/apipbconnect"
+)
+
+// userReq is the request of User, and how it came: the reply goes in the same
+// encoding.
+type userReq struct {
+	apipb.UserReq
+	// json is set by the JSON codec.
+	json bool
+}
+
+// userReply is the reply of User, with its users encoded already as its caller
+// gets them: as unknown fields of the message, or as JSON.
+type userReply struct {
+	apipb.UserReply
+	// json is the whole reply, which the JSON codec sends as it is.
+	json []byte
+}
+
+// newHandler is what apipbconnect.NewMyServiceHandler is, except that User has
+// the request and the reply above.
+func newHandler(service *myService, options connect.HandlerOption) http.Handler {
+	methods := apipb.File_api_proto.Services().ByName("MyService").Methods()
+	health := connect.NewUnaryHandlerSimple(apipbconnect.MyServiceHealthProcedure, service.Health,
+		connect.WithSchema(methods.ByName("Health")), options)
+	user := connect.NewUnaryHandlerSimple(apipbconnect.MyServiceUserProcedure, service.User,
+		connect.WithSchema(methods.ByName("User")), options)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == apipbconnect.MyServiceHealthProcedure {
+			health.ServeHTTP(w, r)
+			return
+		}
+		user.ServeHTTP(w, r)
+	})
+}
+
+// success is the message of every reply.
+const success = "success"
+
+// User answers a look-up.
+func (s *myService) User(ctx context.Context, request *userReq) (*userReply, error) {
+	ids := request.GetUserIDs()
+	if n := len(ids); n > s.maxBatch {
+		return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+			"%d ids in one call, this server takes at most %d (--max-batch): split them over several calls", n, s.maxBatch))
+	}
+	if request.json {
+		return s.replyJSON(ctx, ids)
+	}
+	return s.replyProto(ctx, ids)
+}
+
+func (s *myService) replyProto(ctx context.Context, ids []int32) (*userReply, error) {
+	wire, err := s.directory.AppendWire(ctx, nil, ids)
+	if err != nil {
+		return nil, err
+	}
+	reply := &userReply{}
+	reply.Message = success
+	// What a message does not know is marshalled as it is: for the caller there
+	// is no difference.
+	reply.ProtoReflect().SetUnknown(wire)
+	return reply, checkReply(proto.Size(reply))
+}
+
+func (s *myService) replyJSON(ctx context.Context, ids []int32) (*userReply, error) {
+	// Room for a reply of two or three users; AppendJSON makes more.
+	text := append(make([]byte, 0, 256), `{"message":"`+success+`","data":[`...)
+	text, err := s.directory.AppendJSON(ctx, text, ids)
+	if err != nil {
+		return nil, err
+	}
+	text = append(text, `]}`...)
+	return &userReply{json: text}, checkReply(len(text))
+}
+
+// checkReply refuses a reply that is too long before it is compressed: its
+// caller has the same bound after unpacking it, and would fail with less to go
+// by. (Connect compares what it sends, compressed.)
+func checkReply(size int) error {
+	if size <= MaxMessageBytes {
+		return nil
+	}
+	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+		"the reply would have %d bytes, the limit is %d: ask for fewer ids", size, MaxMessageBytes))
+}
+
+// parseUserReq is the ids of a UserReq in JSON as programs write it:
+// {"userIDs":[1,2]}, with white space or without. For anything else, right or
+// wrong, ok is false: that is for protojson to read, or to say what is wrong.
+func parseUserReq(text []byte) (ids []int32, ok bool) {
+	p := parser{text: text}
+	if !p.token(`{`) || !p.token(`"userIDs"`) || !p.token(`:`) || !p.token(`[`) {
+		return nil, false
+	}
+	if !p.token(`]`) {
+		// No more at once than most calls have: the commas may be all there is.
+		ids = make([]int32, 0, min(1+bytes.Count(p.text, []byte{','}), 10_000))
+		for {
+			id, ok := p.int32()
+			if !ok {
+				return nil, false
+			}
+			ids = append(ids, id)
+			if p.token(`]`) {
+				break
+			}
+			if !p.token(`,`) {
+				return nil, false
+			}
+		}
+	}
+	return ids, p.token(`}`) && p.token(``) && len(p.text) == 0
+}
+
+// A parser takes tokens of JSON (RFC 8259) off the front of text.
+type parser struct{ text []byte }
+
+func (p *parser) skipSpace() {
+	for len(p.text) > 0 && (p.text[0] == ' ' || p.text[0] == '\n' || p.text[0] == '\r' || p.text[0] == '\t') {
+		p.text = p.text[1:]
+	}
+}
+
+// token skips white space and then token, if that is what comes.
+func (p *parser) token(token string) bool {
+	p.skipSpace()
+	if len(p.text) < len(token) || string(p.text[:len(token)]) != token {
+		return false
+	}
+	p.text = p.text[len(token):]
+	return true
+}
+
+// int32 skips white space and takes an integer. What comes after it is not
+// looked at: another digit, a fraction or an exponent is no token.
+func (p *parser) int32() (n int32, ok bool) {
+	p.skipSpace()
+	negative := len(p.text) > 0 && p.text[0] == '-'
+	if negative {
+		p.text = p.text[1:]
+	}
+	var value int64
+	i := 0
+	for ; i < len(p.text) && i < len("2147483648") && p.text[i]-'0' <= 9; i++ {
+		value = value*10 + int64(p.text[i]-'0')
+	}
+	if i == 0 || p.text[0] == '0' && (i > 1 || negative) {
+		return 0, false // no number, or not as JSON or as anybody writes it
+	}
+	p.text = p.text[i:]
+	if negative {
+		value = -value
+	}
+	return int32(value), value == int64(int32(value))
+}

@@ -1,0 +1,241 @@
+package api
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"example.com/roster/directory"
+	"example.com/roster/gen/go/apipb"
+)
+
+// requests are bodies of User in JSON, and whether they are read without
+// protojson.
+var requests = []struct {
+	text  string
+	quick bool
+}{
+	{`{"userIDs":[1,2]}`, true},
+	{`{"userIDs":[]}`, true},
+	{`{"userIDs":[0,-1,2147483647,-2147483648]}`, true},
+	{"{\"userIDs\": [1, 2, 3]}\n", true},
+	{" \t\r\n{ \"userIDs\" : [ 1 , 2 ] } ", true},
+	{`{"userIDs":[` + strings.Repeat("123456,", 9999) + `7]}`, true},
+
+	{``, false},
+	{`{}`, false},
+	{`null`, false},
+	{`{"userIds":[1]}`, false},
+	{`{"userIDs":null}`, false},
+	{`{"userIDs":1}`, false},
+	{`{"userIDs":["1","2"]}`, false},
+	{`{"userIDs":[1.0,2e0,20E-1]}`, false},
+	{`{"userIDs":[1.5]}`, false},
+	{`{"userIDs":[-0]}`, false},
+	{`{"userIDs":[-]}`, false},
+	{`{"userIDs":[+1]}`, false},
+	{`{"userIDs":[01]}`, false},
+	{`{"userIDs":[-01]}`, false},
+	{`{"userIDs":[00]}`, false},
+	{`{"userIDs":[2147483648]}`, false},
+	{`{"userIDs":[-2147483649]}`, false},
+	{`{"userIDs":[3000000000]}`, false},
+	{`{"userIDs":[12345678901]}`, false},
+	{`{"userIDs":[99999999999999999999999]}`, false},
+	{`{"userIDs":[1,2],}`, false},
+	{`{"userIDs":[1,]}`, false},
+	{`{"userIDs":[,1]}`, false},
+	{`{"userIDs":[1 2]}`, false},
+	{`{"userIDs":[1,2]`, false},
+	{`{"userIDs":[1,2`, false},
+	{`{"userIDs":[`, false},
+	{`{"userIDs":[- 1]}`, false},
+	{`{"userIDs":[1]}{}`, false},
+	{`{"userIDs":[1]} x`, false},
+	{`{"userIDs":[1],"userIDs":[2]}`, false},
+	{`{"userIDs":[1],"name":"x"}`, false},
+	{`{"user\u0049Ds":[1]}`, false},
+	{`{"userIDs":[1]/**/}`, false},
+	{"\ufeff" + `{"userIDs":[1]}`, false},
+	{"{\"userIDs\":\v[1]}", false},
+	{"{\"userIDs\":[1\x00]}", false},
+	{"{\"userIDs\":[1]}\xff", false},
+	{`[1,2]`, false},
+}
+
+func TestCommonRequestsAreReadQuickly(t *testing.T) {
+	for _, test := range requests {
+		if ids, quick := parseUserReq([]byte(test.text)); quick != test.quick {
+			t.Errorf("%.60q: read quickly %v (%v), want %v", test.text, quick, ids, test.quick)
+		}
+	}
+}
+
+// Whatever the body is, User's request has what protojson reads in it, or its
+// error.
+func FuzzUserReq(f *testing.F) {
+	for _, request := range requests {
+		f.Add([]byte(request.text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var want apipb.UserReq
+		wantErr := jsonCodec{}.Unmarshal(text, &want)
+		var got userReq
+		gotErr := jsonCodec{}.Unmarshal(text, &got)
+		if fmt.Sprint(gotErr) != fmt.Sprint(wantErr) {
+			t.Fatalf("%q: error %v, want %v", text, gotErr, wantErr)
+		}
+		if wantErr == nil && (!proto.Equal(&got, &want) || !got.json) {
+			t.Fatalf("%q: %v %v, want %v", text, got.GetUserIDs(), got.json, want.GetUserIDs())
+		}
+	})
+}
+
+// fixed is a store with these users under the ids 0, 1, 2…
+type fixed struct {
+	directory.Store
+	users []directory.User
+}
+
+func (f fixed) Revision(context.Context) (int64, error) { return 1, nil }
+
+func (f fixed) Get(_ context.Context, ids []int32) (found []directory.User, _ error) {
+	for _, id := range ids {
+		if int(id) < len(f.users) {
+			found = append(found, f.users[id])
+		}
+	}
+	return found, nil
+}
+
+// post serves users and makes one call of User for all of ids. It returns the
+// status and the body as it is, or as it was before gzip.
+func post(t *testing.T, users []directory.User, contentType string, request []byte, header ...string) (int, string) {
+	t.Helper()
+	for i := range users {
+		users[i].ID = int32(i)
+	}
+	dir, err := directory.New(t.Context(), fixed{users: users}, directory.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	recorder := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodPost, "/MyService/User", bytes.NewReader(request))
+	r.Header.Set("Content-Type", contentType)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	routes := Routes(Config{Directory: dir, MaxBatch: 100_000, Log: slog.New(slog.DiscardHandler)})
+	user := routes[slices.IndexFunc(routes, func(route Route) bool { return route.Path == "/MyService/User" })]
+	user.Handler.ServeHTTP(recorder, r)
+	var body io.Reader = recorder.Body
+	if recorder.Header().Get("Content-Encoding") == "gzip" {
+		if body, err = gzip.NewReader(body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := io.ReadAll(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return recorder.Code, string(text)
+}
+
+// request asks for n users, and for one that there is not.
+func request(n int) []byte {
+	ids := make([]string, n+1)
+	for i := range ids {
+		ids[i] = fmt.Sprint(i)
+	}
+	return []byte(`{"userIDs":[` + strings.Join(ids, ",") + `]}`)
+}
+
+// The JSON of a reply is what protojson and json.Compact make of the message,
+// to the byte.
+func TestJSONRepliesAreThoseOfProtojson(t *testing.T) {
+	tests := map[string][]directory.User{
+		"nobody": nil,
+		"one":    {{Name: "Ann", Age: 37, Email: "ann@example.com"}},
+		"zeroes": {{}, {}},
+		"names": {
+			{Name: `"quoted" \ back/slash`, Age: 1}, {Name: "<script>&amp;", Age: -1}, {Name: "line\u2028paragraph\u2029", Age: -1 << 31},
+			{Name: "👩‍👩‍👧 山田", Age: 1<<31 - 1}, {Name: "\x00\x1f\b\f\n\r\t\x7f", Email: `"a b"@example.com`}, {Name: strings.Repeat("長", 1000)},
+		},
+	}
+	for name, users := range tests {
+		t.Run(name, func(t *testing.T) {
+			message := &apipb.UserReply{Message: "success"}
+			for _, user := range users {
+				message.Data = append(message.Data, &apipb.User{Name: user.Name, Age: user.Age, Email: user.Email})
+			}
+			text, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(message)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want bytes.Buffer
+			if err := json.Compact(&want, text); err != nil {
+				t.Fatal(err)
+			}
+			for _, contentType := range []string{"application/json", "application/json; charset=utf-8", "application/json;charset=UTF-8"} {
+				if status, got := post(t, users, contentType, request(len(users))); status != 200 || got != want.String() {
+					t.Errorf("%s: %d %s\nwant %s", contentType, status, got, &want)
+				}
+			}
+			if status, got := post(t, users, "application/json", request(len(users)), "Accept-Encoding", "gzip"); status != 200 || got != want.String() {
+				t.Errorf("gzip: %d %s\nwant %s", status, got, &want)
+			}
+			envelope := append([]byte{0, 0, 0, 0, byte(len(request(len(users))))}, request(len(users))...)
+			for _, contentType := range []string{"application/grpc+json", "application/grpc-web+json"} {
+				_, got := post(t, users, contentType, envelope)
+				if len(got) < 5+want.Len() || got[5:5+want.Len()] != want.String() {
+					t.Errorf("%s: %q\nwant %s", contentType, got, &want)
+				}
+			}
+		})
+	}
+}
+
+// What is not UTF-8 is a fault of the store, told to nobody.
+func TestANameThatIsNotUTF8IsInternal(t *testing.T) {
+	users := []directory.User{{Name: "Zo\xeb"}}
+	if status, body := post(t, users, "application/json", request(1)); status != 500 || body != `{"code":"internal","message":"internal error"}` {
+		t.Errorf("%d %s", status, body)
+	}
+}
+
+// The limit is that of the reply as it is sent: quotes are twice as long in
+// JSON, compressed or not.
+func TestTheLimitOfAReplyIsThatOfItsEncoding(t *testing.T) {
+	wire, err := proto.Marshal(&apipb.UserReq{UserIDs: []int32{0, 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rest = len(`{"message":"success","data":[{"name":"","age":0,"email":""}]}`)
+	most := []directory.User{{Name: strings.Repeat(`"`, (MaxMessageBytes-rest)/2) + strings.Repeat("a", (MaxMessageBytes-rest)%2)}}
+	if status, body := post(t, most, "application/json", request(1)); status != 200 || len(body) != MaxMessageBytes {
+		t.Errorf("as long as may be: %d, %d bytes, %.100s", status, len(body), body)
+	}
+	over := []directory.User{{Name: most[0].Name + "a"}}
+	if status, body := post(t, over, "application/proto", wire); status != 200 {
+		t.Errorf("protobuf: %d %.100s", status, body)
+	}
+	const want = `{"code":"resource_exhausted","message":"the reply would have 4194305 bytes, the limit is 4194304: ask for fewer ids"}`
+	for _, encoding := range []string{"identity", "gzip"} {
+		if status, body := post(t, over, "application/json", request(1), "Accept-Encoding", encoding); status != 429 || body != want {
+			t.Errorf("JSON, %s: %d %.200s\nwant %s", encoding, status, body, want)
+		}
+	}
+}
