@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -32,4 +35,18 @@ func TestBrowser(t *testing.T) {
 	command := exec.Command("npm", "run", "--silent", "e2e")
 	command.Dir = web
 	suite(t, command, "ROSTER_URL=http://"+address)
+}
+
+// The page over TLS, in a browser that trusts this one server's key.
+func TestBrowserOverTLS(t *testing.T) {
+	web := need(t, "ROSTER_E2E_WEB")
+	c := newCredentials(t)
+	p, url := serveTLS(t, c)
+	key := sha256.Sum256(c.pair.TLS(t).Leaf.RawSubjectPublicKeyInfo)
+	command := exec.Command("npm", "run", "--silent", "e2e:tls")
+	command.Dir = web
+	suite(t, command, "ROSTER_URL="+url, "ROSTER_SPKI="+base64.StdEncoding.EncodeToString(key[:]), "NODE_EXTRA_CA_CERTS="+c.file("ca.pem"))
+	if strings.Contains(p.log(), "TLS handshake failed") {
+		t.Errorf("logged %s", p.log())
+	}
 }

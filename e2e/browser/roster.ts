@@ -3,6 +3,8 @@
 //
 //	ROSTER_URL  the server, such as http://localhost:50051; started by whoever
 //	            runs the tests, with --sample
+//	ROSTER_SPKI of an https server, the base64 SHA-256 of its public key, which
+//	            the browser is to trust; NODE_EXTRA_CA_CERTS has its issuer
 //	CHROMIUM    the browser, when it is not /usr/bin/chromium
 
 import assert from "node:assert/strict";
@@ -43,7 +45,9 @@ async function launch(): Promise<Browser> {
   }
   // Chromium's sandbox refuses to run as root.
   const sandbox = process.getuid?.() === 0 ? ["--no-sandbox"] : [];
-  return chromium.launch({ executablePath, args: [...CHROMIUM_FLAGS, ...sandbox] });
+  const spki = process.env["ROSTER_SPKI"];
+  const trust = spki ? [`--ignore-certificate-errors-spki-list=${spki}`] : [];
+  return chromium.launch({ executablePath, args: [...CHROMIUM_FLAGS, ...sandbox, ...trust] });
 }
 
 export interface PageOptions extends BrowserContextOptions {
