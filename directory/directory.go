@@ -14,9 +14,11 @@ package directory
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -35,6 +37,9 @@ type Config struct {
 	// look-up goes on with the context that it returns, which the store gets
 	// too, and calls done when it is over.
 	OnWait func(ctx context.Context, missing int) (waiting context.Context, done func(error))
+	// Log gets a line when the store stops to answer, and when it is back; nil
+	// drops it.
+	Log *slog.Logger
 }
 
 const (
@@ -43,8 +48,6 @@ const (
 	// loadTimeout bounds a query that several callers may be waiting for, each
 	// with a deadline of its own.
 	loadTimeout = 10 * time.Second
-	// healthTimeout is the contract's: the store answers within a second.
-	healthTimeout = time.Second
 )
 
 // A Directory answers look-ups from a bounded cache in front of a Store.
@@ -69,6 +72,8 @@ type Directory struct {
 	onWait func(context.Context, int) (context.Context, func(error))
 	size   int
 	counts counts
+	log    *slog.Logger
+	status atomic.Pointer[Status]
 
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -99,6 +104,9 @@ func New(ctx context.Context, store Store, config Config) (*Directory, error) {
 	if err != nil {
 		return nil, err
 	}
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
 	following, stop := context.WithCancel(context.Background())
 	d := &Directory{
 		store:    store,
@@ -107,10 +115,12 @@ func New(ctx context.Context, store Store, config Config) (*Directory, error) {
 		revision: revision,
 		onWait:   config.OnWait,
 		size:     config.CacheUsers,
+		log:      config.Log,
 		stop:     stop,
 		stopped:  make(chan struct{}),
 	}
 	d.counts.answered.Store(time.Now().UnixNano())
+	d.status.Store(newStatus(nil))
 	go d.follow(following, config.PollInterval)
 	return d, nil
 }
@@ -213,17 +223,6 @@ func (d *Directory) entries(ctx context.Context, ids []int32) ([]*entry, error) 
 		return nil, err
 	}
 	return entries, nil
-}
-
-// Health reports whether the store answers within a second.
-func (d *Directory) Health(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, healthTimeout)
-	defer cancel()
-	_, err := d.store.Revision(limited)
-	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		return fmt.Errorf("%w: no answer within %v", ErrUnavailable, healthTimeout)
-	}
-	return err
 }
 
 // Put is Store.Put, seen by every look-up that begins after it returned.
@@ -361,7 +360,8 @@ func (d *Directory) wrote(ids []int32, revision int64, err error) {
 	}
 }
 
-// follow asks the store for its revision and drops all when it rose.
+// follow asks the store for its revision, drops all when it rose, and keeps
+// the status.
 func (d *Directory) follow(ctx context.Context, interval time.Duration) {
 	defer close(d.stopped)
 	ticker := time.NewTicker(interval)
@@ -372,9 +372,9 @@ func (d *Directory) follow(ctx context.Context, interval time.Duration) {
 			return
 		case <-ticker.C:
 		}
-		revision, err := d.store.Revision(ctx)
+		revision, err := d.ask(ctx)
 		if err != nil {
-			continue // Health tells; the cache goes on answering
+			continue // the cache goes on answering
 		}
 		d.counts.answered.Store(time.Now().UnixNano())
 		d.mu.Lock()

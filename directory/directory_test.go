@@ -1,10 +1,12 @@
 package directory_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -459,6 +461,83 @@ func TestHealthWaitsOneSecond(t *testing.T) {
 		err = d.Health(t.Context())
 		if !errors.Is(err, directory.ErrUnavailable) || time.Since(began) != time.Second {
 			t.Fatalf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+// The status follows the store, says so to who waits, and costs it nothing.
+func TestStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		store := &awake{}
+		d, err := directory.New(t.Context(), store, directory.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		well := d.Status()
+		if well.Err != nil {
+			t.Fatal(well.Err)
+		}
+		store.asleep.Store(true)
+		began := time.Now()
+		<-well.Changed()
+		// A poll every quarter of a second, which then waits for one.
+		if took := time.Since(began); took > 1250*time.Millisecond {
+			t.Errorf("noticed after %v", took)
+		}
+		ill := d.Status()
+		if !errors.Is(ill.Err, directory.ErrUnavailable) || !strings.Contains(ill.Err.Error(), "no answer within 1s") {
+			t.Fatalf("got %v", ill.Err)
+		}
+		time.Sleep(time.Minute)
+		if d.Status() != ill {
+			t.Error("the same again is a change")
+		}
+		store.asleep.Store(false)
+		<-ill.Changed()
+		if err := d.Status().Err; err != nil {
+			t.Error(err)
+		}
+		if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), "the store does not answer") ||
+			!strings.Contains(log.String(), "the store answers again") {
+			t.Errorf("the log has:\n%s", log.String())
+		}
+	})
+}
+
+// deaf is a store that does not even hear that the context is done.
+type deaf struct {
+	awake
+	let chan struct{}
+}
+
+func (d *deaf) Revision(ctx context.Context) (int64, error) {
+	if d.asleep.Load() {
+		<-d.let
+	}
+	return 1, nil
+}
+
+func TestStatusOfAStoreThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &deaf{let: make(chan struct{})}
+		d, err := directory.New(t.Context(), store, directory.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		well := d.Status()
+		store.asleep.Store(true)
+		<-well.Changed()
+		ill := d.Status()
+		if !errors.Is(ill.Err, directory.ErrUnavailable) {
+			t.Fatalf("got %v", ill.Err)
+		}
+		close(store.let)
+		<-ill.Changed()
+		if err := d.Status().Err; err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -56,7 +56,8 @@ type Store interface {
 
 	// Revision returns the revision as it is on disk now. It is cheap enough
 	// to be asked several times a second, and fails when the store is gone: it
-	// serves as the health check.
+	// serves as the health check. When other data has taken the place of the
+	// store's, it goes over to them, and the revision rises.
 	Revision(ctx context.Context) (int64, error)
 
 	// Close waits for running calls and releases the store.

@@ -38,7 +38,8 @@ func insertRows(n int, revision int64) string {
 
 // A change is one write transaction; it implements directory.Import.
 type change struct {
-	path     string
+	store    *Store
+	db       *database
 	conn     *sql.Conn // the writer's only one, held until the end
 	tx       *sql.Tx
 	revision int64
@@ -60,28 +61,43 @@ func (s *Store) Import(ctx context.Context) (directory.Import, error) {
 
 // begin takes the write lock and the next revision.
 func (s *Store) begin(ctx context.Context) (*change, error) {
-	if s.readOnly {
+	s.look(ctx) // what is written to a file that was moved away is lost
+	db, err := s.use()
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.beginOn(ctx, db)
+	if err != nil {
+		s.done(db)
+		return nil, err
+	}
+	return c, nil
+}
+
+func (s *Store) beginOn(ctx context.Context, db *database) (*change, error) {
+	if db.readOnly {
 		return nil, fmt.Errorf("%w: %s and its directory must be writable by this user", directory.ErrReadOnly, s.path)
 	}
 	waiting, cancel := context.WithTimeout(ctx, busyTimeout)
 	defer cancel()
-	conn, err := s.writer.Conn(waiting)
+	conn, err := db.writer.Conn(waiting)
 	if err != nil {
 		if waiting.Err() != nil && ctx.Err() == nil {
 			return nil, fmt.Errorf("%w: another write to %s took longer than %v",
 				directory.ErrUnavailable, s.path, busyTimeout)
 		}
-		return nil, describe(s.path, err)
+		return nil, s.failed(db, err)
 	}
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		conn.Close()
-		return nil, describe(s.path, err)
+		return nil, s.failed(db, err)
 	}
-	c := &change{path: s.path, conn: conn, tx: tx, arguments: make([]any, 0, 4*batchRows), highest: math.MinInt64}
+	c := &change{store: s, db: db, conn: conn, tx: tx, arguments: make([]any, 0, 4*batchRows), highest: math.MinInt64}
 	if err := tx.QueryRowContext(ctx, nextRevision).Scan(&c.revision); err != nil {
-		c.Rollback()
-		return nil, describe(s.path, err)
+		tx.Rollback()
+		conn.Close()
+		return nil, s.failed(db, err)
 	}
 	return c, nil
 }
@@ -97,7 +113,7 @@ func (c *change) Add(ctx context.Context, users []directory.User) (duplicates []
 		batch := users[start:min(start+batchRows, len(users))]
 		found, err := c.addBatch(ctx, batch)
 		if err != nil {
-			return nil, describe(c.path, err)
+			return nil, c.store.failed(c.db, err)
 		}
 		for _, i := range found {
 			duplicates = append(duplicates, start+i)
@@ -186,20 +202,33 @@ func (c *change) Commit(ctx context.Context) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, errors.Join(err, c.Rollback())
 	}
-	err := c.tx.Commit()
-	c.conn.Close()
-	if err != nil {
-		return 0, describe(c.path, err)
+	if err := c.store.stillThere(c.db); err != nil {
+		return 0, errors.Join(err, c.Rollback())
 	}
-	return c.revision, nil
+	err := c.tx.Commit()
+	c.end()
+	if err != nil {
+		return 0, c.store.failed(c.db, err)
+	}
+	return c.store.told(c.db, c.revision), nil
 }
 
 // Rollback implements directory.Import.
 func (c *change) Rollback() error {
 	err := c.tx.Rollback()
-	c.conn.Close()
+	c.end()
 	if errors.Is(err, sql.ErrTxDone) {
 		return nil
 	}
-	return describe(c.path, err)
+	return c.store.failed(c.db, err)
+}
+
+// end lets go of the connection and the database, once.
+func (c *change) end() {
+	if c.conn == nil {
+		return
+	}
+	c.conn.Close()
+	c.conn = nil
+	c.store.done(c.db)
 }

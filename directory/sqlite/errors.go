@@ -23,6 +23,12 @@ func primaryCode(err error) int {
 
 func isReadOnly(err error) bool { return primaryCode(err) == sqlite3.SQLITE_READONLY }
 
+// isDamaged tells that the file's content is not what SQLite wrote.
+func isDamaged(err error) bool {
+	code := primaryCode(err)
+	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
+}
+
 // describe says in words what is wrong with the store at path, and makes the
 // error one of package directory's where the caller can act on it.
 func describe(path string, err error) error {

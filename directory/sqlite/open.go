@@ -5,6 +5,10 @@
 // done is on disk. The file is Roster's alone: another program's database is
 // refused, so that no table lands where it is not wanted.
 //
+// A file that is moved away while it is open is noticed by the next Revision:
+// until it is back, or another in its place, every method fails with
+// directory.ErrUnavailable.
+//
 //	store, err := sqlite.Open(ctx, "roster.db")
 //	if err != nil {
 //		return err
@@ -23,7 +27,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -49,33 +52,11 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
 	}
-	readOnly, err := adopt(ctx, path)
+	db, err := openDatabase(ctx, path, true)
 	if err != nil {
-		return nil, describe(path, err)
+		return nil, err
 	}
-	store := &Store{path: path, readOnly: readOnly}
-	// Readers and the writer have pools of their own, so that a write under
-	// way never keeps a reader from getting a connection.
-	store.reader = open(path, "_query_only=1")
-	store.reader.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
-	store.reader.SetMaxIdleConns(max(4, runtime.GOMAXPROCS(0)))
-	// And the revision has one of its own: the health check and the watch for
-	// other processes do not wait behind look-ups.
-	store.watcher = open(path, "_query_only=1")
-	store.watcher.SetMaxOpenConns(1)
-	if !readOnly {
-		store.writer = open(path, "_txlock=immediate&_synchronous=FULL")
-		store.writer.SetMaxOpenConns(1)
-		err = migrate(ctx, store.writer)
-	}
-	if err == nil {
-		err = store.prepare(ctx)
-	}
-	if err != nil {
-		store.Close()
-		return nil, describe(path, err)
-	}
-	return store, nil
+	return &Store{path: path, db: db}, nil
 }
 
 // checkPath finds what SQLite would only call "unable to open".
@@ -116,9 +97,9 @@ func open(path, parameters string) *sql.DB {
 	return db
 }
 
-// adopt makes sure that the file is ours, or new and empty, and marks it as
-// ours then. It reports whether the file can only be read.
-func adopt(ctx context.Context, path string) (readOnly bool, err error) {
+// adopt makes sure that the file is ours or, if that may be, new and empty, and
+// marks it as ours then. It reports whether the file can only be read.
+func adopt(ctx context.Context, path string, mayBeNew bool) (readOnly bool, err error) {
 	db := open(path, "_txlock=immediate")
 	defer db.Close()
 	db.SetMaxOpenConns(1)
@@ -134,6 +115,9 @@ func adopt(ctx context.Context, path string) (readOnly bool, err error) {
 		}
 		_, err := db.ExecContext(ctx, "UPDATE directory SET revision = revision WHERE one = 0")
 		return isReadOnly(err), nil
+	}
+	if !mayBeNew {
+		return false, errEmpty
 	}
 	// New. Of two processes that come here at once the second finds it ours.
 	tx, err := db.BeginTx(ctx, nil)
@@ -167,6 +151,8 @@ func isOurs(ctx context.Context, db interface {
 	}
 	return false, nil
 }
+
+var errEmpty = errors.New("this is an empty file")
 
 var errForeign = errors.New("this is another program's database: give Roster a file of its own")
 

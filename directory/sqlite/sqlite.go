@@ -2,10 +2,9 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 
 	"example.com/roster/directory"
 )
@@ -23,31 +22,26 @@ const (
 
 // A Store is a directory.Store on one SQLite file.
 type Store struct {
-	path     string
-	readOnly bool
-	reader   *sql.DB
-	watcher  *sql.DB // for the revision
-	writer   *sql.DB // nil if readOnly
+	path string
 
-	users    *sql.Stmt
-	revision *sql.Stmt
-}
+	// checking is held by who looks whether the file is still the one that is
+	// open, and opens another.
+	checking sync.Mutex
 
-func (s *Store) prepare(ctx context.Context) (err error) {
-	if s.users, err = s.reader.PrepareContext(ctx, selectUsers); err != nil {
-		return err
-	}
-	s.revision, err = s.watcher.PrepareContext(ctx, selectRevision)
-	return err
+	mu     sync.Mutex // guards what follows, and database.running
+	db     *database  // what is open
+	gone   error      // why it is not to be used now
+	closed bool
+	newest int64 // the highest revision that anybody was told
 }
 
 // Close implements directory.Store.
 func (s *Store) Close() error {
-	errs := []error{s.reader.Close(), s.watcher.Close()}
-	if s.writer != nil {
-		errs = append(errs, s.writer.Close())
-	}
-	return errors.Join(errs...)
+	s.mu.Lock()
+	s.closed = true
+	db := s.db
+	s.mu.Unlock()
+	return db.close()
 }
 
 // Get implements directory.Store.
@@ -55,12 +49,17 @@ func (s *Store) Get(ctx context.Context, ids []int32) ([]directory.User, error) 
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	users, err := s.get(ctx, distinct(ids))
-	return users, describe(s.path, err)
+	db, err := s.use()
+	if err != nil {
+		return nil, err
+	}
+	defer s.done(db)
+	users, err := db.get(ctx, distinct(ids))
+	return users, s.failed(db, err)
 }
 
-func (s *Store) get(ctx context.Context, ids []int32) ([]directory.User, error) {
-	rows, err := s.users.QueryContext(ctx, jsonArray(ids))
+func (db *database) get(ctx context.Context, ids []int32) ([]directory.User, error) {
+	rows, err := db.users.QueryContext(ctx, jsonArray(ids))
 	if err != nil {
 		return nil, err
 	}
@@ -104,16 +103,30 @@ func jsonArray(ids []int32) string {
 	return string(append(text, ']'))
 }
 
-// Revision implements directory.Store.
+// Revision implements directory.Store. It is what notices that the file has
+// gone, or is another.
 func (s *Store) Revision(ctx context.Context) (revision int64, err error) {
-	err = s.revision.QueryRowContext(ctx).Scan(&revision)
-	return revision, describe(s.path, err)
+	s.look(ctx)
+	db, err := s.use()
+	if err != nil {
+		return 0, err
+	}
+	defer s.done(db)
+	if err := db.revision.QueryRowContext(ctx).Scan(&revision); err != nil {
+		return 0, s.failed(db, err)
+	}
+	return s.told(db, revision), nil
 }
 
 // Count implements directory.Store.
 func (s *Store) Count(ctx context.Context) (count int64, err error) {
-	err = s.reader.QueryRowContext(ctx, countUsers).Scan(&count)
-	return count, describe(s.path, err)
+	db, err := s.use()
+	if err != nil {
+		return 0, err
+	}
+	defer s.done(db)
+	err = db.reader.QueryRowContext(ctx, countUsers).Scan(&count)
+	return count, s.failed(db, err)
 }
 
 // Put implements directory.Store.
@@ -151,7 +164,7 @@ func (s *Store) Delete(ctx context.Context, ids []int32) (int64, error) {
 	}
 	defer change.Rollback()
 	if _, err := change.tx.ExecContext(ctx, deleteUsers, jsonArray(ids)); err != nil {
-		return 0, describe(s.path, err)
+		return 0, s.failed(change.db, err)
 	}
 	return change.Commit(ctx)
 }

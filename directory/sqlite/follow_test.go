@@ -1,0 +1,334 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"example.com/roster/directory"
+)
+
+// filled makes a store at path whose user 1 has this name, with its changes
+// still in its log, and returns it open.
+func filled(t *testing.T, path, name string) *Store {
+	t.Helper()
+	store, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	if _, err := store.Put(t.Context(), []directory.User{{ID: 1, Name: name}}); err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+// backup makes a closed store at path, as a backup is.
+func backup(t *testing.T, path, name string) {
+	t.Helper()
+	if err := filled(t, path, name).Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func move(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// revision asks for the revision, which is what notices that the file is
+// another.
+func revision(t *testing.T, store *Store) int64 {
+	t.Helper()
+	revision, err := store.Revision(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return revision
+}
+
+// wantName expects user 1 to have a name.
+func wantName(t *testing.T, store *Store, name string) {
+	t.Helper()
+	users, err := store.Get(t.Context(), []int32{1})
+	if err != nil || len(users) != 1 || users[0].Name != name {
+		t.Fatalf("got %v, %v, want %s", users, err, name)
+	}
+}
+
+// wantUnavailable expects every method to fail, in these words.
+func wantUnavailable(t *testing.T, store *Store, words string) {
+	t.Helper()
+	calls := map[string]func() error{
+		"Revision": func() error { _, err := store.Revision(t.Context()); return err },
+		"Get":      func() error { _, err := store.Get(t.Context(), []int32{1}); return err },
+		"Count":    func() error { _, err := store.Count(t.Context()); return err },
+		"Put": func() error {
+			_, err := store.Put(t.Context(), []directory.User{{ID: 9, Name: "Lost"}})
+			return err
+		},
+		"Delete": func() error { _, err := store.Delete(t.Context(), []int32{1}); return err },
+		"Import": func() error { _, err := store.Import(t.Context()); return err },
+	}
+	if err := calls["Revision"](); err == nil {
+		t.Fatal("it was not noticed")
+	}
+	for name, call := range calls {
+		if err := call(); !errors.Is(err, directory.ErrUnavailable) || !strings.Contains(err.Error(), words) {
+			t.Errorf("%s: got %v, want ErrUnavailable, %q", name, err, words)
+		}
+	}
+}
+
+func TestAFileThatIsMovedAwayAndBack(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "roster.db")
+	store := filled(t, path, "Ann")
+	before := revision(t, store)
+
+	move(t, path, path+".away")
+	wantUnavailable(t, store, "roster.db is gone: put it back")
+	if _, err := os.Stat(path); err == nil {
+		t.Fatal("a new file was made in its place")
+	}
+	move(t, path+".away", path)
+	if after := revision(t, store); after != before {
+		t.Errorf("the revision of the same file went from %d to %d", before, after)
+	}
+	wantName(t, store, "Ann")
+
+	// The whole directory, as when a disk is unmounted.
+	move(t, dir, dir+".away")
+	wantUnavailable(t, store, "is gone")
+	move(t, dir+".away", dir)
+	revision(t, store)
+	wantName(t, store, "Ann")
+	if _, err := store.Put(t.Context(), []directory.User{{ID: 1, Name: "Ben"}}); err != nil {
+		t.Fatal(err)
+	}
+	wantName(t, store, "Ben")
+}
+
+func TestAnotherFileInItsPlace(t *testing.T) {
+	for _, how := range []string{"at once", "after it was gone", "after it was deleted"} {
+		t.Run(how, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "roster.db")
+			other := path + ".backup"
+			backup(t, other, "Zoe")
+			store := filled(t, path, "Ann")
+			before := revision(t, store)
+			if how == "after it was gone" {
+				move(t, path, path+".old")
+				wantUnavailable(t, store, "is gone")
+			}
+			if how == "after it was deleted" {
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
+				wantUnavailable(t, store, "is gone")
+			}
+			if how == "at once" {
+				// The one before is to keep its name, to be looked at later.
+				if err := os.Link(path, path+".old"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			move(t, other, path)
+			after := revision(t, store)
+			if after <= before+1 {
+				t.Errorf("the revision went from %d to %d: a cache would not be dropped", before, after)
+			}
+			wantName(t, store, "Zoe")
+			next, err := store.Put(t.Context(), []directory.User{{ID: 1, Name: "Zora"}})
+			if err != nil || next != after+1 {
+				t.Fatalf("revision %d after %d, %v", next, after, err)
+			}
+			wantName(t, store, "Zora")
+
+			// Nothing of the one before got into it, nor the other way round.
+			if err := store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			wantSound(t, path, "Zora")
+			if how != "after it was deleted" {
+				wantSound(t, path+".old", "Ann")
+			}
+		})
+	}
+}
+
+// wantSound opens the store at path anew and expects user 1 to have a name.
+func wantSound(t *testing.T, path, name string) {
+	t.Helper()
+	store, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	wantName(t, store, name)
+	var found string
+	if err := store.db.reader.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&found); err != nil || found != "ok" {
+		t.Errorf("%s: %s, %v", path, found, err)
+	}
+}
+
+func TestWhatCannotBeServedInItsPlace(t *testing.T) {
+	tests := []struct {
+		name string
+		put  func(t *testing.T, path string)
+		want string
+	}{
+		{"a directory", func(t *testing.T, path string) {
+			if err := os.Mkdir(path, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}, "is a directory"},
+		{"an empty file", func(t *testing.T, path string) { write(t, path, "") }, "this is an empty file"},
+		{"text", func(t *testing.T, path string) { write(t, path, strings.Repeat("Remember the milk.\n", 100)) }, "is not a SQLite database"},
+		{"another program's database", func(t *testing.T, path string) {
+			other := path + ".other"
+			p := execute(t, other, "CREATE TABLE orders (id INTEGER)")
+			if err := p.db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			move(t, other, path)
+		}, "another program's database"},
+		{"half a copy", func(t *testing.T, path string) {
+			whole := path + ".whole"
+			store := filled(t, whole, "Zoe")
+			var users []directory.User
+			for id := range int32(2000) {
+				users = append(users, directory.User{ID: id + 10, Name: fmt.Sprint("User ", id)})
+			}
+			if _, err := store.Put(t.Context(), users); err != nil {
+				t.Fatal(err)
+			}
+			if err := store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			data, err := os.ReadFile(whole)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, path, string(data[:len(data)/2]))
+		}, "is damaged"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "roster.db")
+			store := filled(t, path, "Ann")
+			move(t, path, path+".old")
+			test.put(t, path)
+			wantUnavailable(t, store, test.want)
+			wantUnavailable(t, store, test.want) // and still, when it is looked at again
+
+			// The old one again: by now its log is in it.
+			if err := os.RemoveAll(path); err != nil {
+				t.Fatal(err)
+			}
+			move(t, path+".old", path)
+			revision(t, store)
+			wantName(t, store, "Ann")
+			if _, err := store.Put(t.Context(), []directory.User{{ID: 1, Name: "Ben"}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			wantSound(t, path, "Ben")
+		})
+	}
+}
+
+// What was not written to the file at the path is not reported as done.
+func TestAnImportIntoAFileThatIsMovedAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "roster.db")
+	store := filled(t, path, "Ann")
+	change, err := store.Import(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := change.Add(t.Context(), []directory.User{{ID: 1, Name: "Ben"}}); err != nil {
+		t.Fatal(err)
+	}
+	move(t, path, path+".away")
+	if _, err := change.Commit(t.Context()); !errors.Is(err, directory.ErrUnavailable) {
+		t.Fatalf("got %v", err)
+	}
+	move(t, path+".away", path)
+	revision(t, store)
+	wantName(t, store, "Ann")
+	if _, err := store.Put(t.Context(), []directory.User{{ID: 1, Name: "Cat"}}); err != nil {
+		t.Fatalf("the write lock was not let go: %v", err)
+	}
+}
+
+// A call that runs while another file comes ends on the one before.
+func TestACallUnderWayWhileTheFileIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "roster.db")
+	backup(t, path+".backup", "Zoe")
+	store := filled(t, path, "Ann")
+	before, err := store.use()
+	if err != nil {
+		t.Fatal(err)
+	}
+	move(t, path+".backup", path)
+	revision(t, store)
+	users, err := before.get(t.Context(), []int32{1})
+	if err != nil || len(users) != 1 || users[0].Name != "Ann" {
+		t.Errorf("got %v, %v", users, err)
+	}
+	store.done(before)
+	if err := before.reader.PingContext(t.Context()); err == nil {
+		t.Error("the file before is still open")
+	}
+	wantName(t, store, "Zoe")
+}
+
+// A file that was written over is damaged until it is whole again.
+func TestADamagedFileThatIsMended(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "roster.db")
+	store := filled(t, path, "Ann")
+	var users []directory.User
+	for id := range int32(20_000) {
+		users = append(users, directory.User{ID: id, Name: fmt.Sprint("User ", id)})
+	}
+	if _, err := store.Put(t.Context(), users); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if store, err = Open(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+
+	damage := append([]byte(nil), whole...)
+	for i := 3 * 4096; i < len(damage); i++ {
+		damage[i] = 0xa5
+	}
+	write(t, path, string(damage))
+	_, err = store.Get(t.Context(), []int32{15_000})
+	if !errors.Is(err, directory.ErrUnavailable) || !strings.Contains(err.Error(), "is damaged: restore it from a backup") {
+		t.Fatalf("got %v", err)
+	}
+	wantUnavailable(t, store, "is damaged")
+	write(t, path, string(whole))
+	revision(t, store)
+	if users, err := store.Get(t.Context(), []int32{15_000}); err != nil || len(users) != 1 {
+		t.Fatalf("got %v, %v", users, err)
+	}
+}
