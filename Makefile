@@ -62,6 +62,8 @@ lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
 
 generate: venv-gen node-modules generate-conformance generate-bench ## Generate gen/ from proto/, and web/dist from web/src
 	$(BUF) generate
+	$(BUF) generate --template buf.gen.python.yaml
+	$(BUF) generate --template buf.gen.es.yaml
 	cd web && $(NPM) run --silent build
 
 generate-conformance:
@@ -170,7 +172,7 @@ soak: build bench-peers ## Load a race-built Roster for DURATION=30m and look fo
 	$(BENCHING) soak -peers build/bench/race $(BENCHFLAGS)
 
 generate-bench:
-	$(BUF) generate proto --template bench/buf.gen.api.yaml
+	$(BUF) generate proto --path proto/api.proto --template bench/buf.gen.api.yaml
 	$(BUF) generate bench/proto --template bench/buf.gen.ticker.yaml
 
 bench-peers:

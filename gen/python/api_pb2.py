@@ -14,14 +14,13 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\tapi.proto\x1a\x1bgoogle/protobuf/empty.proto\"#\n\x07UserReq\x12\x18\n\x07userIDs\x18\x01 \x03(\x05R\x07userIDs\"@\n\tUserReply\x12\x18\n\x07message\x18\x01 \x01(\tR\x07message\x12\x19\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x05.UserR\x04\x64\x61ta\"B\n\x04User\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n\x03\x61ge\x18\x02 \x01(\x05R\x03\x61ge\x12\x14\n\x05\x65mail\x18\x03 \x01(\tR\x05\x65mail2c\n\tMyService\x12\x38\n\x06Health\x12\x16.google.protobuf.Empty\x1a\x16.google.protobuf.Empty\x12\x1c\n\x04User\x12\x08.UserReq\x1a\n.UserReplyB-B\x08\x41piProtoP\x01Z\x1f\x65xample.com/roster/gen/go/apipbb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\tapi.proto\x1a\x1bgoogle/protobuf/empty.proto\"#\n\x07UserReq\x12\x18\n\x07userIDs\x18\x01 \x03(\x05R\x07userIDs\"@\n\tUserReply\x12\x18\n\x07message\x18\x01 \x01(\tR\x07message\x12\x19\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x05.UserR\x04\x64\x61ta\"B\n\x04User\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n\x03\x61ge\x18\x02 \x01(\x05R\x03\x61ge\x12\x14\n\x05\x65mail\x18\x03 \x01(\tR\x05\x65mail2c\n\tMyService\x12\x38\n\x06Health\x12\x16.google.protobuf.Empty\x1a\x16.google.protobuf.Empty\x12\x1c\n\x04User\x12\x08.UserReq\x1a\n.UserReplyb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'api_pb2', globals())
 if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
-  DESCRIPTOR._serialized_options = b'B\010ApiProtoP\001Z\037example.com/roster/gen/go/apipb'
   _USERREQ._serialized_start=42
   _USERREQ._serialized_end=77
   _USERREPLY._serialized_start=79
