@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"example.com/roster/directory"
@@ -60,6 +61,9 @@ type Config struct {
 	Directory *directory.Directory
 	// MaxBatch is how many ids one call may have; 0 means 10,000.
 	MaxBatch int
+	// MaxWatches is how many calls may follow the port's health at a time; 0
+	// means 10,000.
+	MaxWatches int
 	// DrainTimeout is how long Serve lets running calls finish once its
 	// context is done; 0 means 30 s.
 	DrainTimeout time.Duration
@@ -103,6 +107,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxBatch == 0 {
 		c.MaxBatch = 10_000
 	}
+	if c.MaxWatches == 0 {
+		c.MaxWatches = 10_000
+	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 30 * time.Second
 	}
@@ -119,15 +126,17 @@ func (c Config) withDefaults() Config {
 }
 
 // NewHandler returns all that the port answers, as one handler: the services
-// of Roster, the page, and, behind the same limits, whatever more has.
+// of Roster, health and reflection, the page, and, behind the same limits,
+// whatever more has.
 func NewHandler(config Config, more ...api.Route) http.Handler {
 	config = config.withDefaults()
-	routes := append(api.Routes(api.Config{
+	refuser := newRefuser()
+	stored := api.Routes(api.Config{
 		Directory: config.Directory,
 		MaxBatch:  config.MaxBatch,
 		Log:       config.Log,
-	}), more...)
-	refuser := newRefuser()
+	})
+	routes := slices.Concat(stored, more, standardServices(config, refuser, stored, more))
 	refused := newRefusalLog(config.Log)
 	access, origins := newAccess(config, refuser, refused), newOrigins(config, refuser, refused)
 	mux := http.NewServeMux()

@@ -77,7 +77,9 @@ func start(t *testing.T, config Config, wrap func(http.Handler) http.Handler, mo
 		t.Fatal(err)
 	}
 	p := &port{t: t, address: listener.Addr().String(), log: &logBuffer{}}
-	config.Directory = dir
+	if config.Directory == nil {
+		config.Directory = dir
+	}
 	config.Log = slog.New(slog.NewTextHandler(p.log, nil))
 	config = config.withDefaults()
 	handler := NewHandler(config, more...)

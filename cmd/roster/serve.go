@@ -32,6 +32,7 @@ type serveFlags struct {
 	drainTimeout        time.Duration
 	logFormat, logLevel string
 	telemetry           telemetryFlags
+	services            servicesFlags
 }
 
 func newServeCommand() *cobra.Command {
@@ -60,6 +61,7 @@ within --drain-timeout. A second signal ends the process at once.`,
 	flags.StringVar(&f.http2, "http2", "fast", "HTTP/2 engine: fast is Roster's own, std is the one of Go's net/http")
 	flags.IntVar(&f.maxBatch, "max-batch", 10_000, "most ids in one call")
 	flags.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "how long running calls may take to finish at the end")
+	f.services.register(flags)
 	flags.StringVar(&f.logFormat, "log-format", "", "text or json; by default text on a terminal, else json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
 	f.telemetry.register(flags)
@@ -81,6 +83,7 @@ func (f serveFlags) check() error {
 		f.tls.check(),
 		f.telemetry.check(f.addr),
 		f.access.check(),
+		f.services.check(),
 	)
 }
 
@@ -124,7 +127,7 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		}
 		log.Info("sample users", "loaded", loaded)
 	}
-	dir, err := directory.New(ctx, watch.store(store), directory.Config{})
+	dir, err := directory.New(ctx, watch.store(store), directory.Config{Log: log})
 	if err != nil {
 		return err
 	}
@@ -146,6 +149,7 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	config := server.Config{
 		Directory:     dir,
 		MaxBatch:      f.maxBatch,
+		MaxWatches:    f.services.maxWatches,
 		DrainTimeout:  f.drainTimeout,
 		Drain:         drain.New(),
 		StandardHTTP2: f.http2 == "std",

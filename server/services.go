@@ -1,0 +1,144 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpcreflect"
+
+	healthv1 "example.com/roster/gen/go/grpc/health/v1"
+	"example.com/roster/gen/go/grpc/health/v1/healthv1connect"
+	"example.com/roster/server/api"
+	"example.com/roster/server/drain"
+	"example.com/roster/server/health"
+)
+
+// Reflection is for people and their tools, who ask and leave.
+const (
+	// maxReflections is how many calls of it may be open at a time.
+	maxReflections = 100
+	// reflectionIdle is how long one may be without a question.
+	reflectionIdle = time.Minute
+)
+
+// standardServices returns the services that every gRPC server has: its health,
+// and reflection, which tells what can be called. stored are the routes that
+// need the store.
+func standardServices(config Config, refuser refuser, stored, others []api.Route) []api.Route {
+	options := api.HandlerOptions(config.Log)
+	names := append(services(stored), services(others)...)
+	names = append(names, healthv1connect.HealthName,
+		grpcreflect.ReflectV1ServiceName, grpcreflect.ReflectV1AlphaServiceName)
+
+	_, handler := healthv1connect.NewHealthHandler(health.New(health.Config{
+		Directory:  config.Directory,
+		Drain:      config.Drain,
+		Stored:     services(stored),
+		Others:     names,
+		MaxWatches: config.MaxWatches,
+	}), options)
+	routes := api.RoutesOf(healthv1.File_grpc_health_v1_health_proto.Services().ByName("Health"), handler)
+
+	reflector := grpcreflect.NewStaticReflector(names...)
+	slots := make(chan struct{}, maxReflections)
+	for _, newHandler := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){
+		grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha,
+	} {
+		path, handler := newHandler(reflector, options)
+		routes = append(routes, api.Route{
+			Path:          path + "ServerReflectionInfo",
+			Handler:       boundReflection(handler, slots, config.Drain, refuser),
+			ClientStreams: true,
+			ServerStreams: true,
+		})
+	}
+	return routes
+}
+
+// services names the services that routes belong to, each once.
+func services(routes []api.Route) []string {
+	var names []string
+	for _, route := range routes {
+		name, _, _ := strings.Cut(strings.TrimPrefix(route.Path, "/"), "/")
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// boundReflection keeps calls of reflection within their bounds.
+func boundReflection(next http.Handler, slots chan struct{}, state *drain.State, refuser refuser) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		default:
+			refuser.refuse(w, r, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+				"%d calls of reflection are open, the most this server takes (a fixed limit, no flag): call again later", maxReflections)))
+			return
+		}
+		body := &questions{ReadCloser: r.Body, control: http.NewResponseController(w), drain: state}
+		defer body.stop()
+		defer state.AfterClosing(body.end)()
+		r.Body = body
+		next.ServeHTTP(w, r)
+	})
+}
+
+// questions is the body of a call of reflection. A read of it fails when no
+// question comes for long, and when the port closes.
+type questions struct {
+	io.ReadCloser
+	control *http.ResponseController
+	drain   *drain.State
+
+	mu   sync.Mutex
+	over bool // the handler has returned
+}
+
+// Read implements io.Reader.
+func (q *questions) Read(p []byte) (int, error) {
+	// A server that cannot set one has timers of its own.
+	_ = q.control.SetReadDeadline(time.Now().Add(reflectionIdle))
+	select {
+	case <-q.drain.Closing():
+		return 0, drain.Reconnect()
+	default:
+	}
+	n, err := q.ReadCloser.Read(p)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	select {
+	case <-q.drain.Closing():
+		return n, drain.Reconnect()
+	default:
+		return n, connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf("no question for %v: call again", reflectionIdle))
+	}
+}
+
+// end ends the read under way.
+func (q *questions) end() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.over {
+		_ = q.control.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// stop is called before the handler returns: its request may not be touched
+// after that.
+func (q *questions) stop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.over = true
+}
