@@ -24,7 +24,7 @@ func TestCurl(t *testing.T) {
 		{"without the header", []string{"-d", `{"userIDs":[1,2]}`, url + "/MyService/User"}, `content-type "application/x-www-form-urlencoded" is not one of application/json, application/proto`},
 		{"a typo in the key", append(asJSON, "-d", `{"userIds":[1]}`, url+"/MyService/User"), `unknown field \"userIds\"`},
 		{"GET", []string{url + "/MyService/User"}, "/MyService/User is a remote procedure: call it with POST, for example\ncurl -H 'content-type: application/json'"},
-		{"no such procedure", append(asJSON, "-d", `{}`, url+"/MyService/Nope"), `{"code":"unimplemented","message":"no such procedure: this server has /MyService/Health, /MyService/User"} 404`},
+		{"no such procedure", append(asJSON, "-d", `{}`, url+"/MyService/Nope"), `{"code":"unimplemented","message":"no such procedure: this server has /MyService/Health, /MyService/User, /roster.v1.DirectoryService/BatchGetUsers, /grpc.health.v1.Health/Check, `},
 		{"an upgrade to h2c", append(asJSON, "--http2", "-d", `{"userIDs":[1,2]}`, url+"/MyService/User"), two + " 200"},
 		{"the page", []string{url + "/"}, "<title>Roster"},
 	}

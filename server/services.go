@@ -46,6 +46,9 @@ func standardServices(config Config, refuser refuser, stored, others []api.Route
 		MaxWatches: config.MaxWatches,
 	}), options)
 	routes := api.RoutesOf(healthv1.File_grpc_health_v1_health_proto.Services().ByName("Health"), handler)
+	for i := range routes {
+		routes[i].Needs = api.NeedsNothing
+	}
 
 	reflector := grpcreflect.NewStaticReflector(names...)
 	slots := make(chan struct{}, maxReflections)

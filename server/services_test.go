@@ -102,7 +102,7 @@ func TestHealthOfEachService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"", "MyService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}
+	want := []string{"", "MyService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection", "roster.v1.DirectoryService"}
 	for _, service := range want {
 		if got := check(t, health, service); got != serving {
 			t.Errorf("Check(%q) is %v", service, got)

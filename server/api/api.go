@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -22,6 +23,8 @@ import (
 	"example.com/roster/directory"
 	"example.com/roster/gen/go/apipb"
 	"example.com/roster/gen/go/apipb/apipbconnect"
+	rosterv1 "example.com/roster/gen/go/roster/v1"
+	"example.com/roster/gen/go/roster/v1/rosterv1connect"
 )
 
 // MaxMessageBytes bounds a message in either direction, before and after
@@ -68,14 +71,22 @@ const (
 
 // Routes returns the handlers of every service of Roster.
 func Routes(config Config) []Route {
-	handler := newHandler(&myService{config.Directory, config.MaxBatch}, HandlerOptions(config.Log))
-	routes := RoutesOf(apipb.File_api_proto.Services().ByName("MyService"), handler)
-	for i := range routes {
-		if routes[i].Path == apipbconnect.MyServiceHealthProcedure {
-			routes[i].Needs = NeedsNothing
+	options := HandlerOptions(config.Log)
+	handler := newHandler(&myService{config.Directory, config.MaxBatch}, options)
+	frozen := RoutesOf(apipb.File_api_proto.Services().ByName("MyService"), handler)
+	for i := range frozen {
+		if frozen[i].Path == apipbconnect.MyServiceHealthProcedure {
+			frozen[i].Needs = NeedsNothing
 		}
 	}
-	return routes
+	own := rosterv1.File_roster_v1_directory_proto.Services().ByName("DirectoryService")
+	rules, err := newValidation(own)
+	if err != nil {
+		panic(err) // the rules in the proto are wrong: no test would pass
+	}
+	_, ours := rosterv1connect.NewDirectoryServiceHandler(&directoryService{config.Directory, config.MaxBatch},
+		options, connect.WithInterceptors(rules))
+	return slices.Concat(frozen, RoutesOf(own, ours))
 }
 
 // RoutesOf returns a route for each method of a service.

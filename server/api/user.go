@@ -52,9 +52,8 @@ const success = "success"
 // User answers a look-up.
 func (s *myService) User(ctx context.Context, request *userReq) (*userReply, error) {
 	ids := request.GetUserIDs()
-	if n := len(ids); n > s.maxBatch {
-		return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
-			"%d ids in one call, this server takes at most %d (--max-batch): split them over several calls", n, s.maxBatch))
+	if err := checkBatch(len(ids), s.maxBatch); err != nil {
+		return nil, err
 	}
 	if request.json {
 		return s.replyJSON(ctx, ids)

@@ -1,0 +1,68 @@
+package api
+
+import (
+	"context"
+	"fmt"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"example.com/roster/directory"
+	rosterv1 "example.com/roster/gen/go/roster/v1"
+)
+
+// directoryService is the directory's own API.
+type directoryService struct {
+	directory *directory.Directory
+	maxBatch  int
+}
+
+// BatchGetUsers implements rosterv1connect.DirectoryServiceHandler.
+func (s *directoryService) BatchGetUsers(ctx context.Context, request *rosterv1.BatchGetUsersRequest) (*rosterv1.BatchGetUsersResponse, error) {
+	if err := checkBatch(len(request.GetIds()), s.maxBatch); err != nil {
+		return nil, err
+	}
+	ids := firsts(request.GetIds())
+	found, err := s.directory.Users(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	response := &rosterv1.BatchGetUsersResponse{Users: make([]*rosterv1.User, len(found))}
+	users := make([]rosterv1.User, len(found))
+	// The users found are in the order of the ids, so what is not the next of
+	// them is unknown.
+	next := 0
+	for _, id := range ids {
+		if next == len(found) || found[next].ID != id {
+			response.UnknownIds = append(response.UnknownIds, id)
+			continue
+		}
+		user := &users[next]
+		user.Id, user.Name, user.Age, user.Email = id, found[next].Name, found[next].Age, found[next].Email
+		response.Users[next] = user
+		next++
+	}
+	return response, checkReply(proto.Size(response))
+}
+
+// firsts returns ids without repeats, in the order in which each came first.
+func firsts(ids []int32) []int32 {
+	seen := make(map[int32]struct{}, len(ids))
+	unique := make([]int32, 0, len(ids))
+	for _, id := range ids {
+		if _, ok := seen[id]; !ok {
+			seen[id] = struct{}{}
+			unique = append(unique, id)
+		}
+	}
+	return unique
+}
+
+// checkBatch refuses more ids than one call may have.
+func checkBatch(ids, limit int) error {
+	if ids <= limit {
+		return nil
+	}
+	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+		"%d ids in one call, this server takes at most %d (--max-batch): split them over several calls", ids, limit))
+}
