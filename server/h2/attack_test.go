@@ -249,6 +249,7 @@ func (a attack) test(t *testing.T) {
 			return ctx
 		}
 	})
+	runtime.GC() // what the last attack left would put off the collection of what this one leaves
 	before, goroutines := memoryInUse(), runtime.NumGoroutine()
 	stop := make(chan bool)
 	var friend, foes sync.WaitGroup
