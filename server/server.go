@@ -212,6 +212,9 @@ func Serve(ctx context.Context, listener net.Listener, config Config, handler ht
 			served <- httpServer.ServeTLS(conns, "", "") // the certificate is in the configuration
 			return
 		}
+		if !config.StandardHTTP2 {
+			conns = h2.NewListener(conns) // outermost, or it finds no connections of its own in net/http
+		}
 		served <- httpServer.Serve(conns)
 	}()
 	select {

@@ -24,6 +24,7 @@ type testServer struct {
 	*http.Server
 	addr   string
 	useTLS bool
+	keep   bool // net/http keeps plain connections: no NewListener
 	log    *logBuffer
 	engine *server // nil for the oracle
 }
@@ -64,6 +65,8 @@ func (l *logBuffer) String() string {
 type serverOption func(*testServer)
 
 func withTLS(s *testServer) { s.useTLS = true }
+
+func withoutHandOver(s *testServer) { s.keep = true }
 
 // newServer starts this package's engine.
 func newServer(t testing.TB, h http.Handler, cfg Config, opts ...serverOption) *testServer {
@@ -106,6 +109,9 @@ func startServer(t testing.TB, h http.Handler, configure func(*http.Server), opt
 		t.Fatal(err)
 	}
 	s.addr = ln.Addr().String()
+	if !s.keep {
+		ln = NewListener(ln)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

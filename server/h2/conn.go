@@ -16,8 +16,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// conn is one HTTP/2 connection. serve runs on the goroutine that net/http made for it and reads all frames; handlers
-// and timers meet it under mu. Nothing blocks while it holds mu.
+// conn is one HTTP/2 connection. run, on the goroutine that net/http made for it or on one of its own (see
+// NewListener), reads all frames; handlers and timers meet it under mu. Nothing blocks while it holds mu.
 type conn struct {
 	srv        *server
 	nc         net.Conn
@@ -25,6 +25,7 @@ type conn struct {
 	ctx        context.Context
 	tls        *tls.ConnectionState
 	remoteAddr string
+	handed     bool // net/http holds it no more
 
 	// Owned by the reader goroutine.
 	in         readBuffer
@@ -79,12 +80,12 @@ type conn struct {
 
 var clientPreface = []byte(http2.ClientPreface)
 
-func (s *server) newConn(nc net.Conn, h http.Handler) *conn {
+func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn {
 	c := &conn{
 		srv:        s,
 		nc:         nc,
 		handler:    h,
-		ctx:        baseContext(h),
+		ctx:        ctx,
 		remoteAddr: nc.RemoteAddr().String(),
 		streams:    make(map[uint32]*stream),
 		overhead:   newBucket(s.cfg.OverheadBurst, s.cfg.OverheadRate),
@@ -105,18 +106,29 @@ func (s *server) newConn(nc net.Conn, h http.Handler) *conn {
 
 // serve runs the connection. It returns when the connection is of no more use; net/http then closes it.
 func (c *conn) serve(sawPreface bool) {
+	c.open()
 	shutting := c.srv.add(c)
 	defer c.srv.remove(c)
-	stop := context.AfterFunc(c.ctx, c.cancelStreams)
-	defer stop()
-	defer c.teardown()
+	if shutting {
+		c.startShutdown()
+	}
+	c.run(sawPreface)
+}
+
+// open sends our part of the preface. It comes before the server knows of the connection, for nothing may be sent
+// ahead of SETTINGS, not even the GOAWAY of a shutdown (RFC 9113 §3.4).
+func (c *conn) open() {
 	// net/http may have left deadlines of its own behind.
 	c.nc.SetDeadline(time.Time{})
 	c.timer.start(c)
 	c.sendSettings()
-	if shutting {
-		c.startShutdown()
-	}
+}
+
+// run reads frames until the connection is of no more use.
+func (c *conn) run(sawPreface bool) {
+	stop := context.AfterFunc(c.ctx, c.cancelStreams)
+	defer stop()
+	defer c.teardown()
 	if !sawPreface {
 		p, err := c.in.peek(len(clientPreface))
 		if err != nil || !bytes.Equal(p, clientPreface) {

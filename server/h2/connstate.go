@@ -15,6 +15,22 @@ func (c *conn) reportState(state http.ConnState) {
 	}
 }
 
+// reportClosed reports the end of a connection that was handed over, after what is yet to be told. net/http has tried
+// to when it was handed over.
+func (c *conn) reportClosed() {
+	if c.srv.http.ConnState == nil {
+		return
+	}
+	c.mu.Lock()
+	c.states = append(c.states, http.StateClosed)
+	told := c.telling
+	c.telling = true
+	c.mu.Unlock()
+	if !told {
+		(*stateReporter)(c).run()
+	}
+}
+
 // stateReporter is the task of calling the hook.
 type stateReporter conn
 
@@ -22,7 +38,7 @@ func (r *stateReporter) run() {
 	c := (*conn)(r)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.states) > 0 && !c.dead {
+	for len(c.states) > 0 && (!c.dead || c.handed) {
 		state := c.states[0]
 		c.states = c.states[1:]
 		c.mu.Unlock()

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -77,7 +78,7 @@ func FuzzFrames(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c := s.newConn(&script{Reader: bytes.NewReader(data)}, srv.Handler)
+		c := s.newConn(&script{Reader: bytes.NewReader(data)}, srv.Handler, context.Background())
 		c.serve(true)
 		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Microsecond) {
 			c.mu.Lock()
@@ -126,7 +127,7 @@ func FuzzRequest(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		c := s.newConn(&script{}, nil)
+		c := s.newConn(&script{}, nil, context.Background())
 		var b headerBlock
 		b.begin(1, false, 32<<10)
 		kv := parseFields(text)

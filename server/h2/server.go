@@ -22,6 +22,7 @@ const (
 // Configure makes srv serve HTTP/2 with this package, over TLS and, unless srv.Protocols says otherwise, over plain
 // connections of clients that know to expect it. Call it once, before srv serves. It takes srv.Handler, ErrorLog,
 // MaxHeaderBytes, timeouts and hooks as net/http does; ReadTimeout and WriteTimeout bound each request and reply.
+// Connections of a [NewListener] cost less memory.
 func Configure(srv *http.Server, cfg Config) error {
 	_, err := configure(srv, cfg)
 	return err
@@ -67,6 +68,7 @@ func configure(srv *http.Server, cfg Config) (*server, error) {
 	srv.TLSNextProto[protoTLS] = s.serveTLS
 	srv.TLSNextProto[protoUnencrypted] = s.serveUnencrypted
 	srv.RegisterOnShutdown(s.shutdown)
+	s.hookUp()
 	return s, nil
 }
 
@@ -81,14 +83,15 @@ type server struct {
 	date    atomic.Pointer[dateValue]
 	stats   *Stats
 
-	mu       sync.Mutex
-	conns    map[*conn]struct{}
-	shutting bool
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	shutting  bool
+	handovers handovers
 }
 
 func (s *server) serveTLS(_ *http.Server, tc *tls.Conn, h http.Handler) {
 	state := tc.ConnectionState()
-	c := s.newConn(tc, h)
+	c := s.newConn(tc, h, baseContext(h))
 	c.tls = &state
 	if state.Version < tls.VersionTLS12 || weakCipher(state.CipherSuite) {
 		s.stats.refusedTLS.Add(1)
@@ -106,7 +109,12 @@ func (s *server) serveUnencrypted(_ *http.Server, tc *tls.Conn, h http.Handler) 
 		s.logf("h2: net/http handed over an encrypted connection from %v as a plain one", tc.RemoteAddr())
 		return
 	}
-	s.newConn(inner.UnencryptedNetConn(), h).serve(true)
+	nc := inner.UnencryptedNetConn()
+	if l := loanOf(nc); s.mayTakeOver(l) {
+		s.takeOver(l, h)
+		return
+	}
+	s.newConn(nc, h, baseContext(h)).serve(true)
 }
 
 // weakCipher reports whether a TLS 1.2 suite lacks forward secrecy or authenticated encryption, which RFC 9113
@@ -149,6 +157,9 @@ func (s *server) remove(c *conn) {
 	defer s.mu.Unlock()
 	delete(s.conns, c)
 	s.stats.ended(opened)
+	if c.handed {
+		s.handovers.ended()
+	}
 	if s.shutting && len(s.conns) == 0 {
 		s.workers.releaseIdle()
 	}
