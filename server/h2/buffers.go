@@ -59,9 +59,9 @@ type readBuffer struct {
 
 	buf   []byte // buf[r:w] is unread
 	r, w  int
-	big   *buffer // backs buf once it has outgrown first
-	full  bool    // the last read filled buf
-	first [512]byte
+	big   *buffer   // backs buf once it has outgrown first
+	full  bool      // the last read filled buf
+	first [480]byte // and not 512, for which the allocator would take 128 more a connection
 }
 
 func (b *readBuffer) init(src io.Reader, pools *bufferPools, before func() bool) {

@@ -25,20 +25,20 @@ type conn struct {
 	ctx        context.Context
 	tls        *tls.ConnectionState
 	remoteAddr string
-	handed     bool // net/http holds it no more
 
 	// Owned by the reader goroutine.
 	in         readBuffer
-	framer     *http2.Framer // reads frame headers and control frames
+	framer     *http2.Framer // reads frame headers and control frames, and writes control frames into out under mu
 	hdec       *hpack.Decoder
 	block      headerBlock
 	learned    map[string]string // canonical names that are not common
-	names      [12]knownName     // of the last requests, by position
-	paths      [4]parsedPath     // of the last requests
+	names      []knownName       // of the last requests, by position
+	paths      []parsedPath      // of the last requests
 	nextPath   int
 	waiting    []*stream // not started: their requests are not complete yet
 	sawSetting bool
 	atBoundary bool // no frame and no header block is partly read
+	handed     bool // net/http has let go of it; never changes
 	overhead   bucket
 
 	running    atomic.Int32 // handlers that run
@@ -67,8 +67,7 @@ type conn struct {
 	control    int  // control frames in out
 	earned     int  // tokens for the overhead bucket, for DATA sent since the reader last looked
 	henc       headerEncoder
-	framesOut  *http2.Framer // writes control frames into out
-	ready      readyQueue    // streams with something to send that did not fit
+	ready      readyQueue // streams with something to send that did not fit
 	sendWindow int64
 	peerWindow int64 // SETTINGS_INITIAL_WINDOW_SIZE of the peer
 
@@ -95,9 +94,8 @@ func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn
 		peerWindow: initialWindow,
 	}
 	c.in.init(nc, &s.buffers, c.beforeRead)
-	c.framer = http2.NewFramer(nil, &c.in)
+	c.framer = http2.NewFramer((*frameSink)(c), &c.in)
 	c.framer.SetMaxReadFrameSize(s.cfg.MaxFrameSize)
-	c.framesOut = http2.NewFramer((*frameSink)(c), nil)
 	c.hdec = hpack.NewDecoder(s.cfg.HeaderTableSize, c.block.add)
 	c.hdec.SetMaxStringLength(2*s.cfg.MaxHeaderBytes + 1024) // checkBlockSize is stricter; one long field deserves its 431
 	c.henc.init(&s.names, s.cfg.HeaderTableSize)
@@ -126,8 +124,10 @@ func (c *conn) open() {
 
 // run reads frames until the connection is of no more use.
 func (c *conn) run(sawPreface bool) {
-	stop := context.AfterFunc(c.ctx, c.cancelStreams)
-	defer stop()
+	if c.ctx.Done() != nil {
+		stop := context.AfterFunc(c.ctx, c.cancelStreams)
+		defer stop()
+	}
 	defer c.teardown()
 	if !sawPreface {
 		p, err := c.in.peek(len(clientPreface))
@@ -171,9 +171,9 @@ func (c *conn) sendSettings() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.framesOut.WriteSettings(settings...)
+	c.framer.WriteSettings(settings...)
 	if extra := uint32(cfg.ConnWindow) - initialWindow; extra > 0 {
-		c.framesOut.WriteWindowUpdate(0, extra)
+		c.framer.WriteWindowUpdate(0, extra)
 	}
 	c.kick()
 }

@@ -18,7 +18,7 @@ func (c *conn) onSettings(f *http2.SettingsFrame) error {
 	if err := f.ForeachSetting(c.applySetting); err != nil {
 		return err
 	}
-	c.framesOut.WriteSettingsAck()
+	c.framer.WriteSettingsAck()
 	return c.countControl()
 }
 
@@ -52,7 +52,7 @@ func (c *conn) onPing(f *http2.PingFrame) error {
 		c.onPingAck(f.Data)
 		return nil
 	}
-	c.framesOut.WritePing(true, f.Data)
+	c.framer.WritePing(true, f.Data)
 	return c.countControl()
 }
 

@@ -20,7 +20,7 @@ func (c *conn) credit(s *stream, n int, toStream bool) {
 	if back := c.connCredit.Load(); back >= int64(c.srv.cfg.ConnWindow)/4 {
 		c.connCredit.Add(-back)
 		c.recvWindow += back
-		c.framesOut.WriteWindowUpdate(0, uint32(back))
+		c.framer.WriteWindowUpdate(0, uint32(back))
 		wrote = true
 	}
 	if toStream && !s.closed && !s.recvEnd {
@@ -28,7 +28,7 @@ func (c *conn) credit(s *stream, n int, toStream bool) {
 		s.active = c.timer.now
 		if s.unacked >= int64(c.srv.cfg.StreamWindow)/4 {
 			s.recvWindow += s.unacked
-			c.framesOut.WriteWindowUpdate(s.id, uint32(s.unacked))
+			c.framer.WriteWindowUpdate(s.id, uint32(s.unacked))
 			s.unacked = 0
 			wrote = true
 		}

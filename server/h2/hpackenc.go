@@ -18,9 +18,11 @@ type headerEncoder struct {
 	enc     *hpack.Encoder
 	out     sliceWriter // what enc writes to
 	changes uint        // counts changes of the dynamic table
-	memos   [4]blockMemo
-	next    int // the memo to overwrite
+	memos   []blockMemo // up to maxMemos
+	next    int         // the one to overwrite, once there are so many
 }
+
+const maxMemos = 4
 
 // blockMemo is a list of fields and its encoding, valid while the table is as it was.
 type blockMemo struct {
@@ -85,7 +87,11 @@ func (e *headerEncoder) appendStable(dst []byte, status int, fields []field) []b
 		}
 	}
 	if e.changes == before && len(fields) <= 16 && len(dst)-start <= 256 {
-		m := &e.memos[e.next%len(e.memos)]
+		if len(e.memos) < maxMemos {
+			e.memos = append(e.memos, blockMemo{})
+			e.next = len(e.memos) - 1
+		}
+		m := &e.memos[e.next%maxMemos]
 		e.next++
 		m.status, m.changes = status, e.changes
 		m.block = append(m.block[:0], dst[start:]...)

@@ -67,7 +67,7 @@ func appendFrameHeader(dst []byte, n int, t http2.FrameType, flags http2.Flags, 
 }
 
 func (c *conn) writeReset(id uint32, code http2.ErrCode) {
-	c.framesOut.WriteRSTStream(id, code)
+	c.framer.WriteRSTStream(id, code)
 	c.srv.stats.resetsSent.add(code)
 	c.control++
 }

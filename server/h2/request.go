@@ -122,6 +122,13 @@ func (c *conn) fillRequest(req *http.Request, s *stream, b *headerBlock) error {
 	return nil
 }
 
+// maxPaths and maxNames bound the paths and field names that a connection remembers. Room for them is made as they
+// come, since a connection that idles has often seen but one path and a few names.
+const (
+	maxPaths = 4
+	maxNames = 12
+)
+
 // parsePath parses :path. RPC clients ask for the same few paths over and over, so the last ones are remembered.
 func (c *conn) parsePath(path string) (url.URL, error) {
 	for i := range c.paths {
@@ -137,8 +144,12 @@ func (c *conn) parsePath(path string) (url.URL, error) {
 		return url.URL{}, err
 	}
 	if len(path) <= 128 {
-		c.paths[c.nextPath%len(c.paths)] = parsedPath{path, *u}
-		c.nextPath++
+		if len(c.paths) < maxPaths {
+			c.paths = append(c.paths, parsedPath{path, *u})
+		} else {
+			c.paths[c.nextPath%maxPaths] = parsedPath{path, *u}
+			c.nextPath++
+		}
 	}
 	return *u, nil
 }
@@ -153,6 +164,9 @@ type parsedPath struct {
 func (c *conn) newHeader(b *headerBlock) (http.Header, error) {
 	header := make(http.Header, len(b.fields))
 	values := make([]string, len(b.fields))
+	if more := min(len(b.fields), maxNames) - len(c.names); more > 0 {
+		c.names = append(c.names, make([]knownName, more)...)
+	}
 	for i, f := range b.fields {
 		key := c.headerKey(i, f.Name)
 		if key == "" {

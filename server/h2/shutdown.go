@@ -58,8 +58,8 @@ func (c *conn) startShutdown() {
 	}
 	c.closing.started = true
 	c.srv.stats.goAwaysSent.add(http2.ErrCodeNo)
-	c.framesOut.WriteGoAway(maxWindow, http2.ErrCodeNo, nil)
-	c.framesOut.WritePing(false, shutdownPing)
+	c.framer.WriteGoAway(maxWindow, http2.ErrCodeNo, nil)
+	c.framer.WritePing(false, shutdownPing)
 	c.closing.timer = time.AfterFunc(lingerTime, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -83,7 +83,7 @@ func (c *conn) finishShutdown() {
 	}
 	c.closing.timer.Stop()
 	c.closing.final, c.closing.lastID = true, c.maxID
-	c.framesOut.WriteGoAway(c.maxID, http2.ErrCodeNo, nil)
+	c.framer.WriteGoAway(c.maxID, http2.ErrCodeNo, nil)
 	c.closing.close = c.active == 0
 	c.kick()
 }
@@ -118,7 +118,7 @@ func (c *conn) goAway(e connError) {
 		}
 	}
 	c.srv.stats.goAwaysSent.add(e.code)
-	c.framesOut.WriteGoAway(c.maxID, e.code, []byte(e.reason))
+	c.framer.WriteGoAway(c.maxID, e.code, []byte(e.reason))
 	c.closing.started, c.closing.final, c.closing.close = true, true, true
 	c.kick()
 	c.mu.Unlock()

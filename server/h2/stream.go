@@ -236,19 +236,26 @@ const (
 	closedByUs                          // we reset or refused it; frames may have been on their way
 )
 
-// recentlyClosed remembers how the last streams were closed. Older ones are forgotten, so its size is fixed.
+// recentlyClosed remembers how the last streams were closed. Older ones are forgotten, so its size is bounded.
 type recentlyClosed struct {
-	ring [64]struct {
-		id  uint32
-		how closeReason
-	}
-	next int
+	ring []closedStream // up to maxRecent
+	next int            // the one to overwrite, once there are so many
 }
 
+type closedStream struct {
+	id  uint32
+	how closeReason
+}
+
+const maxRecent = 64
+
 func (r *recentlyClosed) add(id uint32, how closeReason) {
-	e := &r.ring[r.next%len(r.ring)]
+	if len(r.ring) < maxRecent {
+		r.ring = append(r.ring, closedStream{id, how})
+		return
+	}
+	r.ring[r.next%maxRecent] = closedStream{id, how}
 	r.next++
-	e.id, e.how = id, how
 }
 
 // reason returns how id was closed, or 0 if that is not known.

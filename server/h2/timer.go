@@ -115,7 +115,7 @@ func (c *conn) tick() {
 	case c.active > 0:
 		if !t.pinging && expired(t.now, t.alive, clock.ping) {
 			t.pinging, t.pingAt = true, t.now
-			c.framesOut.WritePing(false, [8]byte{'a', 'l', 'i', 'v', 'e', '?'})
+			c.framer.WritePing(false, [8]byte{'a', 'l', 'i', 'v', 'e', '?'})
 			c.kick()
 		}
 		stuck = c.resetStuck()
