@@ -171,7 +171,7 @@ func ParseOrigin(text string) (string, error) {
 	case strings.Contains(text, "*"):
 		return "", errors.New("there are no patterns: name each origin")
 	case strings.ContainsFunc(text, func(r rune) bool { return r > '~' }):
-		return "", errors.New("write the host as browsers send it, in ASCII: xn--...")
+		return "", errors.New("write the host in ASCII as browsers send it, beginning with xn--")
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {

@@ -248,7 +248,7 @@ func TestParseOrigin(t *testing.T) {
 		"https://app.example.com#top":   `leave out "#top"`,
 		"https://app.example.com:443":   "browsers leave out :443 of an https origin",
 		"http://app.example.com:80":     "browsers leave out :80 of an http origin",
-		"https://bücher.example":        "write the host as browsers send it, in ASCII: xn--...",
+		"https://bücher.example":        "write the host in ASCII as browsers send it, beginning with xn--",
 		"app.example.com":               form,
 		"localhost:3000":                form,
 		"ftp://app.example.com":         form,
