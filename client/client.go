@@ -48,6 +48,12 @@ type Config struct {
 	// TLS is for https addresses: roots to trust, a client certificate. nil
 	// means the system's roots and no client certificate. New copies it.
 	TLS *tls.Config
+	// Token is sent with every call, as the header "authorization: Bearer
+	// TOKEN"; empty sends none. Whoever sees it can call in its name, so New
+	// refuses it for a plain address of another machine.
+	Token string
+	// TokenInClear allows that: on a network that is encrypted by itself.
+	TokenInClear bool
 }
 
 // User is one entry of the directory.
@@ -68,10 +74,12 @@ type Client struct {
 	json      bool
 	probeTLS  *tls.Config // nil for http
 	transport *http.Transport
-	options   connect.ClientOption
-	service   apipbconnect.MyServiceClient
-	probes    singleflight.Group
-	closed    atomic.Bool
+	// authorization is the header of that name, empty if none is sent.
+	authorization []string
+	options       connect.ClientOption
+	service       apipbconnect.MyServiceClient
+	probes        singleflight.Group
+	closed        atomic.Bool
 }
 
 // errClosed is the cause of calls made after Close.
@@ -89,6 +97,11 @@ func New(baseURL string, cfg Config) (*Client, error) {
 	}
 	if base.Scheme == "http" && cfg.TLS != nil {
 		return nil, fmt.Errorf("server address %q: Config.TLS is set but the address is plain; use https://", baseURL)
+	}
+
+	authorization, err := bearer(base, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("server address %q: %w", baseURL, err)
 	}
 
 	options := []connect.ClientOption{
@@ -112,11 +125,12 @@ func New(baseURL string, cfg Config) (*Client, error) {
 	}
 
 	c := &Client{
-		base:      base,
-		protocol:  cfg.Protocol,
-		json:      cfg.JSON,
-		transport: newTransport(base, cfg.TLS),
-		options:   connect.WithClientOptions(options...),
+		base:          base,
+		protocol:      cfg.Protocol,
+		json:          cfg.JSON,
+		transport:     newTransport(base, cfg.TLS),
+		authorization: authorization,
+		options:       connect.WithClientOptions(options...),
 	}
 	c.service = apipbconnect.NewMyServiceClient(c.Endpoint())
 	if base.Scheme == "https" {
@@ -127,12 +141,12 @@ func New(baseURL string, cfg Config) (*Client, error) {
 
 // Endpoint is what the constructors that protoc-gen-connect-go generates take.
 // Another service of the same server is called over this Client's connection
-// with its protocol and limits, though without the diagnosis and the retries
+// with its protocol, token and limits, though without the diagnosis and the retries
 // of Users; Close does not make those calls fail.
 //
 //	users := apipbconnect.NewMyServiceClient(c.Endpoint())
 func (c *Client) Endpoint() (connect.HTTPClient, string, connect.ClientOption) {
-	return caller{c.transport}, c.base.String(), c.options
+	return caller{c.transport, c.authorization}, c.base.String(), c.options
 }
 
 // Users looks users up by id. They come in the order of ids, a repeated id

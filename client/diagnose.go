@@ -62,6 +62,10 @@ func answerReason(err error) Reason {
 		return ReasonUnavailable
 	case connect.CodeUnimplemented:
 		return ReasonNoService
+	case connect.CodeUnauthenticated:
+		return ReasonUnauthenticated
+	case connect.CodePermissionDenied:
+		return ReasonPermissionDenied
 	case connect.CodeDeadlineExceeded:
 		return ReasonNoAnswer
 	}

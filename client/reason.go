@@ -48,6 +48,12 @@ const (
 	ReasonBadReply
 	// ReasonReplyTooLarge: the reply is longer than MaxReplyBytes.
 	ReasonReplyTooLarge
+	// ReasonUnauthenticated: the server wants a token and got none, or one that
+	// is no good (UNAUTHENTICATED).
+	ReasonUnauthenticated
+	// ReasonPermissionDenied: the server knows who calls, and does not let them
+	// (PERMISSION_DENIED).
+	ReasonPermissionDenied
 )
 
 // String says what was wrong, to follow "User at http://localhost:50051: ".
@@ -89,6 +95,10 @@ func (r Reason) String() string {
 		return "the server's method returned nothing, or a value of the wrong type"
 	case ReasonReplyTooLarge:
 		return "the reply is longer than 4 MiB"
+	case ReasonUnauthenticated:
+		return "the server does not know who calls"
+	case ReasonPermissionDenied:
+		return "the server does not allow it"
 	default:
 		return "the call failed"
 	}

@@ -88,10 +88,14 @@ func clientTLS(config *tls.Config) *tls.Config {
 // caller runs a call's HTTP request for connect. It is not an http.Client, so
 // redirects are answers and not followed: a gRPC server sends none.
 type caller struct {
-	transport *http.Transport
+	transport     *http.Transport
+	authorization []string // empty for none
 }
 
 func (c caller) Do(req *http.Request) (*http.Response, error) {
+	if len(c.authorization) > 0 && len(req.Header["Authorization"]) == 0 {
+		req.Header["Authorization"] = c.authorization
+	}
 	seen := sightingFrom(req.Context())
 	response, err := c.transport.RoundTrip(req)
 	if err != nil {

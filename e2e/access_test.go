@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/roster/client"
 )
 
 // createToken adds a token to a file with the real command.
@@ -162,6 +164,83 @@ func TestReadsStayOpenIfAsked(t *testing.T) {
 		response.Body.Close()
 		if response.StatusCode != want {
 			t.Errorf("%.10q: %d, want %d", header, response.StatusCode, want)
+		}
+	}
+}
+
+func TestGoAndTheCommandsWithTokens(t *testing.T) {
+	folder := t.TempDir()
+	file := filepath.Join(folder, "tokens.json")
+	token := createToken(t, file, "reader", "read")
+	kept := write(t, filepath.Join(folder, "reader.token"), token+"\n")
+	server, address := serve(t, "--tokens", file)
+	for _, protocol := range []client.Protocol{client.GRPC, client.GRPCWeb, client.Connect} {
+		caller, err := client.New("http://"+address, client.Config{Protocol: protocol, Token: token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer caller.Close()
+		if err := caller.WaitReady(t.Context()); err != nil {
+			t.Errorf("%v: %v", protocol, err)
+		}
+		if users, err := caller.Users(t.Context(), []int32{1}); err != nil || len(users) != 1 || users[0].Name != "Leila Dubois" {
+			t.Errorf("%v: %v, %v", protocol, users, err)
+		}
+		command := []string{"get", "1", "--server", "http://" + address, "--protocol", protocol.String(), "--timeout", "20s"}
+		for _, test := range []struct {
+			arguments []string
+			code      int
+			want      string
+		}{
+			{[]string{"--token", token}, 0, "Leila Dubois"},
+			{[]string{"--token", "@" + kept}, 0, "Leila Dubois"},
+			{nil, 1, "the server does not know who calls [UNAUTHENTICATED: this call needs a token of the role read"},
+			{[]string{"--token", token + "x"}, 1, "the server does not know who calls [UNAUTHENTICATED: what was sent is not a token of Roster, or was mistyped or cut"},
+		} {
+			got := roster(t, append(command, test.arguments...)...)
+			if got.code != test.code || !strings.Contains(got.stdout+got.stderr, test.want) || strings.Contains(got.stderr, token[20:]) {
+				t.Errorf("%v %.12v: exit %d: %s%s", protocol, test.arguments, got.code, got.stdout, got.stderr)
+			}
+		}
+	}
+	health := []string{"health", "--server", "http://" + address, "--timeout", "20s"}
+	if got := roster(t, health...); got.code != 0 {
+		t.Errorf("health without a token: exit %d: %s", got.code, got.stderr)
+	}
+	if got := roster(t, append(health, "--token", token+"x")...); got.code != 1 || !strings.Contains(got.stderr, "mistyped or cut") {
+		t.Errorf("health with a wrong token: exit %d: %s", got.code, got.stderr)
+	}
+	if strings.Contains(server.log(), token[20:]) || !strings.Contains(server.log(), `"identity":"reader"`) {
+		t.Errorf("logged %s", server.log())
+	}
+}
+
+// A certificate counts for a token; a token besides counts in its place.
+func TestCertificatesAndTokens(t *testing.T) {
+	c := newCredentials(t)
+	file := c.file("tokens.json")
+	token := createToken(t, file, "reader", "read")
+	if got := roster(t, "token", "create", "--tokens", file, "--role", "write", "--certificate", "bob", "--name", "bob's laptop"); got.code != 0 {
+		t.Fatal(got.stderr)
+	}
+	for _, engine := range []string{"fast", "std"} {
+		p, url := serveTLS(t, c, "--tls-client-ca", c.file("ca.pem"), "--tokens", file, "--http2", engine)
+		for _, protocol := range []string{"grpc", "grpcweb", "connect"} {
+			get := append([]string{"get", "1", "--server", url, "--protocol", protocol, "--timeout", "20s", "--ca", c.file("ca.pem")}, c.show("bob")...)
+			for name, more := range map[string][]string{"bob's laptop": nil, "reader": {"--token", token}} {
+				if got := roster(t, append(get, more...)...); got.code != 0 || !strings.Contains(got.stdout, "Leila Dubois") {
+					t.Errorf("%s, %s: exit %d: %s%s", engine, name, got.code, got.stdout, got.stderr)
+				}
+				p.line(func(line string) string {
+					if strings.Contains(line, `"identity":"`+name+`"`) {
+						return line
+					}
+					return ""
+				})
+			}
+			if got := roster(t, append(get, "--token", "roster_x")...); got.code != 1 || !strings.Contains(got.stderr, "UNAUTHENTICATED") {
+				t.Errorf("%s: a wrong token besides: exit %d: %s%s", engine, got.code, got.stdout, got.stderr)
+			}
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 type callFlags struct {
 	server   string
 	tls      callTLSFlags
+	token    callTokenFlags
 	protocol protocolFlag
 	timeout  time.Duration
 	output   outputFlag
@@ -27,6 +28,7 @@ func (f *callFlags) addTo(command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringVar(&f.server, "server", "http://localhost:50051", "server to call: http://host:port, or https:// for TLS")
 	f.tls.register(flags)
+	f.token.register(flags)
 	flags.Var(&f.protocol, "protocol", "wire protocol: grpc, grpcweb or connect; a Python server speaks grpc alone")
 	flags.DurationVar(&f.timeout, "timeout", time.Second, "how long the call may take in all")
 	flags.Var(&f.output, "output", "how to print the answer: table or json")
@@ -43,7 +45,12 @@ func (f *callFlags) call(ctx context.Context, call func(context.Context, *client
 	if err != nil {
 		return err
 	}
-	c, err := client.New(f.server, client.Config{Protocol: client.Protocol(f.protocol), TLS: tlsConfig})
+	token, err := f.token.read()
+	if err != nil {
+		return err
+	}
+	c, err := client.New(f.server, client.Config{
+		Protocol: client.Protocol(f.protocol), TLS: tlsConfig, Token: token, TokenInClear: f.token.inClear})
 	if err != nil {
 		return usage("--server: %w", err)
 	}

@@ -17,9 +17,10 @@ from serving import Roster
 #: cert.pem and key.pem, and a folder with both for each client.
 FOLDER = os.environ.get("ROSTER_E2E_TLS", "")
 
-pytestmark = pytest.mark.skipif(
+needs_certificates = pytest.mark.skipif(
     not FOLDER, reason="ROSTER_E2E_TLS is not set: certificates are made by go test ./e2e"
 )
+pytestmark = needs_certificates
 
 
 def read(name: str) -> bytes:

@@ -15,7 +15,8 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Callable
+from pathlib import Path
+from typing import Callable, NamedTuple, NoReturn
 
 from roster_peer.address import Address
 from roster_peer.client import AsyncClient, Client
@@ -64,12 +65,12 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _get(arguments: argparse.Namespace) -> int:
-    ids, address, timeout = arguments.ids, arguments.server, arguments.timeout
-    tls = _tls(arguments)
+    ids, timeout = arguments.ids, arguments.timeout
+    target = _Target.of(arguments)
     if arguments.use_async:
-        users = asyncio.run(_get_async(address, tls, ids, timeout))
+        users = asyncio.run(_get_async(target, ids, timeout))
     else:
-        with Client(address, tls) as client:
+        with target.client() as client:
             users = client.get(ids, timeout)
     if arguments.output == "json":
         _print_json([{"name": u.name, "age": u.age, "email": u.email} for u in users])
@@ -80,20 +81,18 @@ def _get(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _get_async(
-    address: str, tls: TLS | None, ids: list[int], timeout: float
-) -> list[User]:
-    async with AsyncClient(address, tls) as client:
+async def _get_async(target: _Target, ids: list[int], timeout: float) -> list[User]:
+    async with target.async_client() as client:
         return await client.get(ids, timeout)
 
 
 def _health(arguments: argparse.Namespace) -> int:
     address, timeout = arguments.server, arguments.timeout
-    tls = _tls(arguments)
+    target = _Target.of(arguments)
     if arguments.use_async:
-        asyncio.run(_health_async(address, tls, timeout))
+        asyncio.run(_health_async(target, timeout))
     else:
-        with Client(address, tls) as client:
+        with target.client() as client:
             client.health(timeout)
     if arguments.output == "json":
         _print_json({"server": address, "healthy": True})
@@ -102,9 +101,49 @@ def _health(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _health_async(address: str, tls: TLS | None, timeout: float) -> None:
-    async with AsyncClient(address, tls) as client:
+async def _health_async(target: _Target, timeout: float) -> None:
+    async with target.async_client() as client:
         await client.health(timeout)
+
+
+class _Target(NamedTuple):
+    """Whom to call, and as whom."""
+
+    address: str
+    tls: TLS | None
+    token: str | None
+    token_in_clear: bool
+    wrong_usage: Callable[[str], NoReturn]
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> _Target:
+        return cls(
+            arguments.server,
+            _tls(arguments),
+            _token(arguments),
+            arguments.token_in_clear,
+            arguments.wrong_usage,
+        )
+
+    def client(self) -> Client:
+        try:
+            return Client(
+                *(self.address, self.tls),
+                token=self.token,
+                token_in_clear=self.token_in_clear,
+            )
+        except ValueError as error:
+            self.wrong_usage(f"--token: {error}")
+
+    def async_client(self) -> AsyncClient:
+        try:
+            return AsyncClient(
+                *(self.address, self.tls),
+                token=self.token,
+                token_in_clear=self.token_in_clear,
+            )
+        except ValueError as error:
+            self.wrong_usage(f"--token: {error}")
 
 
 def _tls(arguments: argparse.Namespace) -> TLS | None:
@@ -114,6 +153,20 @@ def _tls(arguments: argparse.Namespace) -> TLS | None:
     if (arguments.cert is None) != (arguments.key is None):
         arguments.wrong_usage("--cert and --key go together")
     return TLS(*files) if arguments.tls else None
+
+
+def _token(arguments: argparse.Namespace) -> str | None:
+    given: str = arguments.token or os.environ.get("ROSTER_TOKEN", "")
+    if not given.startswith("@"):
+        return given or None
+    try:
+        return Path(given[1:]).read_text(encoding="ascii").strip()
+    except OSError as error:
+        why = error.strerror or str(error)
+    except UnicodeDecodeError:
+        why = "has no token in it"
+    arguments.wrong_usage(f"--token {given}: {why}")
+    return None
 
 
 def _print_json(value: object) -> None:
@@ -239,6 +292,18 @@ def _add_call_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--key", metavar="FILE", help="PEM file with the private key of --cert"
+    )
+    parser.add_argument(
+        "--token",
+        metavar="TOKEN|@FILE",
+        help="token to call with, or the file to read it from; ROSTER_TOKEN in the "
+        "environment keeps it out of the list of processes",
+    )
+    parser.add_argument(
+        "--token-in-clear",
+        action="store_true",
+        help="send the token without TLS to another machine: for a network that is "
+        "encrypted by itself",
     )
     parser.set_defaults(wrong_usage=parser.error)
     parser.add_argument(

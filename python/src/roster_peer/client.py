@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable
 from types import TracebackType
 
@@ -24,21 +25,32 @@ class Client:
     """
 
     def __init__(
-        self, address: str = "localhost:50051", tls: TLS | None = None
+        self,
+        address: str = "localhost:50051",
+        tls: TLS | None = None,
+        *,
+        token: str | None = None,
+        token_in_clear: bool = False,
     ) -> None:
         """Connects at the first call.
 
         Args:
             address: HOST:PORT; with tls the certificate must be for HOST.
             tls: what to trust and show; None calls without TLS.
+            token: sent with every call, as "authorization: Bearer TOKEN".
+            token_in_clear: send it without TLS to another machine, too: for a
+                network that is encrypted by itself.
 
         Raises:
             TLSFileError: a file of tls cannot be used.
-            ValueError: address is not HOST:PORT.
+            ValueError: address is not HOST:PORT, or the token is none or would
+                cross the network in the clear.
         """
         parsed = Address.parse(address)
         self.address = address
         self._tls = tls
+        clear_ok = token_in_clear or tls is not None or parsed.is_loopback()
+        self._metadata = _metadata(token, clear_ok)
         options = _channel_options(parsed)
         self._channel = (
             grpc.insecure_channel(str(parsed), options)
@@ -67,7 +79,7 @@ class Client:
         """
         request = _request(ids)
         try:
-            return _users(self._user(request, timeout=timeout))
+            return _users(self._user(request, timeout=timeout, metadata=self._metadata))
         except grpc.RpcError as error:
             raise _call_error(self.address, self._tls, "get", timeout, error) from error
 
@@ -82,7 +94,7 @@ class Client:
             ValueError: the client is closed.
         """
         try:
-            self._health(Empty(), timeout=timeout)
+            self._health(Empty(), timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise _call_error(
                 self.address, self._tls, "health", timeout, error
@@ -111,24 +123,35 @@ class AsyncClient:
     """
 
     def __init__(
-        self, address: str = "localhost:50051", tls: TLS | None = None
+        self,
+        address: str = "localhost:50051",
+        tls: TLS | None = None,
+        *,
+        token: str | None = None,
+        token_in_clear: bool = False,
     ) -> None:
         """Connects at the first call.
 
         Args:
             address: HOST:PORT; with tls the certificate must be for HOST.
             tls: what to trust and show; None calls without TLS.
+            token: sent with every call, as "authorization: Bearer TOKEN".
+            token_in_clear: send it without TLS to another machine, too: for a
+                network that is encrypted by itself.
 
         Raises:
             RuntimeError: no event loop is running.
             TLSFileError: a file of tls cannot be used.
-            ValueError: address is not HOST:PORT.
+            ValueError: address is not HOST:PORT, or the token is none or would
+                cross the network in the clear.
         """
         # Some versions of grpcio would make a loop that nobody runs.
         asyncio.get_running_loop()
         parsed = Address.parse(address)
         self.address = address
         self._tls = tls
+        clear_ok = token_in_clear or tls is not None or parsed.is_loopback()
+        self._metadata = _metadata(token, clear_ok)
         options = _channel_options(parsed)
         self._channel = (
             grpc.aio.insecure_channel(str(parsed), options)
@@ -145,14 +168,16 @@ class AsyncClient:
         """As Client.get; closed is grpcio's UsageError instead of ValueError."""
         request = _request(ids)
         try:
-            return _users(await self._user(request, timeout=timeout))
+            return _users(
+                await self._user(request, timeout=timeout, metadata=self._metadata)
+            )
         except grpc.RpcError as error:
             raise _call_error(self.address, self._tls, "get", timeout, error) from error
 
     async def health(self, timeout: float | None = 1.0) -> None:
         """As Client.health; closed is grpcio's UsageError instead of ValueError."""
         try:
-            await self._health(Empty(), timeout=timeout)
+            await self._health(Empty(), timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise _call_error(
                 self.address, self._tls, "health", timeout, error
@@ -178,6 +203,24 @@ def _channel_options(address: Address) -> list[tuple[str, int]]:
     # http_proxy in the environment would take calls to this very machine away
     # to the proxy.
     return [("grpc.enable_http_proxy", 0)] if address.is_loopback() else []
+
+
+def _metadata(token: str | None, clear_ok: bool) -> tuple[tuple[str, str], ...]:
+    """What goes with every call. The errors do not have the token."""
+    if token is None:
+        return ()
+    # RFC 6750 §2.1; grpcio would say no more than "metadata was invalid".
+    if not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", token):
+        raise ValueError(
+            "the token is empty or has a character that no token has: a space, a "
+            "line's end or a quotation mark, perhaps"
+        )
+    if not clear_ok:
+        raise ValueError(
+            "the token would cross the network in the clear: call with tls, or say "
+            "that the network is encrypted by itself (token_in_clear)"
+        )
+    return (("authorization", f"Bearer {token}"),)
 
 
 def _request(ids: Iterable[int]) -> api_pb2.UserReq:
