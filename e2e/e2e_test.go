@@ -155,13 +155,16 @@ func serve(t *testing.T, arguments ...string) (p *process, address string) {
 		arguments = append(arguments, "--store", filepath.Join(t.TempDir(), "roster.db"), "--sample")
 	}
 	p = start(t, exec.Command(binary, append([]string{"serve", "--addr", "localhost:0", "--log-format", "json"}, arguments...)...))
-	return p, p.line(func(line string) string {
-		var entry struct{ Msg, Address string }
-		if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "serving" {
-			return entry.Address
-		}
-		return ""
-	})
+	return p, p.line(servingAt)
+}
+
+// servingAt is the address in the line that says that a server serves.
+func servingAt(line string) string {
+	var entry struct{ Msg, Address string }
+	if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "serving" {
+		return entry.Address
+	}
+	return ""
 }
 
 // result is what a program that ran to its end said.

@@ -30,6 +30,7 @@ import (
 	"example.com/roster/server/call"
 	"example.com/roster/server/drain"
 	"example.com/roster/server/h2"
+	"example.com/roster/server/listen"
 	"example.com/roster/web"
 )
 
@@ -101,6 +102,8 @@ type Config struct {
 
 	// stall stands in for stallTimeout in tests.
 	stall time.Duration
+	// partings is there for tests to look at.
+	partings *parting
 }
 
 func (c Config) withDefaults() Config {
@@ -121,6 +124,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.stall == 0 {
 		c.stall = stallTimeout
+	}
+	if c.partings == nil {
+		c.partings = new(parting)
 	}
 	return c
 }
@@ -143,7 +149,7 @@ func NewHandler(config Config, more ...api.Route) http.Handler {
 	for _, route := range routes {
 		// From the inside out: who refuses a request stands before, and so
 		// outside, whoever spends more on it.
-		handler := guard(route, config.stall, refuser)
+		handler := endStreams(route, config.Drain, guard(route, config.stall, refuser))
 		handler = access.protect(route, handler)
 		handler = origins.protect(handler) // before access: a preflight has no token
 		handler = named(route.Path, handler)
@@ -191,17 +197,18 @@ func named(procedure string, next http.Handler) http.Handler {
 }
 
 // Serve answers on listener with handler until ctx is done, then drains: it
-// accepts no more connections, lets running calls finish for up to
-// Config.DrainTimeout, and cuts the rest. It returns nil if every call
-// finished, and closes listener.
+// goes on for Config.DrainDelay, accepts no more connections, tells clients to
+// make new ones, lets running calls finish for up to Config.DrainTimeout, and
+// cuts the rest. It returns nil if every call finished, and closes listener,
+// with listen.Retire: another process may have the address by then.
 func Serve(ctx context.Context, listener net.Listener, config Config, handler http.Handler) error {
 	config = config.withDefaults()
 	errorLog := newErrorLog(config.Log)
-	httpServer, err := newHTTPServer(config, handler, errorLog)
+	httpServer, err := newHTTPServer(config, config.partings.handler(handler), errorLog)
 	if err != nil {
 		return err
 	}
-	conns, closePlain, err := sorted(config, stallListener{listener, config.stall, config.Stats}, errorLog)
+	conns, closePlain, err := sorted(config, stallListener{listener, config.stall, config.Stats, config.partings}, errorLog)
 	if err != nil {
 		return err
 	}
@@ -229,9 +236,17 @@ func Serve(ctx context.Context, listener net.Listener, config Config, handler ht
 		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
 	case <-time.After(config.DrainDelay):
 	}
-	config.Drain.Close()
+
 	draining, cancel := context.WithTimeout(context.Background(), config.DrainTimeout)
 	defer cancel()
+	if err := listen.Retire(draining, listener); err != nil {
+		config.Log.Warn("the port was not given up cleanly", "error", err)
+	}
+	<-served // what was accepted is known to httpServer now
+	config.partings.wait(draining)
+	// Shutdown has the HTTP/2 engine say goodbye (RFC 9113 §6.8), so that who
+	// opens a stream anew does it elsewhere.
+	httpServer.RegisterOnShutdown(config.Drain.Close)
 	err = httpServer.Shutdown(draining)
 	if errors.Is(err, context.DeadlineExceeded) {
 		httpServer.Close()
@@ -246,8 +261,10 @@ func newHTTPServer(config Config, handler http.Handler, errorLog *errorLog) (*ht
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ConnContext:       withBudget,
-		ErrorLog:          errorLog.logger(),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return withBudget(withConn(ctx, conn), conn)
+		},
+		ErrorLog: errorLog.logger(),
 		// No ReadTimeout and no WriteTimeout: they would cut streams.
 		Protocols: new(http.Protocols),
 		TLSConfig: config.TLS.Clone(),
@@ -262,13 +279,16 @@ func newHTTPServer(config Config, handler http.Handler, errorLog *errorLog) (*ht
 			SendPingTimeout: pingInterval,
 			PingTimeout:     pingTimeout,
 		}
+		httpServer.Handler = notingHTTP2(handler)
 		return httpServer, nil
 	}
-	return httpServer, h2.Configure(httpServer, h2.Config{
+	err := h2.Configure(httpServer, h2.Config{
 		MaxConcurrentStreams: maxStreams,
 		StallTimeout:         config.stall,
 		PingInterval:         pingInterval,
 		PingTimeout:          pingTimeout,
 		Stats:                &config.Stats.HTTP2,
 	})
+	noteHTTP2(httpServer)
+	return httpServer, err
 }

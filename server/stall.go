@@ -117,6 +117,7 @@ type stallListener struct {
 	net.Listener
 	timeout time.Duration
 	stats   *Stats
+	parting *parting
 }
 
 // Accept implements net.Listener.
@@ -126,7 +127,8 @@ func (l stallListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	l.stats.accepted.Add(1)
-	return &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats}, nil
+	l.parting.conns.Add(1)
+	return &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, parting: l.parting}, nil
 }
 
 // A stallConn fails a write of which nothing leaves for timeout: the peer has
@@ -137,6 +139,8 @@ type stallConn struct {
 	timeout time.Duration
 	stats   *Stats
 	closed  atomic.Bool
+	parting *parting
+	settled atomic.Bool // counted in parting no more
 }
 
 const stallPiece = 64 << 10
@@ -161,7 +165,15 @@ func (c *stallConn) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
 		c.stats.closed.Add(1)
 	}
+	c.partedWith()
 	return c.Conn.Close()
+}
+
+// partedWith notes that the connection is HTTP/2, or closed.
+func (c *stallConn) partedWith() {
+	if c.settled.CompareAndSwap(false, true) {
+		c.parting.conns.Add(-1)
+	}
 }
 
 // CloseWrite lets net/http end a reply that refuses a request, and wait for

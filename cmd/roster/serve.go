@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,8 +10,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -29,7 +26,7 @@ type serveFlags struct {
 	access              accessFlags
 	sample              bool
 	maxBatch            int
-	drainTimeout        time.Duration
+	restart             restartFlags
 	logFormat, logLevel string
 	telemetry           telemetryFlags
 	services            servicesFlags
@@ -45,7 +42,11 @@ HTTP/1.1 and HTTP/2, and the page at /. It speaks plain, or, with --tls-cert and
 --tls-key, TLS alone.
 
 SIGTERM or SIGINT drains: no new connections, and running calls may finish
-within --drain-timeout. A second signal ends the process at once.`,
+within --drain-timeout. A second signal ends the process at once.
+
+Restarted without a failed call: start the next process beside this one, both
+with --reuse-port, and when it serves send SIGTERM to this one. Or pass the
+listening socket to it as systemd does (LISTEN_FDS).`,
 		Example: `  roster serve --sample
   roster serve --addr :50051 --store /var/lib/roster/roster.db
   ROSTER_ADDR=:8080 roster serve`,
@@ -60,8 +61,8 @@ within --drain-timeout. A second signal ends the process at once.`,
 	f.access.register(flags)
 	flags.StringVar(&f.http2, "http2", "fast", "HTTP/2 engine: fast is Roster's own, std is the one of Go's net/http")
 	flags.IntVar(&f.maxBatch, "max-batch", 10_000, "most ids in one call")
-	flags.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "how long running calls may take to finish at the end")
 	f.services.register(flags)
+	f.restart.register(flags)
 	flags.StringVar(&f.logFormat, "log-format", "", "text or json; by default text on a terminal, else json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
 	f.telemetry.register(flags)
@@ -76,14 +77,13 @@ func (f serveFlags) check() error {
 		return usage("--http2 %q: want fast or std", f.http2)
 	case f.maxBatch < 1:
 		return usage("--max-batch %d: must be at least 1", f.maxBatch)
-	case f.drainTimeout <= 0:
-		return usage("--drain-timeout %v: must be more than 0", f.drainTimeout)
 	}
 	return cmp.Or(
 		f.tls.check(),
 		f.telemetry.check(f.addr),
 		f.access.check(),
 		f.services.check(),
+		f.restart.check(),
 	)
 }
 
@@ -104,17 +104,17 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	if err != nil {
 		return err
 	}
-	watch, err := f.telemetry.start(ctx, log)
+	watch, err := f.telemetry.start(ctx, f.restart.reusePort, log)
 	if err != nil {
 		return err
 	}
 	defer watch.stop()
 	// The port first: if it is taken, nothing else needs to happen.
-	listener, err := listen(ctx, f.addr)
+	port, err := f.restart.takePort(ctx, f.addr, log)
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
+	defer port.close()
 	store, err := openStore(ctx, f.store)
 	if err != nil {
 		return err
@@ -137,6 +137,10 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		floor := heapFloor()
 		defer runtime.KeepAlive(floor)
 	}
+	listener, err := port.open(ctx)
+	if err != nil {
+		return err
+	}
 	log.Info("serving", "address", listener.Addr().String(), "store", f.store, "version", buildVersion())
 	if isTerminal(stderr) {
 		address := callAddress(f.addr, listener.Addr())
@@ -150,7 +154,8 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		Directory:     dir,
 		MaxBatch:      f.maxBatch,
 		MaxWatches:    f.services.maxWatches,
-		DrainTimeout:  f.drainTimeout,
+		DrainTimeout:  f.restart.drainTimeout,
+		DrainDelay:    f.restart.drainDelay,
 		Drain:         drain.New(),
 		StandardHTTP2: f.http2 == "std",
 		Log:           log,
@@ -164,6 +169,7 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	f.telemetry.observe(watch, &config, tlsFiles)
 	config.ClientCertificates = f.tls.clientCA != ""
 	f.access.apply(watching, &config, tokens, listener)
+	tellManager(ctx, log)
 	err = server.Serve(ctx, listener, config, server.NewHandler(config))
 	if err == nil {
 		log.Info("stopped")
@@ -175,19 +181,6 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 // collector counts it as live: it runs when about as much has been allocated,
 // and not, with the few megabytes that are in use, every few thousand calls.
 func heapFloor() []byte { return make([]byte, 16<<20) }
-
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	switch {
-	case err == nil:
-		return listener, nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("--addr %s is in use by another program: stop that one, or choose another port", address)
-	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("--addr %s: this user may not listen there: choose a port of 1024 or more", address)
-	}
-	return nil, fmt.Errorf("--addr %s: %w", address, err)
-}
 
 // callAddress is host:port as a caller on this machine would write it: the
 // host that was asked for, or localhost if that was every address.

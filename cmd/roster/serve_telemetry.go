@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -17,6 +15,7 @@ import (
 	"example.com/roster/directory"
 	"example.com/roster/server"
 	"example.com/roster/server/admin"
+	"example.com/roster/server/listen"
 	"example.com/roster/server/telemetry"
 	"example.com/roster/server/tlsfile"
 )
@@ -81,13 +80,13 @@ type watch struct {
 }
 
 // start opens the admin port, so that a scrape sees the server come up. stop
-// must be called in the end.
-func (f *telemetryFlags) start(ctx context.Context, log *slog.Logger) (*watch, error) {
+// must be called in the end. shared lets another process have the address, too.
+func (f *telemetryFlags) start(ctx context.Context, shared bool, log *slog.Logger) (*watch, error) {
 	w := &watch{log: log, stats: new(server.Stats)}
 	if f.adminAddr == "" {
 		return w, nil
 	}
-	listener, err := listenAdmin(ctx, f.adminAddr)
+	listener, err := listen.Open(ctx, listen.Config{Addr: f.adminAddr, Flag: "--admin-addr", ReusePort: shared})
 	if err != nil {
 		return nil, err
 	}
@@ -106,17 +105,6 @@ func (f *telemetryFlags) start(ctx context.Context, log *slog.Logger) (*watch, e
 		}
 	}()
 	return w, nil
-}
-
-func listenAdmin(ctx context.Context, address string) (net.Listener, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	switch {
-	case err == nil:
-		return listener, nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("--admin-addr %s is in use by another program: stop that one, or choose another port", address)
-	}
-	return nil, fmt.Errorf("--admin-addr %s: %w", address, err)
 }
 
 func (w *watch) isReady(ctx context.Context) error {

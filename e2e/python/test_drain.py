@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -47,6 +48,22 @@ def test_a_call_that_outlasts_the_drain_timeout_is_unavailable(
             assert cut.code is grpc.StatusCode.UNAVAILABLE, cut
         assert server.exit_code() == 1
         assert "drain timeout of 100ms" in server.log
+
+
+def test_a_second_sigterm_ends_it_at_once(
+    connect: type[Caller], store: Path, sample: Sample
+) -> None:
+    with Roster(store) as server, Wire(server.address) as wire, connect(wire.address) as caller:
+        running = call_that_the_server_has(caller, wire)
+        server.ask_to_stop()
+        server.wait_for_log("draining")
+        server.ask_to_stop()
+        cut = running.outcome()
+        assert cut.code is grpc.StatusCode.UNAVAILABLE, cut
+        # By the signal, which a shell calls 143 and systemd a clean end.
+        assert server.exit_code() == -signal.SIGTERM
+    with Roster(store) as server, connect(server.address) as caller:
+        assert people(caller.user([1])) == sample.people([1])
 
 
 def test_calls_under_way_finish_or_are_unavailable(
