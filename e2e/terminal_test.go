@@ -8,14 +8,22 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"example.com/roster/server/tlsfile/certtest"
 )
 
 // On a terminal the server prints lines to paste, and each of them works.
 func TestTheLinesPrintedOnATerminalWork(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { theLinesPrintedWork(t, "") })
+	cert, key := certtest.SelfSigned(t).Write(t, t.TempDir())
+	t.Run("TLS", func(t *testing.T) { theLinesPrintedWork(t, " --tls-cert "+cert+" --tls-key "+key) })
+}
+
+func theLinesPrintedWork(t *testing.T, flags string) {
 	venv := need(t, "ROSTER_E2E_NEWEST")
 	store := filepath.Join(t.TempDir(), "roster.db")
 	// script(1) gives the server a terminal.
-	server := exec.Command("script", "-qfec", binary+" serve --sample --addr localhost:0 --store "+store, "/dev/null")
+	server := exec.Command("script", "-qfec", binary+" serve --sample --addr localhost:0 --store "+store+flags, "/dev/null")
 	output, err := server.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -49,6 +57,9 @@ func TestTheLinesPrintedOnATerminalWork(t *testing.T) {
 	page := lines["The page"]
 	delete(lines, "The page")
 	lines["the page"] = "curl -sS " + page
+	if flags != "" {
+		lines["the page"] += " --insecure"
+	}
 	for name, line := range lines {
 		want := "Leila Dubois"
 		if name == "the page" {

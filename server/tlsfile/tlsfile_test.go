@@ -391,6 +391,15 @@ func TestOpenWarns(t *testing.T) {
 	}
 }
 
+// A chain is valid while all of it is.
+func TestValidityOfAChain(t *testing.T) {
+	at := func(day int) time.Time { return time.Date(2026, 1, day, 0, 0, 0, 0, time.UTC) }
+	v := validityOf("cert.pem", []*x509.Certificate{{NotBefore: at(2), NotAfter: at(20)}, {NotBefore: at(1), NotAfter: at(10)}, {NotBefore: at(3), NotAfter: at(30)}})
+	if !v.notBefore.Equal(at(3)) || !v.notAfter.Equal(at(10)) {
+		t.Errorf("from %v to %v, want from the 3rd to the 10th", v.notBefore, v.notAfter)
+	}
+}
+
 func TestVersionsAndALPN(t *testing.T) {
 	ca, folder := certtest.NewCA(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(t, certtest.For("localhost")).Write(t, folder)
