@@ -62,6 +62,7 @@ lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
 
 generate: venv-gen node-modules generate-conformance generate-bench ## Generate gen/ from proto/, and web/dist from web/src
 	$(BUF) generate
+	$(BUF) generate --template buf.gen.health.yaml
 	$(BUF) generate --template buf.gen.python.yaml
 	$(BUF) generate --template buf.gen.es.yaml
 	cd web && $(NPM) run --silent build

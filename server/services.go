@@ -13,8 +13,8 @@ import (
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpcreflect"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
-	healthv1 "example.com/roster/gen/go/grpc/health/v1"
 	"example.com/roster/gen/go/grpc/health/v1/healthv1connect"
 	"example.com/roster/server/api"
 	"example.com/roster/server/drain"

@@ -15,10 +15,10 @@ import (
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpcreflect"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
-	healthv1 "example.com/roster/gen/go/grpc/health/v1"
 	"example.com/roster/gen/go/grpc/health/v1/healthv1connect"
 	"example.com/roster/server/drain"
 )

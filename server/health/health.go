@@ -20,9 +20,9 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"example.com/roster/directory"
-	healthv1 "example.com/roster/gen/go/grpc/health/v1"
 	"example.com/roster/gen/go/grpc/health/v1/healthv1connect"
 	"example.com/roster/server/drain"
 )

@@ -24,7 +24,7 @@ import (
 	connect "connectrpc.com/connect"
 	context "context"
 	errors "errors"
-	v1 "example.com/roster/gen/go/grpc/health/v1"
+	grpc_health_v1 "google.golang.org/grpc/health/grpc_health_v1"
 	http "net/http"
 	strings "strings"
 )
@@ -68,7 +68,7 @@ type HealthClient interface {
 	// server unhealthy if they do not receive a timely response.
 	//
 	// Check implementations should be idempotent and side effect free.
-	Check(context.Context, *v1.HealthCheckRequest) (*v1.HealthCheckResponse, error)
+	Check(context.Context, *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error)
 	// Performs a watch for the serving status of the requested service.
 	// The server will immediately send back a message indicating the current
 	// serving status.  It will then subsequently send a new message whenever
@@ -84,7 +84,7 @@ type HealthClient interface {
 	// should assume this method is not supported and should not retry the
 	// call.  If the call terminates with any other status (including OK),
 	// clients should retry the call with appropriate exponential backoff.
-	Watch(context.Context, *v1.HealthCheckRequest) (*connect.ServerStreamForClient[v1.HealthCheckResponse], error)
+	Watch(context.Context, *grpc_health_v1.HealthCheckRequest) (*connect.ServerStreamForClient[grpc_health_v1.HealthCheckResponse], error)
 	// List provides a non-atomic snapshot of the health of all the available
 	// services.
 	//
@@ -96,7 +96,7 @@ type HealthClient interface {
 	//
 	// Clients should keep in mind that the list of health services exposed by an
 	// application can change over the lifetime of the process.
-	List(context.Context, *v1.HealthListRequest) (*v1.HealthListResponse, error)
+	List(context.Context, *grpc_health_v1.HealthListRequest) (*grpc_health_v1.HealthListResponse, error)
 }
 
 // NewHealthClient constructs a client for the grpc.health.v1.Health service. By default, it uses
@@ -108,21 +108,21 @@ type HealthClient interface {
 // http://api.acme.com or https://acme.com/grpc).
 func NewHealthClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.ClientOption) HealthClient {
 	baseURL = strings.TrimRight(baseURL, "/")
-	healthMethods := v1.File_grpc_health_v1_health_proto.Services().ByName("Health").Methods()
+	healthMethods := grpc_health_v1.File_grpc_health_v1_health_proto.Services().ByName("Health").Methods()
 	return &healthClient{
-		check: connect.NewClient[v1.HealthCheckRequest, v1.HealthCheckResponse](
+		check: connect.NewClient[grpc_health_v1.HealthCheckRequest, grpc_health_v1.HealthCheckResponse](
 			httpClient,
 			baseURL+HealthCheckProcedure,
 			connect.WithSchema(healthMethods.ByName("Check")),
 			connect.WithClientOptions(opts...),
 		),
-		watch: connect.NewClient[v1.HealthCheckRequest, v1.HealthCheckResponse](
+		watch: connect.NewClient[grpc_health_v1.HealthCheckRequest, grpc_health_v1.HealthCheckResponse](
 			httpClient,
 			baseURL+HealthWatchProcedure,
 			connect.WithSchema(healthMethods.ByName("Watch")),
 			connect.WithClientOptions(opts...),
 		),
-		list: connect.NewClient[v1.HealthListRequest, v1.HealthListResponse](
+		list: connect.NewClient[grpc_health_v1.HealthListRequest, grpc_health_v1.HealthListResponse](
 			httpClient,
 			baseURL+HealthListProcedure,
 			connect.WithSchema(healthMethods.ByName("List")),
@@ -133,13 +133,13 @@ func NewHealthClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 
 // healthClient implements HealthClient.
 type healthClient struct {
-	check *connect.Client[v1.HealthCheckRequest, v1.HealthCheckResponse]
-	watch *connect.Client[v1.HealthCheckRequest, v1.HealthCheckResponse]
-	list  *connect.Client[v1.HealthListRequest, v1.HealthListResponse]
+	check *connect.Client[grpc_health_v1.HealthCheckRequest, grpc_health_v1.HealthCheckResponse]
+	watch *connect.Client[grpc_health_v1.HealthCheckRequest, grpc_health_v1.HealthCheckResponse]
+	list  *connect.Client[grpc_health_v1.HealthListRequest, grpc_health_v1.HealthListResponse]
 }
 
 // Check calls grpc.health.v1.Health.Check.
-func (c *healthClient) Check(ctx context.Context, req *v1.HealthCheckRequest) (*v1.HealthCheckResponse, error) {
+func (c *healthClient) Check(ctx context.Context, req *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
 	response, err := c.check.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
@@ -148,12 +148,12 @@ func (c *healthClient) Check(ctx context.Context, req *v1.HealthCheckRequest) (*
 }
 
 // Watch calls grpc.health.v1.Health.Watch.
-func (c *healthClient) Watch(ctx context.Context, req *v1.HealthCheckRequest) (*connect.ServerStreamForClient[v1.HealthCheckResponse], error) {
+func (c *healthClient) Watch(ctx context.Context, req *grpc_health_v1.HealthCheckRequest) (*connect.ServerStreamForClient[grpc_health_v1.HealthCheckResponse], error) {
 	return c.watch.CallServerStream(ctx, connect.NewRequest(req))
 }
 
 // List calls grpc.health.v1.Health.List.
-func (c *healthClient) List(ctx context.Context, req *v1.HealthListRequest) (*v1.HealthListResponse, error) {
+func (c *healthClient) List(ctx context.Context, req *grpc_health_v1.HealthListRequest) (*grpc_health_v1.HealthListResponse, error) {
 	response, err := c.list.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
@@ -172,7 +172,7 @@ type HealthHandler interface {
 	// server unhealthy if they do not receive a timely response.
 	//
 	// Check implementations should be idempotent and side effect free.
-	Check(context.Context, *v1.HealthCheckRequest) (*v1.HealthCheckResponse, error)
+	Check(context.Context, *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error)
 	// Performs a watch for the serving status of the requested service.
 	// The server will immediately send back a message indicating the current
 	// serving status.  It will then subsequently send a new message whenever
@@ -188,7 +188,7 @@ type HealthHandler interface {
 	// should assume this method is not supported and should not retry the
 	// call.  If the call terminates with any other status (including OK),
 	// clients should retry the call with appropriate exponential backoff.
-	Watch(context.Context, *v1.HealthCheckRequest, *connect.ServerStream[v1.HealthCheckResponse]) error
+	Watch(context.Context, *grpc_health_v1.HealthCheckRequest, *connect.ServerStream[grpc_health_v1.HealthCheckResponse]) error
 	// List provides a non-atomic snapshot of the health of all the available
 	// services.
 	//
@@ -200,7 +200,7 @@ type HealthHandler interface {
 	//
 	// Clients should keep in mind that the list of health services exposed by an
 	// application can change over the lifetime of the process.
-	List(context.Context, *v1.HealthListRequest) (*v1.HealthListResponse, error)
+	List(context.Context, *grpc_health_v1.HealthListRequest) (*grpc_health_v1.HealthListResponse, error)
 }
 
 // NewHealthHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -209,7 +209,7 @@ type HealthHandler interface {
 // By default, handlers support the Connect, gRPC, and gRPC-Web protocols with the binary Protobuf
 // and JSON codecs. They also support gzip compression.
 func NewHealthHandler(svc HealthHandler, opts ...connect.HandlerOption) (string, http.Handler) {
-	healthMethods := v1.File_grpc_health_v1_health_proto.Services().ByName("Health").Methods()
+	healthMethods := grpc_health_v1.File_grpc_health_v1_health_proto.Services().ByName("Health").Methods()
 	healthCheckHandler := connect.NewUnaryHandlerSimple(
 		HealthCheckProcedure,
 		svc.Check,
@@ -245,14 +245,14 @@ func NewHealthHandler(svc HealthHandler, opts ...connect.HandlerOption) (string,
 // UnimplementedHealthHandler returns CodeUnimplemented from all methods.
 type UnimplementedHealthHandler struct{}
 
-func (UnimplementedHealthHandler) Check(context.Context, *v1.HealthCheckRequest) (*v1.HealthCheckResponse, error) {
+func (UnimplementedHealthHandler) Check(context.Context, *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("grpc.health.v1.Health.Check is not implemented"))
 }
 
-func (UnimplementedHealthHandler) Watch(context.Context, *v1.HealthCheckRequest, *connect.ServerStream[v1.HealthCheckResponse]) error {
+func (UnimplementedHealthHandler) Watch(context.Context, *grpc_health_v1.HealthCheckRequest, *connect.ServerStream[grpc_health_v1.HealthCheckResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("grpc.health.v1.Health.Watch is not implemented"))
 }
 
-func (UnimplementedHealthHandler) List(context.Context, *v1.HealthListRequest) (*v1.HealthListResponse, error) {
+func (UnimplementedHealthHandler) List(context.Context, *grpc_health_v1.HealthListRequest) (*grpc_health_v1.HealthListResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("grpc.health.v1.Health.List is not implemented"))
 }
