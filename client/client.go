@@ -45,6 +45,12 @@ type Config struct {
 	// Gzip compresses requests. Replies come compressed when the server
 	// likes, whatever this says.
 	Gzip bool
+	// Interceptors run around every attempt, the first outermost, also around
+	// the calls of Endpoint. One of otelconnect carries the trace of the
+	// caller's context to the server (W3C Trace Context), and makes a span:
+	//
+	//	otelconnect.NewInterceptor(otelconnect.WithPropagator(propagation.TraceContext{}))
+	Interceptors []connect.Interceptor
 	// TLS is for https addresses: roots to trust, a client certificate. nil
 	// means the system's roots and no client certificate. New copies it.
 	TLS *tls.Config
@@ -122,6 +128,9 @@ func New(baseURL string, cfg Config) (*Client, error) {
 	}
 	if cfg.Gzip {
 		options = append(options, connect.WithSendGzip())
+	}
+	if len(cfg.Interceptors) > 0 {
+		options = append(options, connect.WithInterceptors(cfg.Interceptors...))
 	}
 
 	c := &Client{

@@ -127,7 +127,7 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		}
 		log.Info("sample users", "loaded", loaded)
 	}
-	dir, err := directory.New(ctx, watch.store(store), directory.Config{Log: log})
+	dir, err := directory.New(ctx, watch.store(store), watch.directory(directory.Config{Log: log}))
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
+	"go.opentelemetry.io/otel"
 
 	"example.com/roster/directory"
 	"example.com/roster/server"
@@ -26,6 +28,9 @@ type telemetryFlags struct {
 	adminAddr, accessLog string
 	slowCall             time.Duration
 }
+
+// flushTimeout is how long the last traces may take to export.
+const flushTimeout = 5 * time.Second
 
 // errorLines is how many requests that fail, or are slow, are logged in a second.
 const errorLines = 100
@@ -73,6 +78,7 @@ func (f *telemetryFlags) accessLogConfig() (config telemetry.AccessLogConfig, on
 type watch struct {
 	log     *slog.Logger
 	metrics *telemetry.Metrics // nil without an admin port
+	traces  *telemetry.Traces  // nil if the environment asks for none
 	stats   *server.Stats
 	ready   atomic.Pointer[func(context.Context) error]
 	admin   *http.Server
@@ -83,6 +89,9 @@ type watch struct {
 // must be called in the end. shared lets another process have the address, too.
 func (f *telemetryFlags) start(ctx context.Context, shared bool, log *slog.Logger) (*watch, error) {
 	w := &watch{log: log, stats: new(server.Stats)}
+	if err := w.startTraces(ctx); err != nil {
+		return nil, err
+	}
 	if f.adminAddr == "" {
 		return w, nil
 	}
@@ -107,6 +116,24 @@ func (f *telemetryFlags) start(ctx context.Context, shared bool, log *slog.Logge
 	return w, nil
 }
 
+// startTraces starts them if the environment asks for them. What it asks for
+// and is not to be had is no reason not to serve.
+func (w *watch) startTraces(ctx context.Context) error {
+	wanted, err := telemetry.TracesWanted()
+	if err != nil {
+		w.log.Warn("no traces: " + err.Error())
+	}
+	if !wanted {
+		return nil
+	}
+	// What the SDK has to say goes the way of everything else, and not to
+	// standard error as it is.
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { w.log.Warn("traces", "error", err.Error()) }))
+	otel.SetLogger(logr.FromSlogHandler(w.log.Handler()))
+	w.traces, err = telemetry.NewTraces(ctx, buildVersion(), w.log)
+	return err
+}
+
 func (w *watch) isReady(ctx context.Context) error {
 	ready := w.ready.Load()
 	if ready == nil {
@@ -117,10 +144,21 @@ func (w *watch) isReady(ctx context.Context) error {
 
 // store returns store as it is to be used.
 func (w *watch) store(store directory.Store) directory.Store {
-	if w.metrics == nil {
-		return store
+	if w.traces != nil {
+		store = w.traces.Store(store)
 	}
-	return w.metrics.Store(store)
+	if w.metrics != nil {
+		store = w.metrics.Store(store)
+	}
+	return store
+}
+
+// directory returns config with the directory watched.
+func (w *watch) directory(config directory.Config) directory.Config {
+	if w.traces != nil {
+		config.OnWait = w.traces.Waiting
+	}
+	return config
 }
 
 // observe has config's port watched. The server is ready from now on, but for
@@ -133,11 +171,15 @@ func (f *telemetryFlags) observe(w *watch, config *server.Config, files *tlsfile
 		TLS:           config.TLS != nil,
 		StandardHTTP2: config.StandardHTTP2,
 		Draining:      config.Drain.Draining,
+		Traces:        w.traces,
 	}
 	if files != nil {
 		sources.CertificateExpiry = files.NotAfter
 	}
 	config.Stats = w.stats
+	if w.traces != nil { // first: the others find its span
+		config.Observers = append(config.Observers, w.traces)
+	}
 	if logged, on, _ := f.accessLogConfig(); on {
 		sources.AccessLog = telemetry.NewAccessLog(w.log, logged)
 		config.Observers = append(config.Observers, sources.AccessLog)
@@ -156,8 +198,16 @@ func (f *telemetryFlags) observe(w *watch, config *server.Config, files *tlsfile
 	w.ready.Store(&ready)
 }
 
-// stop closes the admin port, after the server's own.
+// stop exports the traces that wait and closes the admin port, after the
+// server's own.
 func (w *watch) stop() {
+	if w.traces != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		defer cancel()
+		if err := w.traces.Close(ctx); err != nil {
+			w.log.Warn("not all traces were exported before the end", "error", err.Error())
+		}
+	}
 	if w.admin != nil {
 		w.admin.Close()
 		<-w.served

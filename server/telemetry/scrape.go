@@ -23,6 +23,8 @@ type Sources struct {
 	TLS, StandardHTTP2 bool
 	// AccessLog counts what it left out.
 	AccessLog *AccessLog
+	// Traces counts what it exported.
+	Traces *Traces
 	// Draining tells whether the port is on its way out.
 	Draining func() bool
 	// CertificateExpiry is when the certificate in use ends.
@@ -62,6 +64,7 @@ var (
 	descCapacity = desc("roster_cache_capacity_entries", "Most ids that the cache holds.")
 	descLoads    = desc("roster_cache_loads_total", "Queries for ids that were missing, by whether the store answered.", "outcome")
 	descSkipped  = desc("roster_access_log_skipped_total", "Requests that the access log left out to keep to its rate.")
+	descSpans    = desc("roster_trace_spans_total", "Spans that the collector took, or that were lost because it did not.", "outcome")
 	descPollAge  = desc("roster_store_poll_age_seconds", "How long ago the store last told its revision, and so how old an answer can be.")
 )
 
@@ -71,7 +74,7 @@ var usualCodes = []string{"no_error", "cancel", "refused_stream", "protocol_erro
 
 var allDescs = []*prometheus.Desc{
 	descBuild, descInFlight, descDraining, descExpiry, descAccepted, descOpen, descH2Conns, descStreams, descStreamsNow,
-	descResets, descGoAways, descRefusals, descTimeouts, descHits, descMisses, descCached, descCapacity, descLoads, descSkipped, descPollAge,
+	descResets, descGoAways, descRefusals, descTimeouts, descHits, descMisses, descCached, descCapacity, descLoads, descSkipped, descSpans, descPollAge,
 }
 
 // Describe implements prometheus.Collector.
@@ -111,6 +114,11 @@ func (s *scraped) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.sources.AccessLog != nil {
 		counter(descSkipped, s.sources.AccessLog.Skipped())
+	}
+	if s.sources.Traces != nil {
+		exported, lost := s.sources.Traces.Exported()
+		counter(descSpans, exported, "exported")
+		counter(descSpans, lost, "lost")
 	}
 	if s.sources.Port != nil {
 		s.collectPort(gauge, counter)

@@ -1,0 +1,313 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"example.com/roster/directory"
+	"example.com/roster/server/call"
+)
+
+// Traces has a span for every call that is sampled, beneath the caller's if it
+// sent one (W3C Trace Context), and beneath that one for each wait for the
+// store and each query. It is a call.Observer, the first one of a port: those
+// after it, and the handler, find the span in the call's context.
+//
+// Spans follow the semantic conventions for RPC, v1.43. They have what the
+// access log has, and nothing of a message either.
+type Traces struct {
+	provider   *sdktrace.TracerProvider
+	tracer     trace.Tracer
+	propagator propagation.TextMapPropagator
+	exporter   *exporter
+	kind       []trace.SpanStartOption
+	names      map[string]string // of spans, by the path of the procedure
+}
+
+// TracesWanted tells whether the environment asks for traces: OTEL_SDK_DISABLED
+// is not true, OTEL_TRACES_EXPORTER not none, and there is one of it,
+// OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT. What it
+// asks for and this program cannot do is an error, and then there are none.
+func TracesWanted() (bool, error) {
+	exporters := os.Getenv("OTEL_TRACES_EXPORTER")
+	endpoint := os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") + os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+	switch {
+	case strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true"), exporters == "none", exporters == "" && endpoint == "":
+		return false, nil
+	case exporters != "" && exporters != "otlp":
+		return false, fmt.Errorf("OTEL_TRACES_EXPORTER=%s: this program has otlp and none", exporters)
+	}
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
+		switch value := os.Getenv(name); value {
+		case "":
+			continue
+		case "http/protobuf":
+		default:
+			return false, fmt.Errorf("%s=%s: this program exports by http/protobuf, which collectors take on port 4318", name, value)
+		}
+		break
+	}
+	return true, nil
+}
+
+// NewTraces starts an exporter as the environment says: the variables of
+// OpenTelemetry for the OTLP exporter, the sampler, the batches, the resource
+// and the propagators are heeded. It connects to nothing yet. Close it.
+//
+// An exporter that fails costs no call anything: spans wait in a queue of a
+// fixed size (OTEL_BSP_MAX_QUEUE_SIZE), and are dropped when it is full.
+func NewTraces(ctx context.Context, version string, log *slog.Logger) (*Traces, error) {
+	propagator, err := propagators(os.Getenv("OTEL_PROPAGATORS"))
+	if err != nil {
+		log.Warn("traces: " + err.Error())
+	}
+	otlp, err := otlptracehttp.New(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("traces: %w", err)
+	}
+	about, err := resource.New(ctx,
+		resource.WithTelemetrySDK(),
+		resource.WithAttributes(semconv.ServiceName("roster"), semconv.ServiceVersion(version)),
+		resource.WithFromEnv(), // last, so that it has the last word
+	)
+	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
+		return nil, fmt.Errorf("traces: %w", err)
+	}
+	export := &exporter{SpanExporter: otlp, log: log}
+	t := newTraces(sdktrace.NewTracerProvider(sdktrace.WithBatcher(export), sdktrace.WithResource(about)), propagator)
+	t.exporter = export
+	return t, nil
+}
+
+func newTraces(provider *sdktrace.TracerProvider, propagator propagation.TextMapPropagator) *Traces {
+	return &Traces{
+		provider:   provider,
+		tracer:     provider.Tracer("example.com/roster/server"),
+		propagator: propagator,
+		kind:       []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)},
+	}
+}
+
+// propagators are those of OTEL_PROPAGATORS. One that this program does not
+// have is left out and reported.
+func propagators(list string) (propagation.TextMapPropagator, error) {
+	if list == "" {
+		list = "tracecontext,baggage"
+	}
+	var known []propagation.TextMapPropagator
+	var unknown []string
+	for name := range strings.SplitSeq(list, ",") {
+		switch name = strings.TrimSpace(name); name {
+		case "tracecontext":
+			known = append(known, propagation.TraceContext{})
+		case "baggage":
+			known = append(known, propagation.Baggage{})
+		case "none", "":
+		default:
+			unknown = append(unknown, name)
+		}
+	}
+	var err error
+	if len(unknown) > 0 {
+		err = fmt.Errorf("OTEL_PROPAGATORS has %s: this program has tracecontext, baggage and none", strings.Join(unknown, ", "))
+	}
+	return propagation.NewCompositeTextMapPropagator(known...), err
+}
+
+// Propagator carries the trace of a context on to other servers.
+func (t *Traces) Propagator() propagation.TextMapPropagator { return t.propagator }
+
+// Tracer makes spans for what is not a call of the port.
+func (t *Traces) Tracer() trace.Tracer { return t.tracer }
+
+// Close exports what waits, until ctx is done.
+func (t *Traces) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }
+
+// Exported returns how many spans the collector has taken, and how many were
+// lost because it did not.
+func (t *Traces) Exported() (spans, lost uint64) {
+	return t.exporter.exported.Load(), t.exporter.lost.Load()
+}
+
+// Serves implements call.Observer.
+func (t *Traces) Serves(procedures []call.Procedure) {
+	t.names = make(map[string]string, len(procedures))
+	for _, p := range procedures {
+		t.names[p.Path] = strings.TrimPrefix(p.Path, "/")
+	}
+}
+
+// Begin implements call.Observer.
+func (t *Traces) Begin(c *call.Call, r *http.Request) {
+	name, ok := t.names[r.URL.Path]
+	if !ok {
+		return // the page has no spans
+	}
+	ctx := c.Parent()
+	if r.Header["Traceparent"] != nil || r.Header["Baggage"] != nil {
+		ctx = t.propagator.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	}
+	ctx, _ = t.tracer.Start(ctx, name, t.kind...)
+	c.SetParent(ctx)
+}
+
+// End implements call.Observer.
+func (t *Traces) End(c *call.Call, r *http.Request) {
+	name, ok := t.names[r.URL.Path]
+	if !ok {
+		return
+	}
+	span := trace.SpanFromContext(c.Parent())
+	if !span.IsRecording() {
+		return
+	}
+	attributes := make([]attribute.KeyValue, 0, 6)
+	switch c.Protocol {
+	case call.GRPC, call.GRPCWeb:
+		attributes = append(attributes, semconv.RPCSystemNameGRPC)
+	case call.Connect:
+		attributes = append(attributes, semconv.RPCSystemNameConnectrpc)
+	default:
+		attributes = append(attributes, semconv.HTTPResponseStatusCode(c.Status()))
+	}
+	attributes = append(attributes, semconv.RPCMethod(name))
+	if c.Protocol != call.NotRPC {
+		code := strings.ToUpper(codeNames[codeIndex(c.Code())])
+		attributes = append(attributes, semconv.RPCResponseStatusCode(code), attribute.String("roster.protocol", c.Protocol.String()))
+		if c.Failure != nil {
+			attributes = append(attributes, semconv.ErrorTypeKey.String(code))
+		}
+	}
+	if c.Refused != "" {
+		attributes = append(attributes, attribute.String("roster.refused", c.Refused))
+	}
+	span.SetAttributes(attributes...)
+	if slices.Contains(faults, c.Code()) {
+		span.SetStatus(codes.Error, "")
+	}
+	span.End()
+}
+
+// faults are the codes that the conventions call errors of a server; the others
+// are its caller's.
+var faults = []connect.Code{
+	connect.CodeUnknown, connect.CodeDeadlineExceeded, connect.CodeUnimplemented,
+	connect.CodeInternal, connect.CodeUnavailable, connect.CodeDataLoss,
+}
+
+// Waiting is a directory.Config.OnWait: a span for the time that a call waits
+// for what the cache does not have.
+func (t *Traces) Waiting(ctx context.Context, missing int) (context.Context, func(error)) {
+	if !trace.SpanFromContext(ctx).IsRecording() {
+		return ctx, func(error) {}
+	}
+	ctx, span := t.tracer.Start(ctx, "cache load", trace.WithAttributes(attribute.Int("roster.cache.missing", missing)))
+	return ctx, func(err error) { end(span, err) }
+}
+
+// Store returns a store that has a span for each query of a call.
+func (t *Traces) Store(of directory.Store) directory.Store { return &tracedStore{of, t} }
+
+type tracedStore struct {
+	directory.Store
+	traces *Traces
+}
+
+// Get implements directory.Store.
+func (s *tracedStore) Get(ctx context.Context, ids []int32) (users []directory.User, err error) {
+	ctx, span := s.traces.query(ctx, "get", len(ids))
+	defer func() { end(span, err) }()
+	return s.Store.Get(ctx, ids)
+}
+
+// Put implements directory.Store.
+func (s *tracedStore) Put(ctx context.Context, users []directory.User) (revision int64, err error) {
+	ctx, span := s.traces.query(ctx, "put", len(users))
+	defer func() { end(span, err) }()
+	return s.Store.Put(ctx, users)
+}
+
+// Delete implements directory.Store.
+func (s *tracedStore) Delete(ctx context.Context, ids []int32) (revision int64, err error) {
+	ctx, span := s.traces.query(ctx, "delete", len(ids))
+	defer func() { end(span, err) }()
+	return s.Store.Delete(ctx, ids)
+}
+
+// query begins the span of a query of size rows, nil if its call has none.
+func (t *Traces) query(ctx context.Context, operation string, size int) (context.Context, trace.Span) {
+	if !trace.SpanFromContext(ctx).IsRecording() {
+		return ctx, nil
+	}
+	return t.tracer.Start(ctx, "store "+operation, trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(semconv.DBOperationName(operation), attribute.Int("roster.store.rows", size)))
+}
+
+// end ends a span. The error's text may have personal data, so its kind must do.
+func end(span trace.Span, err error) {
+	if span == nil {
+		return
+	}
+	if err != nil {
+		kind := "_OTHER"
+		switch {
+		case errors.Is(err, directory.ErrUnavailable):
+			kind = "unavailable"
+		case errors.Is(err, context.Canceled):
+			kind = "canceled"
+		case errors.Is(err, context.DeadlineExceeded):
+			kind = "deadline_exceeded"
+		}
+		span.SetAttributes(semconv.ErrorTypeKey.String(kind))
+		span.SetStatus(codes.Error, "")
+	}
+	span.End()
+}
+
+// exporter says once that it fails, and once that it no longer does.
+type exporter struct {
+	sdktrace.SpanExporter
+	log *slog.Logger
+
+	exported, lost atomic.Uint64
+	failing        time.Time // since when; of the batcher's goroutine alone
+	lostBefore     uint64
+}
+
+// ExportSpans implements sdktrace.SpanExporter.
+func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	err := e.SpanExporter.ExportSpans(ctx, spans)
+	switch {
+	case err != nil:
+		if e.failing.IsZero() {
+			e.failing, e.lostBefore = time.Now(), e.lost.Load()
+			e.log.Warn("traces cannot be exported: spans are dropped until they can, which is said once", "error", err.Error())
+		}
+		e.lost.Add(uint64(len(spans)))
+	default:
+		e.exported.Add(uint64(len(spans)))
+		if !e.failing.IsZero() {
+			e.log.Info("traces are exported again", "after", time.Since(e.failing).Round(time.Second).String(), "lost", e.lost.Load()-e.lostBefore)
+			e.failing = time.Time{}
+		}
+	}
+	return nil // or the SDK would log it each time
+}
