@@ -135,8 +135,9 @@ func propagators(list string) (propagation.TextMapPropagator, error) {
 // Propagator carries the trace of a context on to other servers.
 func (t *Traces) Propagator() propagation.TextMapPropagator { return t.propagator }
 
-// Tracer makes spans for what is not a call of the port.
-func (t *Traces) Tracer() trace.Tracer { return t.tracer }
+// Provider makes tracers for what is not a call of the port, such as the calls
+// that a handler makes.
+func (t *Traces) Provider() trace.TracerProvider { return t.provider }
 
 // Close exports what waits, until ctx is done.
 func (t *Traces) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }
