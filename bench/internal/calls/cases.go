@@ -3,7 +3,11 @@
 // every peer carries.
 package calls
 
-import "example.com/roster/bench/internal/peer"
+import (
+	"slices"
+
+	"example.com/roster/bench/internal/peer"
+)
 
 // Case is one kind of call under one load.
 type Case struct {
@@ -22,6 +26,7 @@ func (c Case) Base() string { return c.Peers[0] }
 
 var (
 	everyone = []string{peer.GRPC, peer.Roster, peer.RosterStd, peer.Connect, peer.GRPCTuned, peer.Tonic, peer.Python, peer.Nginx}
+	ours     = []string{peer.RosterBare, peer.RosterFull}
 	servers  = []string{peer.GRPC, peer.Roster, peer.RosterStd, peer.Connect, peer.GRPCTuned, peer.Tonic}
 	inGo     = []string{peer.GRPC, peer.Roster, peer.RosterStd, peer.Connect, peer.GRPCTuned}
 	connects = []string{peer.Connect, peer.Roster, peer.RosterStd}
@@ -37,7 +42,7 @@ const (
 // Cases returns all cases.
 func Cases(tls bool) []Case {
 	cases := []Case{
-		{Key: KeyTwo, Title: "gRPC, 2 ids, 8 connections × 16 streams", IDs: 2, Connections: 8, Streams: 16, Peers: everyone},
+		{Key: KeyTwo, Title: "gRPC, 2 ids, 8 connections × 16 streams", IDs: 2, Connections: 8, Streams: 16, Peers: append(slices.Clone(everyone), ours...)},
 		{Key: "grpc-100-8x16", Title: "gRPC, 100 ids, 8 × 16", IDs: 100, Connections: 8, Streams: 16, Peers: servers},
 		{Key: KeyThousand, Title: "gRPC, 1,000 ids, 8 × 16", IDs: 1000, Connections: 8, Streams: 16, Peers: servers},
 		{Key: "grpc-2-1x1", Title: "gRPC, 2 ids, 1 × 1", IDs: 2, Connections: 1, Streams: 1, Peers: everyone},

@@ -16,28 +16,32 @@ import (
 
 // The peers.
 const (
-	Roster    = "roster"
-	RosterStd = "roster-std"
-	GRPC      = "grpc-go"
-	GRPCTuned = "grpc-go-tuned"
-	Connect   = "connect-go"
-	Gateway   = "grpc-gateway"
-	Tonic     = "tonic"
-	Python    = "python"
-	Nginx     = "nginx"
+	Roster     = "roster"
+	RosterStd  = "roster-std"
+	RosterBare = "roster-bare"
+	RosterFull = "roster-full"
+	GRPC       = "grpc-go"
+	GRPCTuned  = "grpc-go-tuned"
+	Connect    = "connect-go"
+	Gateway    = "grpc-gateway"
+	Tonic      = "tonic"
+	Python     = "python"
+	Nginx      = "nginx"
 )
 
 // Titles is what the tables call the peers.
 var titles = map[string]string{
-	Roster:    "Roster as shipped",
-	RosterStd: "Roster, `--http2 std`",
-	GRPC:      "grpc-go",
-	GRPCTuned: "grpc-go, tuned",
-	Connect:   "connect-go on net/http",
-	Gateway:   "grpc-gateway",
-	Tonic:     "tonic",
-	Python:    "Python grpcio",
-	Nginx:     "nginx, a constant",
+	Roster:     "Roster as shipped",
+	RosterStd:  "Roster, `--http2 std`",
+	RosterBare: "Roster, `--access-log off`",
+	RosterFull: "Roster with everything on",
+	GRPC:       "grpc-go",
+	GRPCTuned:  "grpc-go, tuned",
+	Connect:    "connect-go on net/http",
+	Gateway:    "grpc-gateway",
+	Tonic:      "tonic",
+	Python:     "Python grpcio",
+	Nginx:      "nginx, a constant",
 }
 
 // Title is what the tables call a peer.
@@ -67,7 +71,8 @@ type Setup struct {
 	// Temp is a folder for logs, stores and the like.
 	Temp string
 
-	help string // of `roster serve`
+	help      string // of `roster serve`
+	collector string // URL of what takes traces, once somebody sends some
 }
 
 // Init finds what there is, and returns why peers are left out.
@@ -80,6 +85,10 @@ func (s *Setup) Init() (without map[string]string, err error) {
 	without = make(map[string]string)
 	if !s.HasFlag("--http2") {
 		without[RosterStd] = "this `roster serve` has no --http2: Roster as shipped is on net/http"
+	}
+	if !s.HasFlag("--access-log") {
+		without[RosterBare] = "this `roster serve` has no --access-log"
+		without[RosterFull] = without[RosterBare]
 	}
 	if _, err := os.Stat(s.Tonic); err != nil {
 		without[Tonic] = "no cargo to build it with"
@@ -171,6 +180,13 @@ func (s *Setup) command(name, addr, dir string, options Options) (process.Comman
 		}
 		arguments := append([]string{"serve", "--addr", addr, "--store", store, "--sample"}, engine...)
 		return process.Command{Path: s.Roster, Args: append(arguments, tls...)}, nil
+	case RosterBare:
+		arguments := []string{"serve", "--addr", addr, "--store", store, "--sample", "--access-log", "off"}
+		return process.Command{Path: s.Roster, Args: append(arguments, tls...)}, nil
+	case RosterFull:
+		command, err := s.full(addr, store)
+		command.Args = append(command.Args, tls...)
+		return command, err
 	case GRPC:
 		return inGo("grpcgo"), nil
 	case GRPCTuned:

@@ -123,7 +123,7 @@ func cleanEnv() []string {
 		case "GOGC", "GOMEMLIMIT", "GOMAXPROCS", "GODEBUG", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "GRPC_PROXY":
 			continue
 		}
-		if strings.HasPrefix(name, "ROSTER_") {
+		if strings.HasPrefix(name, "ROSTER_") || strings.HasPrefix(name, "OTEL_") {
 			continue
 		}
 		env = append(env, variable)

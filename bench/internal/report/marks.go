@@ -82,6 +82,8 @@ func (d *Data) marks() []Mark {
 	marks := []Mark{
 		{What: "CPU of a gRPC call of 2 ids at 8 × 16, against grpc-go, equal GC settings", Value: ratioOf(two, peer.Roster, peer.GRPC, cpu), Most: 0.9, Aim: 0.6},
 		{What: "the same against connect-go on net/http", Value: ratioOf(two, peer.Roster, peer.Connect, cpu), Most: 0.35},
+		{What: "the same with everything on (metrics, access log, traces of 1%, CORS), against grpc-go", Value: ratioOf(two, peer.RosterFull, peer.GRPC, cpu), Most: 0.9},
+		{What: "CPU of all that, against Roster without", Value: ratioOf(two, peer.RosterFull, peer.RosterBare, cpu), Most: 1.15, Aim: 1.08},
 		{What: "CPU of a gRPC call of 1,000 ids, against grpc-go", Value: ratioOf(thousand, peer.Roster, peer.GRPC, cpu), Most: 1, Aim: 0.5},
 	}
 	for _, c := range d.Calls.Cases {
