@@ -145,3 +145,31 @@ func TestReusePortTakesTwo(t *testing.T) {
 		}
 	}
 }
+
+// systemd finds nothing wrong with its units, and calls the service confined.
+func TestSystemdUnits(t *testing.T) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("systemd-analyze is not installed")
+	}
+	folder := t.TempDir()
+	var units []string
+	for _, name := range []string{"roster.service", "roster.socket"} {
+		unit, err := os.ReadFile(filepath.Join(root, "deploy", "systemd", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The binary is not installed here.
+		installed := strings.ReplaceAll(string(unit), "/usr/local/bin/roster", binary)
+		units = append(units, filepath.Join(folder, name))
+		if err := os.WriteFile(units[len(units)-1], []byte(installed), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := run(t, exec.Command("systemd-analyze", append([]string{"verify", "--man=no"}, units...)...)); got.code != 0 || got.stderr != "" {
+		t.Errorf("verify: %d %s", got.code, got.stderr)
+	}
+	// Exposure from 0 to 10, in tenths.
+	if got := run(t, exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=15", units[0])); got.code != 0 {
+		t.Errorf("security: %d %s%s", got.code, got.stdout, got.stderr)
+	}
+}

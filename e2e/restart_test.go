@@ -135,6 +135,7 @@ func startLoad(t *testing.T, address string) *load {
 	starts := map[string]start{
 		"grpcio, newest":              inPython("ROSTER_E2E_NEWEST", "grpc"),
 		"grpcio.aio, newest":          inPython("ROSTER_E2E_NEWEST", "grpc.aio"),
+		"grpcio, following health":    inPython("ROSTER_E2E_NEWEST", "health"),
 		"grpcio, oldest":              inPython("ROSTER_E2E_OLDEST", "grpc"),
 		"grpcio.aio, oldest":          inPython("ROSTER_E2E_OLDEST", "grpc.aio"),
 		"client, gRPC":                inGo(users(newClient(client.GRPC))),
@@ -226,9 +227,10 @@ func (l *load) report(took time.Duration) {
 
 // handover runs one server after the other on the same address.
 type handover struct {
-	t       *testing.T
-	address string
-	command func() *exec.Cmd
+	t        *testing.T
+	address  string
+	inherits bool // all have one socket
+	command  func() *exec.Cmd
 }
 
 func (h *handover) start() *process {
@@ -236,6 +238,13 @@ func (h *handover) start() *process {
 	p := start(h.t, h.command())
 	p.line(servingAt)
 	return p
+}
+
+func (h *handover) stop(p *process) {
+	h.t.Helper()
+	if code := p.stop(terminate); code != 0 {
+		h.t.Errorf("the server ended with %d, want 0", code)
+	}
 }
 
 // quietAddresses are ones that nobody else will be given: below the ports that
@@ -282,7 +291,7 @@ func byInheritance(t *testing.T) *handover {
 	}
 	t.Cleanup(func() { file.Close() })
 	store := filepath.Join(t.TempDir(), "roster.db")
-	return &handover{t: t, address: listener.Addr().String(), command: func() *exec.Cmd {
+	return &handover{t: t, address: listener.Addr().String(), inherits: true, command: func() *exec.Cmd {
 		return inheriting(serveCommand("localhost:1", store), file)
 	}}
 }
@@ -307,12 +316,16 @@ func TestARestartThatNobodyNotices(t *testing.T) {
 			l := startLoad(t, h.address)
 			l.wait(callsBetween)
 			began := time.Now()
-			for range restarts {
-				next := h.start()
-				if code := current.stop(terminate); code != 0 {
-					t.Errorf("the old server ended with %d", code)
+			for round := range restarts {
+				last := current
+				if h.inherits && round%2 == 1 {
+					// As systemctl restart does: what connects in between waits.
+					h.stop(last)
+					current = h.start()
+				} else {
+					current = h.start()
+					h.stop(last)
 				}
-				current = next
 				l.wait(callsBetween)
 			}
 			l.report(time.Since(began))
@@ -321,9 +334,7 @@ func TestARestartThatNobodyNotices(t *testing.T) {
 					t.Error(why)
 				}
 			}
-			if code := current.stop(terminate); code != 0 {
-				t.Errorf("the last server ended with %d", code)
-			}
+			h.stop(current)
 		})
 	}
 }
@@ -339,9 +350,7 @@ func TestARestartThatIsNoHandover(t *testing.T) {
 	l := startLoad(t, address)
 	l.wait(callsBetween)
 	began := time.Now()
-	if code := current.stop(terminate); code != 0 {
-		t.Errorf("the old server ended with %d", code)
-	}
+	h.stop(current)
 	h.start()
 	t.Logf("from SIGTERM to the next server: %v", time.Since(began).Round(time.Millisecond))
 	l.wait(callsBetween)

@@ -229,12 +229,14 @@ func Serve(ctx context.Context, listener net.Listener, config Config, handler ht
 		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
-	config.Drain.Begin()
 	config.Log.Info("draining", "delay", config.DrainDelay, "timeout", config.DrainTimeout)
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
-	case <-time.After(config.DrainDelay):
+	if config.DrainDelay > 0 {
+		config.Drain.Begin()
+		select {
+		case err := <-served:
+			return fmt.Errorf("serve %s: %w", listener.Addr(), err)
+		case <-time.After(config.DrainDelay):
+		}
 	}
 
 	draining, cancel := context.WithTimeout(context.Background(), config.DrainTimeout)
@@ -244,6 +246,10 @@ func Serve(ctx context.Context, listener net.Listener, config Config, handler ht
 	}
 	<-served // what was accepted is known to httpServer now
 	config.partings.wait(draining)
+	// Not sooner: a client that follows this server's health, and knows no other,
+	// fails its calls once it hears. It is to leave the connection first, for one
+	// to whoever has the address now.
+	config.Drain.Begin()
 	// Shutdown has the HTTP/2 engine say goodbye (RFC 9113 §6.8), so that who
 	// opens a stream anew does it elsewhere.
 	httpServer.RegisterOnShutdown(config.Drain.Close)

@@ -1,10 +1,10 @@
 """Calls a server at a steady rate until standard input ends; for e2e/restart_test.go.
 
-    python load.py grpc|grpc.aio ADDRESS CALLS_PER_SECOND
+    python load.py grpc|grpc.aio|health ADDRESS CALLS_PER_SECOND
 
-Channels have grpcio's own settings. A line of standard output, ten times a
-second, is the number of calls answered so far; one that starts with "failed" is
-a call that was not.
+Channels have grpcio's own settings; that of health follows the server's health.
+A line of standard output, ten times a second, is the number of calls answered
+so far; one that starts with "failed" is a call that was not.
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ TIMEOUT = 20.0
 #: So many callers share a channel, each with one call at a time.
 CALLERS = 4
 IDS = [1, 2]
+#: What a channel needs to follow the health of its servers.
+HEALTH = """{
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": ""}
+}"""
+
+
+Options = list[tuple[str, str]]
 
 
 class Tally:
@@ -61,8 +69,10 @@ def describe(error: grpc.RpcError) -> str:
     return f"{error.code().name} {error.details()}"
 
 
-def call_sync(address: str, rate: float, tally: Tally, end: threading.Event) -> None:
-    with grpc.insecure_channel(address) as channel:
+def call_sync(
+    address: str, options: Options, rate: float, tally: Tally, end: threading.Event
+) -> None:
+    with grpc.insecure_channel(address, options) as channel:
         stub = api_pb2_grpc.MyServiceStub(channel)
 
         def calls() -> None:
@@ -115,7 +125,8 @@ def main(kind: str, address: str, rate: float) -> None:
     if kind == "grpc.aio":
         asyncio.run(call_aio(address, rate, tally, end))
     else:
-        call_sync(address, rate, tally, end)
+        options = [("grpc.service_config", HEALTH)] if kind == "health" else []
+        call_sync(address, options, rate, tally, end)
     tally.say(str(tally.answered))
 
 
