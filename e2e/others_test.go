@@ -34,7 +34,7 @@ func TestBrowser(t *testing.T) {
 	_, address := serve(t)
 	command := exec.Command("npm", "run", "--silent", "e2e")
 	command.Dir = web
-	suite(t, command, "ROSTER_URL=http://"+address)
+	suite(t, command, "ROSTER_URL=http://"+address, "ROSTER_BIN="+binary)
 }
 
 // The page over TLS, in a browser that trusts this one server's key.

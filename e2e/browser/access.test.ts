@@ -14,7 +14,9 @@ function focused(page: Page): Promise<string> {
     const element = document.activeElement;
     if (!element || element === document.body) return "nothing";
     if (element instanceof HTMLTextAreaElement) return "field";
-    if (element instanceof HTMLInputElement) return `radio ${element.value}`;
+    if (element instanceof HTMLInputElement) {
+      return element.type === "radio" ? `radio ${element.value}` : `input ${element.labels?.[0]?.textContent}`;
+    }
     const kind = element.getAttribute("role") ?? element.localName;
     return `${kind} ${element.getAttribute("aria-label") ?? element.textContent}`.trim();
   });
@@ -67,6 +69,13 @@ pageTest(
     for (const stop of ["button Look up", "radio grpcweb", "radio binary", "a Look up 1,2", "a Look up 5-9", "a Look up 1-50"]) {
       await press("Tab", stop);
     }
+    await press("Tab", "summary Token");
+    await page.keyboard.press("Enter");
+    await press("Tab", "input Token to look up with");
+    await press("Tab", "button Show the token");
+    await press("Shift+Tab", "input Token to look up with");
+    await press("Shift+Tab", "summary Token");
+    await page.keyboard.press("Enter");
     await press("Tab", "tab curl");
     await press("ArrowRight", "tab Python");
     await press("End", "tab Go");
@@ -95,6 +104,7 @@ for (const [device, viewport] of Object.entries(VIEWPORTS)) {
       const [first, second] = users(1, 2);
       assert.ok(first && second);
       await page.getByRole("status", { name: "Server health" }).filter({ hasText: "Server healthy" }).waitFor();
+      await page.getByText("Token", { exact: true }).click();
       const tree = await page.locator("body").ariaSnapshot();
       for (const part of [
         '- heading "Roster" [level=1]',
@@ -108,6 +118,8 @@ for (const [device, viewport] of Object.entries(VIEWPORTS)) {
         '- group "Encoding":',
         '- radio "JSON" [checked]',
         '- radio "Binary"',
+        '- textbox "Token to look up with":',
+        '- button "Show the token"',
         '- region "Users":',
         '- heading "Users" [level=2]',
         "- status: 2 of 2 found",
@@ -128,8 +140,10 @@ for (const [device, viewport] of Object.entries(VIEWPORTS)) {
         assert.ok(tree.includes(part), `${part} is not in\n${tree}`);
       }
       const field = page.getByRole("textbox", { name: "User ids" });
-      const hints = ((await field.getAttribute("aria-describedby")) ?? "").split(" ");
-      assert.equal(await page.locator(hints.map((id) => `#${id}`).join(",")).count(), hints.length);
+      for (const described of [field, page.getByLabel("Token to look up with")]) {
+        const hints = ((await described.getAttribute("aria-describedby")) ?? "").split(" ");
+        assert.equal(await page.locator(hints.map((id) => `#${id}`).join(",")).count(), hints.length);
+      }
       assert.equal(await page.locator("html").getAttribute("lang"), "en");
     },
     { viewport },
@@ -143,7 +157,7 @@ for (const width of [320, 390]) {
       const fits = async (state: string) => {
         const beyond = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert.ok(beyond <= 0, `${state}: the page is ${beyond} pixels too wide`);
-        for (const target of await page.locator("button, a, label:has(input), textarea").all()) {
+        for (const target of await page.locator("button, a, label:has(input), textarea, input:not([type=radio]), summary").all()) {
           const box = await target.boundingBox();
           if (!box) continue;
           const name = await target.textContent();
@@ -155,6 +169,10 @@ for (const width of [320, 390]) {
       };
       await page.goto("/");
       await fits("at first");
+      await page.getByText("Token", { exact: true }).click();
+      await page.getByLabel("Token to look up with").fill("no token");
+      await fits("with a token");
+      await page.getByLabel("Token to look up with").fill("");
       await lookUp(page, "1-20");
       await waitForSummary(page, "20 of 20 found");
       await fits("with users");
@@ -188,6 +206,12 @@ for (const colorScheme of ["light", "dark"] as const) {
       assert.ok(colorScheme === "dark" ? lightness < 40 : lightness > 230, `the ground is ${ground}`);
 
       assert.deepEqual(await contrastFailures(page), [], "at first");
+      await page.getByText("Token", { exact: true }).click();
+      await page.getByLabel("Token to look up with").fill("no token");
+      await page.getByRole("button", { name: "Show the token" }).click();
+      await page.getByRole("search").getByRole("alert").filter({ hasText: "A token has letters" }).waitFor();
+      assert.deepEqual(await contrastFailures(page), [], "with a token");
+      await page.getByLabel("Token to look up with").fill("");
       await lookUp(page, `1-3 ${UNKNOWN_ID}`);
       await waitForSummary(page, "3 of 4 found");
       await page.getByRole("tab", { name: "Python" }).click();
@@ -229,6 +253,11 @@ pageTest("the page is sent with a policy that allows nothing but itself", async 
   const response = await page.goto("/");
   const headers = (await response?.allHeaders()) ?? {};
   assert.match(headers["content-security-policy"] ?? "", /^default-src 'none'; script-src 'self'; style-src 'self';/);
+  assert.match(headers["content-security-policy"] ?? "", /; require-trusted-types-for 'script'; trusted-types 'none'$/);
+  assert.equal(headers["cross-origin-opener-policy"], "same-origin");
+  assert.equal(headers["cross-origin-resource-policy"], "same-origin");
+  assert.match(headers["permissions-policy"] ?? "", /camera=\(\)/);
+  assert.equal(headers["strict-transport-security"], undefined, "that is for TLS");
   assert.equal(headers["x-content-type-options"], "nosniff");
   assert.equal(headers["referrer-policy"], "no-referrer");
 });

@@ -8,7 +8,17 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { TestContext } from "node:test";
 import type { Page } from "playwright-core";
-import { browserTests, lookUp, rosterURL, tableRows, UNKNOWN_ID, users, waitForSummary } from "./roster.ts";
+import {
+  browserTests,
+  lookUp,
+  rosterURL,
+  startRoster,
+  tableRows,
+  tokenFile,
+  UNKNOWN_ID,
+  users,
+  waitForSummary,
+} from "./roster.ts";
 
 const pageTest = browserTests();
 const CLIPBOARD = { permissions: ["clipboard-read", "clipboard-write"] };
@@ -37,8 +47,9 @@ async function shownUsers(page: Page): Promise<string> {
 // A proxy meant for the outside would take calls to localhost with it.
 const environment = { ...process.env, http_proxy: "", https_proxy: "", all_proxy: "", no_proxy: "*" };
 
-function run(command: string, args: string[], cwd: string, input = ""): string {
-  return execFileSync(command, args, { cwd, encoding: "utf8", env: environment, input, stdio: "pipe", timeout: 50_000 });
+function run(command: string, args: string[], cwd: string, input = "", more: Record<string, string> = {}): string {
+  const env = { ...environment, ...more };
+  return execFileSync(command, args, { cwd, encoding: "utf8", env, input, stdio: "pipe", timeout: 50_000 });
 }
 
 /** Whether to leave a test out for want of a tool; in CI nothing may be missing. */
@@ -127,6 +138,44 @@ for (const params of ["", "&encoding=binary", "&protocol=grpcweb", "&protocol=gr
     CLIPBOARD,
   );
 }
+
+pageTest(
+  "with a token, what is copied takes it from the environment, and never has it",
+  async (page, t) => {
+    const { file, token, remove } = tokenFile();
+    t.after(remove);
+    const roster = await startRoster("--tokens", file);
+    t.after(() => roster.stop());
+    await page.goto(roster.url);
+    await page.getByText("Token", { exact: true }).click();
+    await page.getByLabel("Token to look up with").fill(token);
+    await lookUp(page, "3,1");
+    await waitForSummary(page, "2 of 2 found");
+    const ROSTER_TOKEN = { ROSTER_TOKEN: token };
+
+    const curl = await copy(page, "curl");
+    const python = await copy(page, "Python");
+    const go = await copy(page, "Go");
+    for (const source of [curl, python, go]) assert.ok(source.includes("ROSTER_TOKEN") && !source.includes("roster_"), source);
+
+    const reply = JSON.parse(run("sh", ["-s"], tmpdir(), curl, ROSTER_TOKEN)) as { data: unknown[] };
+    assert.equal(reply.data.length, 2);
+    if (!skipWithout(t, `a Python with grpcio-tools (${PYTHON}, or ROSTER_PYTHON)`, existsSync(PYTHON))) {
+      const folder = scratch(t, tmpdir());
+      copyFileSync(join(REPOSITORY, "proto/api.proto"), join(folder, "api.proto"));
+      writeFileSync(join(folder, "call.py"), python);
+      run(PYTHON, ["-m", "grpc_tools.protoc", "-I.", "--python_out=.", "--grpc_python_out=.", "api.proto"], folder);
+      assert.equal(run(PYTHON, ["call.py"], folder, "", ROSTER_TOKEN), await shownUsers(page));
+    }
+    if (!skipWithout(t, "go", run("sh", ["-c", "command -v go || true"], REPOSITORY) !== "")) {
+      const main = join(scratch(t, resolve("build/_copied")), "main.go");
+      writeFileSync(main, go);
+      assert.equal(run("go", ["run", main], REPOSITORY, "", ROSTER_TOKEN), await shownUsers(page));
+      assert.equal(run("gofmt", ["-l", main], REPOSITORY), "", "the source is formatted");
+    }
+  },
+  { ...CLIPBOARD, otherServers: true },
+);
 
 pageTest("before a look-up the snippets call for what is typed, and for an example until then", async (page) => {
   await page.goto("/");

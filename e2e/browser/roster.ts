@@ -5,10 +5,15 @@
 //	            runs the tests, with --sample
 //	ROSTER_SPKI of an https server, the base64 SHA-256 of its public key, which
 //	            the browser is to trust; NODE_EXTRA_CA_CERTS has its issuer
+//	ROSTER_BIN  the program, for tests that start servers of their own
 //	CHROMIUM    the browser, when it is not /usr/bin/chromium
 
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { after, before, test, type TestContext } from "node:test";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 
@@ -53,6 +58,8 @@ async function launch(): Promise<Browser> {
 export interface PageOptions extends BrowserContextOptions {
   /** The test makes calls fail, which Chromium reports on the console. */
   failingCalls?: boolean;
+  /** The test has servers of its own, which the page may call. */
+  otherServers?: boolean;
 }
 
 export type PageTest = (name: string, body: (page: Page, t: TestContext) => Promise<void>, options?: PageOptions) => void;
@@ -69,13 +76,13 @@ export function browserTests(): PageTest {
   });
   after(() => browser?.close());
 
-  return (name, body, { failingCalls = false, ...options } = {}) => {
+  return (name, body, { failingCalls = false, otherServers = false, ...options } = {}) => {
     test(name, { timeout: 60_000 }, async (t) => {
       const context = await browser.newContext({ baseURL: rosterURL, ...options });
       try {
         context.setDefaultTimeout(10_000);
         const page = await context.newPage();
-        const complaints = await listen(page, failingCalls);
+        const complaints = await listen(page, failingCalls, otherServers);
         await body(page, t);
         assert.deepEqual(complaints, []);
       } finally {
@@ -85,7 +92,7 @@ export function browserTests(): PageTest {
   };
 }
 
-async function listen(page: Page, failingCalls: boolean): Promise<string[]> {
+async function listen(page: Page, failingCalls: boolean, otherServers: boolean): Promise<string[]> {
   const complaints: string[] = [];
   page.on("console", (message) => {
     if (message.type() !== "error" && message.type() !== "warning") return;
@@ -94,7 +101,7 @@ async function listen(page: Page, failingCalls: boolean): Promise<string[]> {
   });
   page.on("pageerror", (error) => complaints.push(`uncaught: ${error.message}`));
   page.on("request", (request) => {
-    if (!request.url().startsWith(`${rosterURL}/`)) complaints.push(`a request to ${request.url()}`);
+    if (!otherServers && !request.url().startsWith(`${rosterURL}/`)) complaints.push(`a request to ${request.url()}`);
   });
   await page.exposeFunction("reportViolation", (violation: string) => complaints.push(`policy: ${violation}`));
   await page.addInitScript(() => {
@@ -104,6 +111,56 @@ async function listen(page: Page, failingCalls: boolean): Promise<string[]> {
     });
   });
   return complaints;
+}
+
+export interface Roster {
+  /** Such as http://127.0.0.1:34567. */
+  url: string;
+  stop(): Promise<void>;
+}
+
+/** The program under test. */
+export function rosterBin(): string {
+  return required("ROSTER_BIN");
+}
+
+/** A file with one token, which may read, and the token. */
+export function tokenFile(): { file: string; token: string; remove(): void } {
+  const folder = mkdtempSync(join(tmpdir(), "roster-tokens-"));
+  const file = join(folder, "tokens.json");
+  const create = ["token", "create", "--tokens", file, "--role", "read", "--name", "page"];
+  const token = execFileSync(rosterBin(), create, { encoding: "utf8", stdio: "pipe" }).trim();
+  return { file, token, remove: () => rmSync(folder, { recursive: true }) };
+}
+
+/** A server of the test's own, with the sample users. */
+export async function startRoster(...flags: string[]): Promise<Roster> {
+  const folder = mkdtempSync(join(tmpdir(), "roster-browser-"));
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("ROSTER_")));
+  const program = spawn(
+    rosterBin(),
+    ["serve", "--addr", "127.0.0.1:0", "--store", join(folder, "roster.db"), "--sample", "--log-format", "json", ...flags],
+    { env, stdio: ["ignore", "ignore", "pipe"] },
+  );
+  const ended = new Promise<void>((resolve) => program.on("close", () => resolve()));
+  const log: string[] = [];
+  const address = await new Promise<string>((resolve, reject) => {
+    createInterface(program.stderr).on("line", (line) => {
+      log.push(line);
+      const entry = line.startsWith("{") ? JSON.parse(line) : {};
+      if (entry.msg === "serving") resolve(entry.address);
+    });
+    void ended.then(() => reject(new Error(`roster serve ended:\n${log.join("\n")}`)));
+  });
+  return {
+    url: `http://${address}`,
+    async stop() {
+      program.kill("SIGTERM");
+      await ended;
+      rmSync(folder, { recursive: true });
+      assert.equal(program.exitCode, 0, log.join("\n"));
+    },
+  };
 }
 
 export interface SampleUser {

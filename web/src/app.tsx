@@ -10,6 +10,7 @@ import { fitsLink, readLink, writeLink } from "./link.ts";
 import { useLookUp } from "./lookup.ts";
 import { Results } from "./results.tsx";
 import { SameCall } from "./same-call.tsx";
+import { useToken } from "./token.ts";
 
 // What "the same call" shows before anything is asked for.
 const EXAMPLE_IDS = [1, 2];
@@ -22,9 +23,18 @@ export function App() {
   // asked for, and from then on until they are gone.
   const [showProblems, setShowProblems] = useState(false);
   const field = useRef<HTMLTextAreaElement>(null);
+  const token = useToken();
+  // start is made once, and looks up with the token of the moment.
+  const tokenNow = useRef(token);
+  tokenNow.current = token;
+  const tokenField = useRef<HTMLInputElement>(null);
+  const [tokenOpen, setTokenOpen] = useState(false);
   const parsed = useMemo(() => parseIds(text), [text]);
   const health = useHealth(choice);
-  const lookUp = useLookUp(health.check);
+  const lookUp = useLookUp((failure) => {
+    health.check();
+    if (failure.code === "unauthenticated") setTokenOpen(true);
+  });
 
   const start = useCallback((typed: string, how: Choice, remember: boolean) => {
     const { ids, problems, compact } = parseIds(typed);
@@ -35,9 +45,15 @@ export function App() {
       field.current?.focus();
       return;
     }
+    if (!tokenNow.current.valid) {
+      lookUp.clear();
+      setTokenOpen(true);
+      tokenField.current?.focus();
+      return;
+    }
     if (remember) rememberInAddress(writeLink(compact, how));
     document.title = `${compact.length > 24 ? `${compact.slice(0, 24)}…` : compact} · Roster`;
-    lookUp.run(ids, how);
+    lookUp.run(ids, how, tokenNow.current.token);
   }, []);
 
   useEffect(() => {
@@ -78,8 +94,12 @@ export function App() {
           parsed={parsed}
           choice={choice}
           showProblems={showProblems}
+          token={token}
+          tokenField={tokenField}
+          tokenOpen={tokenOpen}
           onText={setText}
           onChoice={setChoice}
+          onTokenOpen={setTokenOpen}
           onSubmit={() => start(text, choice, true)}
           onEscape={lookUp.cancel}
           onExample={(example) => {
@@ -91,10 +111,14 @@ export function App() {
         <div class="columns">
           <Results
             lookUp={lookUp}
-            onRetry={({ ids, choice: how }) => lookUp.run(ids, how)}
+            onRetry={({ ids, choice: how }) => lookUp.run(ids, how, token.token)}
             onFocusLost={focusField}
           />
-          <SameCall ids={usable ? parsed.ids : (lookUp.finished?.ids ?? EXAMPLE_IDS)} choice={choice} />
+          <SameCall
+            ids={usable ? parsed.ids : (lookUp.finished?.ids ?? EXAMPLE_IDS)}
+            choice={choice}
+            token={token.token !== ""}
+          />
         </div>
       </main>
       <footer>

@@ -81,8 +81,8 @@ function words(code: Code, { asked, timeoutMs }: Attempt): Pick<Failure, "title"
     case Code.Unauthenticated:
       return {
         title: "The server wants a token",
-        advice: "This page has none to send. Call with curl and an authorization header.",
-        retry: false,
+        advice: "Give one under Token, above. Whoever runs this server makes them, with roster token create.",
+        retry: true,
       };
     case Code.PermissionDenied:
       return {

@@ -3,6 +3,8 @@
 import type { Ref } from "preact";
 import { type Choice, ENCODING_NAMES, PROTOCOL_NAMES } from "./choice.ts";
 import { formatCount, type ParsedIds } from "./ids.ts";
+import { TokenField } from "./token-field.tsx";
+import type { TokenState } from "./token.ts";
 
 interface Props {
   field: Ref<HTMLTextAreaElement>;
@@ -10,8 +12,12 @@ interface Props {
   parsed: ParsedIds;
   choice: Choice;
   showProblems: boolean;
+  token: TokenState;
+  tokenField: Ref<HTMLInputElement>;
+  tokenOpen: boolean;
   onText(text: string): void;
   onChoice(choice: Choice): void;
+  onTokenOpen(open: boolean): void;
   onSubmit(): void;
   onEscape(): void;
   onExample(text: string): void;
@@ -111,6 +117,7 @@ export function LookUpForm(props: Props) {
           ))}
         </p>
       </div>
+      <TokenField field={props.tokenField} state={props.token} open={props.tokenOpen} onOpen={props.onTokenOpen} />
     </form>
   );
 }

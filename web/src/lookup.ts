@@ -19,7 +19,7 @@ export interface LookUp {
   finished: Finished | null;
   /** How many ids the call in flight asks for; null when none is. */
   pending: number | null;
-  run(ids: readonly number[], choice: Choice): void;
+  run(ids: readonly number[], choice: Choice, token: string): void;
   cancel(): void;
   /** Ends any call and forgets the last one. */
   clear(): void;
@@ -28,21 +28,21 @@ export interface LookUp {
 // Most calls end sooner; showing and hiding "looking up" for them is flicker.
 const PENDING_AFTER_MS = 150;
 
-export function useLookUp(onFailure: () => void): LookUp {
+export function useLookUp(onFailure: (failure: Failure) => void): LookUp {
   const [finished, setFinished] = useState<Finished | null>(null);
   const [pending, setPending] = useState<number | null>(null);
   const inFlight = useRef<AbortController | null>(null);
 
   useEffect(() => () => inFlight.current?.abort(), []);
 
-  async function run(ids: readonly number[], choice: Choice) {
+  async function run(ids: readonly number[], choice: Choice, token: string) {
     inFlight.current?.abort();
     const controller = new AbortController();
     inFlight.current = controller;
     setPending(null);
     const showPending = setTimeout(() => setPending(ids.length), PENDING_AFTER_MS);
     const start = performance.now();
-    const outcome = await call(ids, choice, controller.signal);
+    const outcome = await call(ids, choice, token, controller.signal);
     const ms = performance.now() - start;
     clearTimeout(showPending);
     // A newer look-up, or clear(), has taken over.
@@ -50,13 +50,13 @@ export function useLookUp(onFailure: () => void): LookUp {
     inFlight.current = null;
     setPending(null);
     setFinished({ ...outcome, ids, choice, ms });
-    if (outcome.kind === "failed") onFailure();
+    if (outcome.kind === "failed") onFailure(outcome.failure);
   }
 
   return {
     finished,
     pending,
-    run: (ids, choice) => void run(ids, choice),
+    run: (ids, choice, token) => void run(ids, choice, token),
     cancel: () => inFlight.current?.abort(),
     clear() {
       inFlight.current?.abort();
@@ -67,9 +67,14 @@ export function useLookUp(onFailure: () => void): LookUp {
   };
 }
 
-async function call(ids: readonly number[], choice: Choice, signal: AbortSignal): Promise<Outcome> {
+async function call(
+  ids: readonly number[],
+  choice: Choice,
+  token: string,
+  signal: AbortSignal,
+): Promise<Outcome> {
   try {
-    const reply = await createService(choice).user(
+    const reply = await createService(choice, token).user(
       { userIDs: [...ids] },
       { signal, timeoutMs: LOOK_UP_TIMEOUT_MS },
     );

@@ -11,13 +11,20 @@ const COPIED_FOR_MS = 2500;
 
 type Copied = { words: string; ok: boolean };
 
-export function SameCall({ ids, choice }: { ids: readonly number[]; choice: Choice }) {
+interface Props {
+  ids: readonly number[];
+  choice: Choice;
+  /** Whether look-ups carry a token; the text names where to put it. */
+  token: boolean;
+}
+
+export function SameCall({ ids, choice, token }: Props) {
   const [language, setLanguage] = useState<Language>("curl");
   const [copied, setCopied] = useState<Copied | null>(null);
   const tabs = useRef<HTMLDivElement>(null);
   const text = useMemo(
-    () => snippet(language, { origin: location.origin, choice, ids }),
-    [language, choice, ids],
+    () => snippet(language, { origin: location.origin, choice, ids, token }),
+    [language, choice, ids, token],
   );
   const shown = shorten(text);
 
@@ -86,6 +93,7 @@ export function SameCall({ ids, choice }: { ids: readonly number[]; choice: Choi
         <pre tabIndex={0} aria-label={`${LANGUAGE_NAMES[language]} source`}>
           <Source text={shown.text} comment={language === "go" ? "//" : "#"} />
         </pre>
+        {token && <p class="hint">It takes the token from the environment, as ROSTER_TOKEN.</p>}
         {shown.shortened && <p class="hint">Shown shortened; the copy is whole.</p>}
         {language === "curl" && (choice.protocol !== "connect" || choice.encoding !== "json") && (
           <p class="hint">From curl it is Connect and JSON, on the same port.</p>

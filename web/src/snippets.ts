@@ -15,6 +15,8 @@ export interface Call {
   origin: string;
   choice: Choice;
   ids: readonly number[];
+  /** Whether the call carries a token: that of ROSTER_TOKEN in the environment. */
+  token: boolean;
 }
 
 export function snippet(language: Language, call: Call): string {
@@ -34,15 +36,16 @@ const MAX_ARGUMENT = 100_000;
 
 // The field is userIDs in JSON too. A server skips fields it does not know,
 // so a call with userIds succeeds and finds nobody.
-function curl({ origin, ids }: Call): string {
+function curl({ origin, ids, token }: Call): string {
   const body = `{"userIDs":[${ids.join(",")}]}`;
-  const head = `curl -H 'content-type: application/json'`;
+  const authorization = token ? ` \\\n  -H "authorization: Bearer $ROSTER_TOKEN"` : "";
+  const head = `curl -H 'content-type: application/json'${authorization}`;
   const url = `${origin}/MyService/User`;
   if (body.length < MAX_ARGUMENT) return `${head} \\\n  -d '${body}' \\\n  ${url}\n`;
   return `${head} \\\n  --data-binary @- \\\n  ${url} <<'EOF'\n${body}\nEOF\n`;
 }
 
-function python({ origin, ids }: Call): string {
+function python({ origin, ids, token }: Call): string {
   const { protocol, target } = grpcTarget(origin);
   const channel =
     protocol === "https:"
@@ -50,7 +53,7 @@ function python({ origin, ids }: Call): string {
       : `grpc.insecure_channel("${target}")`;
   return `# pip install grpcio grpcio-tools
 # python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. api.proto
-import grpc
+${token ? "import os\n\n" : ""}import grpc
 
 import api_pb2
 import api_pb2_grpc
@@ -58,7 +61,7 @@ import api_pb2_grpc
 channel = ${channel}
 service = api_pb2_grpc.MyServiceStub(channel)
 request = api_pb2.UserReq(userIDs=[${ids.join(", ")}])
-reply = service.User(request, timeout=10)
+${token ? `metadata = [("authorization", "Bearer " + os.environ["ROSTER_TOKEN"])]\n` : ""}reply = service.User(request, timeout=10${token ? ", metadata=metadata" : ""})
 
 for user in reply.data:
     print(user.name, user.age, user.email)
@@ -72,15 +75,22 @@ function grpcTarget(origin: string): { protocol: string; target: string } {
   return { protocol, target: `${hostname}:${port || usual}` };
 }
 
-function go({ origin, choice, ids }: Call): string {
-  const protocol = choice.protocol === "grpcweb" ? "client.GRPCWeb" : "client.Connect";
-  const encoding = choice.encoding === "json" ? "\n\t\tJSON:     true," : "";
+function go({ origin, choice, ids, token }: Call): string {
+  const config: [field: string, value: string][] = [
+    ["Protocol", choice.protocol === "grpcweb" ? "client.GRPCWeb" : "client.Connect"],
+  ];
+  if (choice.encoding === "json") config.push(["JSON", "true"]);
+  if (token) config.push(["Token", `os.Getenv("ROSTER_TOKEN")`]);
+  if (token && !isProtected(new URL(origin))) config.push(["TokenInClear", "true"]);
+  // Aligned as gofmt does.
+  const width = Math.max(...config.map(([field]) => field.length));
+  const fields = config.map(([field, value]) => `\t\t${`${field}:`.padEnd(width + 1)} ${value},`).join("\n");
   return `package main
 
 import (
 	"context"
 	"fmt"
-	"log"
+	"log"${token ? '\n\t"os"' : ""}
 	"time"
 
 	"example.com/roster/client"
@@ -90,7 +100,7 @@ func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	c, err := client.New("${origin}", client.Config{
-		Protocol: ${protocol},${encoding}
+${fields}
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -105,6 +115,11 @@ func main() {
 	}
 }
 `;
+}
+
+/** Whether the Go client sends a token there without being told that it may. */
+function isProtected({ protocol, hostname }: URL): boolean {
+  return protocol === "https:" || /^(.+\.)?localhost$|^127(\.\d+){3}$|^\[::1\]$/.test(hostname);
 }
 
 // How much of a snippet is worth laying out; the copy is always whole.

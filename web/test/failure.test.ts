@@ -57,6 +57,13 @@ test("every code has its protocol's name, a title, advice and no placeholder", (
   }
 });
 
+test("a look-up without a token is told where to give one, and may be tried again", () => {
+  const failure = explain(new ConnectError("this call needs a token", Code.Unauthenticated), attempt);
+  assert.equal(failure.title, "The server wants a token");
+  assert.match(failure.advice, /^Give one under Token, above\./);
+  assert.equal(failure.retry, true);
+});
+
 test("a call its caller ended is told from one that failed", () => {
   assert.equal(isCancelled(new DOMException("aborted", "AbortError")), true);
   assert.equal(isCancelled(new ConnectError("busy", Code.Unavailable)), false);

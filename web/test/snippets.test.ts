@@ -9,7 +9,10 @@ const call: Call = {
   origin: "http://localhost:50051",
   choice: { protocol: "connect", encoding: "json" },
   ids: [1, 2],
+  token: false,
 };
+
+const withToken: Call = { ...call, token: true };
 
 function upTo(n: number): number[] {
   return Array.from({ length: n }, (_, at) => at + 1);
@@ -77,6 +80,42 @@ for (const [choice, fields] of goConfigs) {
     const source = snippet("go", { ...call, choice });
     assert.ok(source.includes(`client.New("http://localhost:50051", client.Config{\n\t\t${fields}\n\t})`), source);
     assert.ok(source.includes("c.Users(ctx, []int32{1, 2})"), source);
+  });
+}
+
+test("curl takes the token from the environment", () => {
+  const source = snippet("curl", withToken);
+  assert.ok(!snippet("curl", call).includes("TOKEN"));
+  assert.deepEqual(whatCurlGets(`ROSTER_TOKEN=roster_x\n${source}`).split("\n").slice(0, 4), [
+    "-H",
+    "content-type: application/json",
+    "-H",
+    "authorization: Bearer roster_x",
+  ]);
+});
+
+test("Python takes the token from the environment", () => {
+  const source = snippet("python", withToken);
+  assert.ok(source.includes('metadata = [("authorization", "Bearer " + os.environ["ROSTER_TOKEN"])]\n'), source);
+  assert.ok(source.includes("import os\n\nimport grpc\n"), source);
+  assert.ok(source.includes("service.User(request, timeout=10, metadata=metadata)"), source);
+  assert.ok(!snippet("python", call).includes("import os"));
+});
+
+const tokenConfigs: [origin: string, fields: string][] = [
+  ["http://localhost:50051", 'Protocol: client.Connect,\n\t\tJSON:     true,\n\t\tToken:    os.Getenv("ROSTER_TOKEN"),'],
+  ["https://roster.example", 'Protocol: client.Connect,\n\t\tJSON:     true,\n\t\tToken:    os.Getenv("ROSTER_TOKEN"),'],
+  [
+    "http://roster.example",
+    'Protocol:     client.Connect,\n\t\tJSON:         true,\n\t\tToken:        os.Getenv("ROSTER_TOKEN"),\n\t\tTokenInClear: true,',
+  ],
+];
+
+for (const [origin, fields] of tokenConfigs) {
+  test(`Go takes the token from the environment, and is told where it goes in the clear: ${origin}`, () => {
+    const source = snippet("go", { ...withToken, origin });
+    assert.ok(source.includes(`client.New("${origin}", client.Config{\n\t\t${fields}\n\t})`), source);
+    assert.ok(source.includes('\t"log"\n\t"os"\n\t"time"\n'), source);
   });
 }
 
