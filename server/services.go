@@ -48,6 +48,7 @@ func standardServices(config Config, refuser refuser, stored, others []api.Route
 	routes := api.RoutesOf(healthv1.File_grpc_health_v1_health_proto.Services().ByName("Health"), handler)
 	for i := range routes {
 		routes[i].Needs = api.NeedsNothing
+		routes[i].Handler = uncompressed(handler)
 	}
 
 	reflector := grpcreflect.NewStaticReflector(names...)
@@ -64,6 +65,16 @@ func standardServices(config Config, refuser refuser, stored, others []api.Route
 		})
 	}
 	return routes
+}
+
+// uncompressed never compresses a reply. One of health has nothing to compress,
+// yet would say that it might: grpcio of 2022 (1.49) crashes when a server that
+// its channel watches does.
+func uncompressed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Del("Grpc-Accept-Encoding")
+		next.ServeHTTP(w, r)
+	})
 }
 
 // services names the services that routes belong to, each once.

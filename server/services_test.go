@@ -299,3 +299,13 @@ func TestReflectionIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// grpcio 1.49 crashes when the health that its channel watches may be gzipped.
+func TestHealthIsNeverCompressed(t *testing.T) {
+	p := start(t, Config{}, nil)
+	response, _ := p.post(true, "/grpc.health.v1.Health/Check", "application/grpc", strings.NewReader("\x00\x00\x00\x00\x00"),
+		"Grpc-Accept-Encoding", "identity, deflate, gzip")
+	if encoding, ok := response.Header["Grpc-Encoding"]; ok || response.Header.Get("Grpc-Status") != "0" {
+		t.Errorf("status %q, encoding %q", response.Header.Get("Grpc-Status"), encoding)
+	}
+}
