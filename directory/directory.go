@@ -246,6 +246,9 @@ func (d *Directory) Delete(ctx context.Context, ids []int32) error {
 // load fills entries at the missing indexes: it joins the queries under way
 // that cover an id, and makes one for all the others.
 func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entries []*entry) error {
+	if err := d.Status().Err; err != nil {
+		return err // and begin nothing that would only pile up
+	}
 	var own *load
 	from := make([]*load, len(missing))
 	d.mu.Lock()
@@ -277,17 +280,34 @@ func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entrie
 		if l == nil {
 			continue
 		}
-		select {
-		case <-l.done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if l.err != nil {
-			return l.err
+		if err := d.wait(ctx, l); err != nil {
+			return err
 		}
 		entries[i] = l.found[ids[i]]
 	}
 	return nil
+}
+
+// wait waits for l, but not for a store that is known not to answer.
+func (d *Directory) wait(ctx context.Context, l *load) error {
+	for {
+		status := d.Status()
+		if status.Err != nil {
+			select {
+			case <-l.done:
+				return l.err
+			default:
+				return status.Err
+			}
+		}
+		select {
+		case <-l.done:
+			return l.err
+		case <-status.Changed():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // fetch runs a load's query and caches what nobody changed meanwhile.

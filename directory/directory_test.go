@@ -506,6 +506,48 @@ func TestStatus(t *testing.T) {
 	})
 }
 
+// Who waits for a store that does not answer any more is told so with the
+// status, and who comes then does not wait at all; what is in memory is answered.
+func TestNobodyWaitsForAStoreThatDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &deaf{let: make(chan struct{})}
+		d, err := directory.New(t.Context(), store, directory.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		if _, err := d.Users(t.Context(), []int32{1}); err != nil {
+			t.Fatal(err)
+		}
+		store.asleep.Store(true)
+		began := time.Now()
+		if _, err := d.Users(t.Context(), []int32{2}); !errors.Is(err, directory.ErrUnavailable) {
+			t.Errorf("got %v", err)
+		}
+		if took := time.Since(began); took > 1250*time.Millisecond {
+			t.Errorf("the first waited %v", took)
+		}
+		began = time.Now()
+		for range 100 {
+			if _, err := d.Users(t.Context(), []int32{1, 3}); !errors.Is(err, directory.ErrUnavailable) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the next waited %v", took)
+		}
+		if _, err := d.Users(t.Context(), []int32{1, 1}); err != nil {
+			t.Errorf("what is in memory: %v", err)
+		}
+		store.asleep.Store(false)
+		close(store.let)
+		<-d.Status().Changed()
+		if _, err := d.Users(t.Context(), []int32{3}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // deaf is a store that does not even hear that the context is done.
 type deaf struct {
 	awake
@@ -517,6 +559,13 @@ func (d *deaf) Revision(ctx context.Context) (int64, error) {
 		<-d.let
 	}
 	return 1, nil
+}
+
+func (d *deaf) Get(context.Context, []int32) ([]directory.User, error) {
+	if d.asleep.Load() {
+		<-d.let
+	}
+	return nil, nil
 }
 
 func TestStatusOfAStoreThatHangs(t *testing.T) {

@@ -25,7 +25,8 @@ func (s *Status) Changed() <-chan struct{} { return s.changed }
 
 // Status tells whether the store answers, as it was when it was asked last:
 // that is done every Config.PollInterval. It costs nothing. While the store
-// does not answer, what is in the cache still is.
+// does not answer, what is in the cache still is answered, and the rest fails
+// at once.
 func (d *Directory) Status() *Status { return d.status.Load() }
 
 // Health asks the store whether it answers within a second.
