@@ -238,7 +238,7 @@ func TestBadInputOverGRPC(t *testing.T) {
 		{"good", "/MyService/User", envelope(0, marshal(t, 1)), "", "0", ""},
 		{"good, gzip", "/MyService/User", envelope(1, zipped(marshal(t, 1))), "gzip", "0", ""},
 		{"over the batch limit", "/MyService/User", envelope(0, marshal(t, 1, 2, 3, 4)), "", "8", "4 ids in one call, this server takes at most 3 (--max-batch)"},
-		{"malformed protobuf", "/MyService/User", envelope(0, []byte{0x0a, 0xff}), "", "3", "unmarshal message"},
+		{"malformed protobuf", "/MyService/User", envelope(0, []byte{0x0a, 0xff}), "", "3", "not a UserReq in protobuf"},
 		{"malformed gzip", "/MyService/User", envelope(1, []byte("this is no gzip at all")), "gzip", "3", "invalid header"},
 		{"a bomb", "/MyService/User", envelope(1, bytes.Repeat(zipped(make([]byte, 16<<20)), 64)), "gzip", "8", "message size 4194305 is larger than configured max 4194304"},
 		{"a message over 4 MiB", "/MyService/User", envelope(0, make([]byte, api.MaxMessageBytes+1)), "", "8", "message size 4194305 is larger than configured max 4194304"},

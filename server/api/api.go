@@ -115,7 +115,7 @@ func HandlerOptions(log *slog.Logger) connect.HandlerOption {
 		connect.WithSendMaxBytes(MaxMessageBytes),
 		connect.WithCompressMinBytes(compressMinBytes),
 		gzipCompression(),
-		jsonCodecs(),
+		codecs(),
 		connect.WithInterceptors(errorInterceptor{log}),
 	)
 }

@@ -15,9 +15,10 @@ import (
 // ignored, since a call with userIds for userIDs would find nobody.
 type jsonCodec struct{ name string }
 
-// jsonCodecs are both names that Connect knows JSON by.
-func jsonCodecs() connect.HandlerOption {
+// codecs are ours in place of Connect's, under both names that it knows JSON by.
+func codecs() connect.HandlerOption {
 	return connect.WithHandlerOptions(
+		connect.WithCodec(protoCodec{}),
 		connect.WithCodec(jsonCodec{"json"}),
 		connect.WithCodec(jsonCodec{"json; charset=utf-8"}),
 	)
@@ -75,3 +76,46 @@ func (c jsonCodec) MarshalStable(message any) ([]byte, error) { return c.Marshal
 
 // IsBinary tells that JSON can stand in a URL as it is.
 func (c jsonCodec) IsBinary() bool { return false }
+
+// protoCodec is Connect's own of that name, but that its error names the
+// message as the contract does, and not a type of this program.
+type protoCodec struct{}
+
+// Name implements connect.Codec.
+func (protoCodec) Name() string { return "proto" }
+
+// Marshal implements connect.Codec.
+func (c protoCodec) Marshal(message any) ([]byte, error) { return c.MarshalAppend(nil, message) }
+
+// MarshalAppend spares Connect a copy.
+func (protoCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a protobuf message", message)
+	}
+	return proto.MarshalOptions{}.MarshalAppend(dst, m)
+}
+
+// Unmarshal implements connect.Codec.
+func (protoCodec) Unmarshal(data []byte, message any) error {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is not a protobuf message", message)
+	}
+	if err := proto.Unmarshal(data, m); err != nil {
+		return fmt.Errorf("these %d bytes are not a %s in protobuf: %w", len(data), m.ProtoReflect().Descriptor().FullName(), err)
+	}
+	return nil
+}
+
+// MarshalStable and IsBinary are what Connect needs for GET requests.
+func (protoCodec) MarshalStable(message any) ([]byte, error) {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a protobuf message", message)
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
+}
+
+// IsBinary tells that protobuf stands in a URL as base64.
+func (protoCodec) IsBinary() bool { return true }
