@@ -14,8 +14,7 @@ import (
 )
 
 // maxBodyBytes bounds what is read of a request: one message of the largest
-// size, its envelope, and trailers. Connect reads an over-long message to its
-// end before it refuses it; this is where that reading ends.
+// size, its envelope, and some of what is too much.
 const maxBodyBytes = api.MaxMessageBytes + 64<<10
 
 // guard is what a request passes before its RPC handler: the method and the
@@ -44,7 +43,7 @@ func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 				// grpcio breaks.
 				w.Header().Set("Grpc-Accept-Encoding", "gzip")
 				refuser.refuse(w, r, connect.NewError(connect.CodeUnimplemented, fmt.Errorf(
-					"unknown compression %q: supported encodings are gzip", encoding)))
+					"unknown compression %.50q: supported encodings are gzip", encoding)))
 				return
 			}
 		case r.Method == http.MethodGet && route.SideEffectFree:
@@ -75,6 +74,7 @@ func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 				control:    http.NewResponseController(w),
 				timeout:    stall,
 				share:      &share,
+				enveloped:  isEnveloped(r.Header.Get("Content-Type")),
 			}
 			defer body.stop()
 			r.Body = body
@@ -100,6 +100,12 @@ func serversOwn(w http.ResponseWriter) http.ResponseWriter {
 
 // isEncoding tells whether messages may be compressed so.
 func isEncoding(name string) bool { return name == "" || name == "identity" || name == "gzip" }
+
+// isEnveloped tells whether messages of a content type have their length before
+// them.
+func isEnveloped(contentType string) bool {
+	return strings.HasPrefix(contentType, "application/grpc") || strings.HasPrefix(contentType, "application/connect+")
+}
 
 // complete tells whether package h2 holds all of the body already, and its
 // size in bytes. Then it is within that package's own bounds, and nothing of

@@ -199,9 +199,9 @@ func TestBadInputOverConnect(t *testing.T) {
 		{"malformed gzip", "/MyService/User", "application/proto", []byte("this is no gzip at all"), []string{"Content-Encoding", "gzip"}, 400, `get decompressor: gzip: invalid header`},
 		{"cut gzip", "/MyService/User", "application/json", zipped(big)[:100], []string{"Content-Encoding", "gzip"}, 400, `unexpected EOF`},
 		{"unknown encoding", "/MyService/User", "application/json", []byte(`{}`), []string{"Content-Encoding", "zstd"}, 501, `unknown compression \"zstd\": supported encodings are gzip`},
-		{"a message over 4 MiB", "/MyService/User", "application/json", big, nil, 429, `message size 4194305 is larger than configured max 4194304`},
-		{"a message far over 4 MiB", "/MyService/User", "application/json", huge, nil, 429, `message is larger than configured max 4194304`},
-		{"a message that unpacks to over 4 MiB", "/MyService/User", "application/json", zipped(huge), []string{"Content-Encoding", "gzip"}, 429, `message size 4194305 is larger than configured max 4194304`},
+		{"a message over 4 MiB", "/MyService/User", "application/json", big, nil, 429, `a message is longer than 4194304 bytes, before or after compression (a fixed limit, no flag): split it over several calls`},
+		{"a message far over 4 MiB", "/MyService/User", "application/json", huge, nil, 429, `a message is longer than 4194304 bytes, before or after compression (a fixed limit, no flag): split it over several calls`},
+		{"a message that unpacks to over 4 MiB", "/MyService/User", "application/json", zipped(huge), []string{"Content-Encoding", "gzip"}, 429, `a message is longer than 4194304 bytes, before or after compression (a fixed limit, no flag): split it over several calls`},
 		{"unknown procedure", "/MyService/Users", "application/json", []byte(`{}`), nil, 404, `no such procedure: this server has /MyService/Health, /MyService/User`},
 		{"unknown service", "/YourService/User", "application/proto", nil, nil, 404, `no such procedure`},
 		{"unknown content type", "/MyService/User", "text/plain", []byte(`{}`), nil, 415, `content-type "text/plain" is not one of application/json, application/proto, application/grpc`},
@@ -240,8 +240,8 @@ func TestBadInputOverGRPC(t *testing.T) {
 		{"over the batch limit", "/MyService/User", envelope(0, marshal(t, 1, 2, 3, 4)), "", "8", "4 ids in one call, this server takes at most 3 (--max-batch)"},
 		{"malformed protobuf", "/MyService/User", envelope(0, []byte{0x0a, 0xff}), "", "3", "not a UserReq in protobuf"},
 		{"malformed gzip", "/MyService/User", envelope(1, []byte("this is no gzip at all")), "gzip", "3", "invalid header"},
-		{"a bomb", "/MyService/User", envelope(1, bytes.Repeat(zipped(make([]byte, 16<<20)), 64)), "gzip", "8", "message size 4194305 is larger than configured max 4194304"},
-		{"a message over 4 MiB", "/MyService/User", envelope(0, make([]byte, api.MaxMessageBytes+1)), "", "8", "message size 4194305 is larger than configured max 4194304"},
+		{"a bomb", "/MyService/User", envelope(1, bytes.Repeat(zipped(make([]byte, 16<<20)), 64)), "gzip", "8", "a message is longer than 4194304 bytes, before or after compression (a fixed limit, no flag)"},
+		{"a message over 4 MiB", "/MyService/User", envelope(0, make([]byte, api.MaxMessageBytes+1)), "", "8", "a message is longer than 4194304 bytes, before or after compression (a fixed limit, no flag)"},
 		{"an envelope that ends early", "/MyService/User", envelope(0, make([]byte, 100))[:50], "", "13", "promised 100 bytes in enveloped message, got 45 bytes"},
 		{"an envelope that promises 4 GiB", "/MyService/User", []byte{0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3}, "", "8", "message size 4294967295 is larger than configured max 4194304"},
 		{"two messages in a unary call", "/MyService/User", append(envelope(0, marshal(t, 1)), envelope(0, marshal(t, 2))...), "", "12", "unary request has multiple messages"},
@@ -499,7 +499,7 @@ func TestAReplyOver4MiBIsRefused(t *testing.T) {
 		ids[i] = 3 // a user of some 560 bytes
 	}
 	list := strings.TrimSuffix(strings.Repeat("3,", len(ids)), ",")
-	const want = "bytes, the limit is 4194304: ask for fewer ids"
+	const want = "bytes, the limit is 4194304 (fixed, no flag): ask for fewer ids"
 	for contentType, body := range map[string][]byte{
 		"application/json":  []byte(`{"userIDs":[` + list + `]}`),
 		"application/proto": marshal(t, ids...),

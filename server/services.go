@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -100,59 +99,31 @@ func boundReflection(next http.Handler, slots chan struct{}, state *drain.State,
 				"%d calls of reflection are open, the most this server takes (a fixed limit, no flag): call again later", maxReflections)))
 			return
 		}
-		body := &questions{ReadCloser: r.Body, control: http.NewResponseController(w), drain: state}
-		defer body.stop()
-		defer state.AfterClosing(body.end)()
-		r.Body = body
+		r.Body = questions{r.Body, http.NewResponseController(w), state}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// questions is the body of a call of reflection. A read of it fails when no
-// question comes for long, and when the port closes.
+// questions is the body of a call of reflection: a read of it fails when no
+// question comes for long.
 type questions struct {
 	io.ReadCloser
 	control *http.ResponseController
 	drain   *drain.State
-
-	mu   sync.Mutex
-	over bool // the handler has returned
 }
 
 // Read implements io.Reader.
-func (q *questions) Read(p []byte) (int, error) {
+func (q questions) Read(p []byte) (int, error) {
 	// A server that cannot set one has timers of its own.
 	_ = q.control.SetReadDeadline(time.Now().Add(reflectionIdle))
 	select {
 	case <-q.drain.Closing():
-		return 0, drain.Reconnect()
+		return 0, drain.Reconnect() // endStreams' own deadline may just have gone
 	default:
 	}
 	n, err := q.ReadCloser.Read(p)
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		return n, err
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf("no question for %v: call again", reflectionIdle))
 	}
-	select {
-	case <-q.drain.Closing():
-		return n, drain.Reconnect()
-	default:
-		return n, connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf("no question for %v: call again", reflectionIdle))
-	}
-}
-
-// end ends the read under way.
-func (q *questions) end() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !q.over {
-		_ = q.control.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// stop is called before the handler returns: its request may not be touched
-// after that.
-func (q *questions) stop() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.over = true
+	return n, err
 }

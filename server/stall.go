@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,11 +13,17 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+
+	"example.com/roster/server/api"
 )
 
-// boundBody is a request's body that is still to come. Its read fails when
-// nothing has come for timeout; and when it is long, or has ended and its size
-// is known, the request waits for its share of the connection's budget. One
+// envelopeBytes is what gRPC and gRPC-Web have before a message: flags, length.
+const envelopeBytes = 5
+
+// boundBody is a request's body that is still to come: one message. Its read
+// fails when nothing has come for timeout, and when the message is too long; and
+// when it is long, or has ended and its size is known, the request waits for its
+// share of the connection's budget. One
 // timer serves the whole body: a read only notes the time, and the timer looks
 // at that when it fires.
 type boundBody struct {
@@ -26,6 +33,8 @@ type boundBody struct {
 	timeout time.Duration
 	share   *share
 	size    int64 // bytes read
+	// enveloped: the message has its length before it.
+	enveloped bool
 
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -35,11 +44,12 @@ type boundBody struct {
 
 // Read implements io.Reader.
 func (b *boundBody) Read(p []byte) (int, error) {
-	b.note(nil)
-	n, err := b.ReadCloser.Read(p)
-	b.note(err)
+	n, err := b.read(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf("the request's body stood still for %v", b.timeout))
+	}
+	if b.tooLong(p[:n]) {
+		return 0, b.discard()
 	}
 	b.size += int64(n)
 	if err == io.EOF || b.size > longRequest {
@@ -48,6 +58,33 @@ func (b *boundBody) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+func (b *boundBody) read(p []byte) (int, error) {
+	b.note(nil)
+	n, err := b.ReadCloser.Read(p)
+	b.note(err)
+	return n, err
+}
+
+// tooLong tells that a message is longer than it may be, by what comes next of
+// it: by the length that it says it has, or by the one that it has.
+func (b *boundBody) tooLong(next []byte) bool {
+	if !b.enveloped {
+		return b.size+int64(len(next)) > api.MaxMessageBytes
+	}
+	return b.size == 0 && len(next) >= envelopeBytes && binary.BigEndian.Uint32(next[1:]) > api.MaxMessageBytes
+}
+
+// discard reads on for a while, for those clients that read no reply while they
+// still have to send.
+func (b *boundBody) discard() error {
+	buffer := make([]byte, 32<<10)
+	for {
+		if _, err := b.read(buffer); err != nil {
+			return api.TooLong()
+		}
+	}
 }
 
 // Close does nothing: the server closes the body after the handler, and then

@@ -27,10 +27,6 @@ import (
 	"example.com/roster/gen/go/roster/v1/rosterv1connect"
 )
 
-// MaxMessageBytes bounds a message in either direction, before and after
-// compression; it is gRPC's own default.
-const MaxMessageBytes = 4 << 20
-
 // compressMinBytes is what a reply must have to be worth compressing: one that
 // fits a network packet is not.
 const compressMinBytes = 1024
@@ -116,7 +112,7 @@ func HandlerOptions(log *slog.Logger) connect.HandlerOption {
 		connect.WithCompressMinBytes(compressMinBytes),
 		gzipCompression(),
 		codecs(),
-		connect.WithInterceptors(errorInterceptor{log}),
+		connect.WithInterceptors(newErrorInterceptor(log)),
 	)
 }
 

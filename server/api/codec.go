@@ -68,7 +68,7 @@ func (c jsonCodec) Unmarshal(data []byte, message any) error {
 	if len(data) == 0 {
 		return fmt.Errorf("an empty body is not JSON: send {} for an empty %s", m.ProtoReflect().Descriptor().Name())
 	}
-	return protojson.UnmarshalOptions{}.Unmarshal(data, m)
+	return shortened(protojson.UnmarshalOptions{}.Unmarshal(data, m))
 }
 
 // MarshalStable and IsBinary are what Connect needs for GET requests.

@@ -2,10 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
-
-	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
 
 	"example.com/roster/directory"
 	rosterv1 "example.com/roster/gen/go/roster/v1"
@@ -42,7 +38,7 @@ func (s *directoryService) BatchGetUsers(ctx context.Context, request *rosterv1.
 		response.Users[next] = user
 		next++
 	}
-	return response, checkReply(proto.Size(response))
+	return response, checkMessage(ctx, response)
 }
 
 // firsts returns ids without repeats, in the order in which each came first.
@@ -56,13 +52,4 @@ func firsts(ids []int32) []int32 {
 		}
 	}
 	return unique
-}
-
-// checkBatch refuses more ids than one call may have.
-func checkBatch(ids, limit int) error {
-	if ids <= limit {
-		return nil
-	}
-	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
-		"%d ids in one call, this server takes at most %d (--max-batch): split them over several calls", ids, limit))
 }

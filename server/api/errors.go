@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 
 	"connectrpc.com/connect"
+	"golang.org/x/time/rate"
 
 	"example.com/roster/directory"
 	"example.com/roster/server/call"
@@ -54,7 +55,16 @@ func errInternal() *connect.Error {
 
 // errorInterceptor puts every error of a handler through the table, and makes
 // an error of its panic.
-type errorInterceptor struct{ log *slog.Logger }
+type errorInterceptor struct {
+	log *slog.Logger
+	// unavailable is how often a store that does not answer is worth a line: it
+	// fails all calls.
+	unavailable *rate.Limiter
+}
+
+func newErrorInterceptor(log *slog.Logger) errorInterceptor {
+	return errorInterceptor{log, rate.NewLimiter(1, 10)}
+}
 
 // WrapUnary implements connect.Interceptor.
 func (i errorInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
@@ -68,7 +78,7 @@ func (i errorInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 func (i errorInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
 		defer func() { err = i.translate(ctx, conn.Spec(), err, recover()) }()
-		return next(ctx, conn)
+		return next(ctx, limitedConn{conn})
 	}
 }
 
@@ -101,7 +111,7 @@ func (i errorInterceptor) wire(ctx context.Context, spec connect.Spec, err error
 		return nil
 	}
 	wire, hidden := wireError(err)
-	if hidden {
+	if hidden && (wire.Code() != connect.CodeUnavailable || i.unavailable.Allow()) {
 		i.log.ErrorContext(ctx, "call failed", "procedure", spec.Procedure, "code", wire.Code().String(), "error", err.Error())
 	}
 	return wire

@@ -24,10 +24,13 @@ func (r *gzipReader) Reset(source io.Reader) error {
 // Read implements io.Reader.
 func (r *gzipReader) Read(p []byte) (int, error) {
 	if r.left == 0 {
-		return 0, io.EOF
+		return 0, TooLong()
 	}
 	n, err := r.Reader.Read(p[:min(int64(len(p)), r.left)])
 	r.left -= int64(n)
+	if r.left == 0 {
+		return n, TooLong()
+	}
 	return n, err
 }
 

@@ -232,7 +232,7 @@ func TestTheLimitOfAReplyIsThatOfItsEncoding(t *testing.T) {
 	if status, body := post(t, over, "application/proto", wire); status != 200 {
 		t.Errorf("protobuf: %d %.100s", status, body)
 	}
-	const want = `{"code":"resource_exhausted","message":"the reply would have 4194305 bytes, the limit is 4194304: ask for fewer ids"}`
+	const want = `{"code":"resource_exhausted","message":"the reply would have 4194305 bytes, the limit is 4194304 (fixed, no flag): ask for fewer ids"}`
 	for _, encoding := range []string{"identity", "gzip"} {
 		if status, body := post(t, over, "application/json", request(1), "Accept-Encoding", encoding); status != 429 || body != want {
 			t.Errorf("JSON, %s: %d %.200s\nwant %s", encoding, status, body, want)
