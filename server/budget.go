@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"net"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -10,8 +9,8 @@ import (
 // A reply is as long as its request makes it, about replyFactor times, and is
 // kept in memory until the peer takes it. So that one who asks for much and
 // takes nothing does not fill the memory, the calls of one connection have a
-// budget: those with long requests wait for each other when it is used up.
-// Short ones, which is nearly all, never look at it.
+// budget, and so have those of the port: those with long requests wait for each
+// other when it is used up. Short ones, which is nearly all, never look at it.
 const (
 	// shortRequest is a request that is not counted, in bytes.
 	shortRequest = 512
@@ -23,18 +22,23 @@ const (
 	// replyBudget is what the counted replies of a connection may take together.
 	// It is the wire's bytes; while they wait there are up to three copies.
 	replyBudget = 2 << 20
+	// portBudget is the same for all connections.
+	portBudget = 256 << 20
 )
 
 type budgetKey struct{}
 
-// withBudget is an http.Server's ConnContext.
-func withBudget(ctx context.Context, _ net.Conn) context.Context {
-	return context.WithValue(ctx, budgetKey{}, semaphore.NewWeighted(replyBudget))
+// A budget is what a connection has, and its port.
+type budget struct{ conn, port *semaphore.Weighted }
+
+// withBudget is a connection's context with its budget in it.
+func withBudget(ctx context.Context, port *semaphore.Weighted) context.Context {
+	return context.WithValue(ctx, budgetKey{}, &budget{semaphore.NewWeighted(replyBudget), port})
 }
 
-// A share is what one request has of its connection's budget.
+// A share is what one request has of its budget.
 type share struct {
-	budget *semaphore.Weighted
+	budget *budget
 	weight int64
 }
 
@@ -44,12 +48,17 @@ func (s *share) take(ctx context.Context, size int64) error {
 	if size <= shortRequest || s.weight > 0 {
 		return nil
 	}
-	budget, ok := ctx.Value(budgetKey{}).(*semaphore.Weighted)
+	budget, ok := ctx.Value(budgetKey{}).(*budget)
 	if !ok {
 		return nil
 	}
 	weight := min(size*replyFactor, replyBudget)
-	if err := budget.Acquire(ctx, weight); err != nil {
+	if err := budget.conn.Acquire(ctx, weight); err != nil {
+		return err
+	}
+	// Second, so that who waits for it holds up their own connection alone.
+	if err := budget.port.Acquire(ctx, weight); err != nil {
+		budget.conn.Release(weight)
 		return err
 	}
 	s.budget, s.weight = budget, weight
@@ -59,6 +68,7 @@ func (s *share) take(ctx context.Context, size int64) error {
 // giveBack is called when the reply has been taken.
 func (s *share) giveBack() {
 	if s.weight > 0 {
-		s.budget.Release(s.weight)
+		s.budget.port.Release(s.weight)
+		s.budget.conn.Release(s.weight)
 	}
 }

@@ -13,10 +13,11 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"golang.org/x/sync/semaphore"
 )
 
 func TestLongRequestsOfAConnectionWaitForEachOther(t *testing.T) {
-	ctx, cancel := context.WithCancel(withBudget(t.Context(), nil))
+	ctx, cancel := context.WithCancel(withBudget(t.Context(), semaphore.NewWeighted(portBudget)))
 	var first, second, third, short, other share
 	for _, s := range []*share{&first, &second} {
 		if err := s.take(ctx, longRequest/2); err != nil {
@@ -26,7 +27,7 @@ func TestLongRequestsOfAConnectionWaitForEachOther(t *testing.T) {
 	if err := short.take(ctx, shortRequest); err != nil {
 		t.Errorf("a short request waits: %v", err)
 	}
-	if err := other.take(withBudget(t.Context(), nil), 1<<30); err != nil {
+	if err := other.take(withBudget(t.Context(), semaphore.NewWeighted(portBudget)), 1<<30); err != nil {
 		t.Errorf("another connection waits: %v", err)
 	}
 	taken := make(chan error, 1)

@@ -79,7 +79,8 @@ func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 			defer body.stop()
 			r.Body = body
 		} else if err := share.take(r.Context(), size); err != nil {
-			return // the caller has gone
+			refuser.refuse(w, r, gone(r.Context(), err))
+			return
 		}
 		defer share.giveBack()
 		route.Handler.ServeHTTP(w, r)

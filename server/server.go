@@ -24,6 +24,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"example.com/roster/directory"
 	"example.com/roster/server/api"
 	"example.com/roster/server/auth"
@@ -65,6 +67,17 @@ type Config struct {
 	// MaxWatches is how many calls may follow the port's health at a time; 0
 	// means 10,000.
 	MaxWatches int
+	// MaxDeadline is how long a call of one message and one reply may take, its
+	// body included, whatever deadline its client sets; 0 means 60 s.
+	MaxDeadline time.Duration
+	// MaxConcurrentCalls is how many calls are answered at a time; those beyond
+	// are refused. 0 means 10,000.
+	MaxConcurrentCalls int
+	// RateLimit is how many calls a second one caller may make, known by token or
+	// certificate, else by address; 0 is no limit. RateBurst is how many of them
+	// at once; 0 means those of a second.
+	RateLimit float64
+	RateBurst int
 	// DrainTimeout is how long Serve lets running calls finish once its
 	// context is done; 0 means 30 s.
 	DrainTimeout time.Duration
@@ -110,6 +123,12 @@ func (c Config) withDefaults() Config {
 	if c.MaxBatch == 0 {
 		c.MaxBatch = 10_000
 	}
+	if c.MaxDeadline == 0 {
+		c.MaxDeadline = time.Minute
+	}
+	if c.MaxConcurrentCalls == 0 {
+		c.MaxConcurrentCalls = 10_000
+	}
 	if c.MaxWatches == 0 {
 		c.MaxWatches = 10_000
 	}
@@ -145,12 +164,17 @@ func NewHandler(config Config, more ...api.Route) http.Handler {
 	routes := slices.Concat(stored, more, standardServices(config, refuser, stored, more))
 	refused := newRefusalLog(config.Log)
 	access, origins := newAccess(config, refuser, refused), newOrigins(config, refuser, refused)
+	shedder, rates := newShedder(config, refuser), newRates(config, refuser)
 	mux := http.NewServeMux()
 	for _, route := range routes {
 		// From the inside out: who refuses a request stands before, and so
 		// outside, whoever spends more on it.
 		handler := endStreams(route, config.Drain, guard(route, config.stall, refuser))
+		handler = capped(route, config.MaxDeadline, handler)
+		handler = shedder.shed(route, handler)
+		handler = rates.known(handler)
 		handler = access.protect(route, handler)
+		handler = rates.unknown(handler)
 		handler = origins.protect(handler) // before access: a preflight has no token
 		handler = named(route.Path, handler)
 		mux.Handle(route.Path, handler)
@@ -262,13 +286,14 @@ func Serve(ctx context.Context, listener net.Listener, config Config, handler ht
 }
 
 func newHTTPServer(config Config, handler http.Handler, errorLog *errorLog) (*http.Server, error) {
+	budget := semaphore.NewWeighted(portBudget)
 	httpServer := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			return withBudget(withConn(ctx, conn), conn)
+			return withBudget(withConn(ctx, conn), budget)
 		},
 		ErrorLog: errorLog.logger(),
 		// No ReadTimeout and no WriteTimeout: they would cut streams.

@@ -46,8 +46,8 @@ func standardServices(config Config, refuser refuser, stored, others []api.Route
 	}), options)
 	routes := api.RoutesOf(healthv1.File_grpc_health_v1_health_proto.Services().ByName("Health"), handler)
 	for i := range routes {
-		routes[i].Needs = api.NeedsNothing
 		routes[i].Handler = uncompressed(handler)
+		routes[i].Needs, routes[i].Vital = api.NeedsNothing, true
 	}
 
 	reflector := grpcreflect.NewStaticReflector(names...)
@@ -61,6 +61,7 @@ func standardServices(config Config, refuser refuser, stored, others []api.Route
 			Handler:       boundReflection(handler, slots, config.Drain, refuser),
 			ClientStreams: true,
 			ServerStreams: true,
+			Vital:         true,
 		})
 	}
 	return routes

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"connectrpc.com/connect"
 
 	"example.com/roster/server/api"
+	"example.com/roster/server/call"
 )
 
 // envelopeBytes is what gRPC and gRPC-Web have before a message: flags, length.
@@ -46,15 +48,16 @@ type boundBody struct {
 func (b *boundBody) Read(p []byte) (int, error) {
 	n, err := b.read(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return n, connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf("the request's body stood still for %v", b.timeout))
+		return n, late(b.request.Context(), connect.NewError(connect.CodeDeadlineExceeded,
+			fmt.Errorf("the request's body stood still for %v", b.timeout)))
 	}
 	if b.tooLong(p[:n]) {
 		return 0, b.discard()
 	}
 	b.size += int64(n)
 	if err == io.EOF || b.size > longRequest {
-		if gone := b.share.take(b.request.Context(), b.size); gone != nil {
-			return n, gone
+		if err := b.share.take(b.request.Context(), b.size); err != nil {
+			return n, gone(b.request.Context(), err)
 		}
 	}
 	return n, err
@@ -87,6 +90,22 @@ func (b *boundBody) discard() error {
 	}
 }
 
+// late is the error of a request that waited in vain: that of the call's
+// deadline if it has passed, else why.
+func late(ctx context.Context, why *connect.Error) *connect.Error {
+	if c := call.From(ctx); c != nil {
+		if limit, over := c.Overdue(); over {
+			return api.OverdueError(limit)
+		}
+	}
+	return why
+}
+
+// gone is the error of a request whose context has ended.
+func gone(ctx context.Context, err error) *connect.Error {
+	return late(ctx, connect.NewError(connect.CodeCanceled, err))
+}
+
 // Close does nothing: the server closes the body after the handler, and then
 // reads the rest of it, which drainInTime bounds.
 func (b *boundBody) Close() error { return nil }
@@ -101,19 +120,28 @@ func (b *boundBody) note(err error) {
 	default:
 		b.last = time.Now()
 		if b.timer == nil {
-			b.timer = time.AfterFunc(b.timeout, b.check)
+			b.timer = time.AfterFunc(b.left(), b.check)
 		}
 	}
 }
 
-// check ends the read under way if it has waited for timeout.
+// left is how long the read may still wait, in all and for the call's deadline.
+func (b *boundBody) left() time.Duration {
+	left := b.timeout - time.Since(b.last)
+	if deadline, ok := b.request.Context().Deadline(); ok {
+		left = min(left, time.Until(deadline))
+	}
+	return left
+}
+
+// check ends the read under way if it has waited for as long as it may.
 func (b *boundBody) check() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stopped {
 		return
 	}
-	if left := b.timeout - time.Since(b.last); left > 0 {
+	if left := b.left(); left > 0 {
 		b.timer.Reset(left)
 		return
 	}

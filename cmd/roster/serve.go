@@ -26,6 +26,7 @@ type serveFlags struct {
 	access              accessFlags
 	sample              bool
 	maxBatch            int
+	limits              limitFlags
 	restart             restartFlags
 	logFormat, logLevel string
 	telemetry           telemetryFlags
@@ -62,6 +63,7 @@ listening socket to it as systemd does (LISTEN_FDS).`,
 	flags.StringVar(&f.http2, "http2", "fast", "HTTP/2 engine: fast is Roster's own, std is the one of Go's net/http")
 	flags.IntVar(&f.maxBatch, "max-batch", 10_000, "most ids in one call")
 	f.services.register(flags)
+	f.limits.register(flags)
 	f.restart.register(flags)
 	flags.StringVar(&f.logFormat, "log-format", "", "text or json; by default text on a terminal, else json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
@@ -83,6 +85,7 @@ func (f serveFlags) check() error {
 		f.telemetry.check(f.addr),
 		f.access.check(),
 		f.services.check(),
+		f.limits.check(),
 		f.restart.check(),
 	)
 }
@@ -169,6 +172,7 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	f.telemetry.observe(watch, &config, tlsFiles)
 	config.ClientCertificates = f.tls.clientCA != ""
 	f.access.apply(watching, &config, tokens, listener)
+	f.limits.apply(&config)
 	tellManager(ctx, log)
 	err = server.Serve(ctx, listener, config, server.NewHandler(config))
 	if err == nil {

@@ -53,6 +53,9 @@ type Route struct {
 	SideEffectFree bool
 	// Needs is what a caller must be allowed.
 	Needs Need
+	// Vital: it tells of the server rather than of users, so it is answered
+	// however many other calls there are.
+	Vital bool
 }
 
 // Need is what a caller must be allowed to make a call.
@@ -72,7 +75,7 @@ func Routes(config Config) []Route {
 	frozen := RoutesOf(apipb.File_api_proto.Services().ByName("MyService"), handler)
 	for i := range frozen {
 		if frozen[i].Path == apipbconnect.MyServiceHealthProcedure {
-			frozen[i].Needs = NeedsNothing
+			frozen[i].Needs, frozen[i].Vital = NeedsNothing, true
 		}
 	}
 	own := rosterv1.File_roster_v1_directory_proto.Services().ByName("DirectoryService")

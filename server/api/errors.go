@@ -3,9 +3,11 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"time"
 
 	"connectrpc.com/connect"
 	"golang.org/x/time/rate"
@@ -51,6 +53,12 @@ func wireError(err error) (wire *connect.Error, hidden bool) {
 // errInternal is all that a caller learns of a fault of ours.
 func errInternal() *connect.Error {
 	return connect.NewError(connect.CodeInternal, errors.New("internal error"))
+}
+
+// OverdueError is that a call took as long as the server lets it.
+func OverdueError(limit time.Duration) *connect.Error {
+	return connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf(
+		"the answer was not ready in %v, the longest that this server lets a call take (--max-deadline)", limit))
 }
 
 // errorInterceptor puts every error of a handler through the table, and makes
@@ -111,6 +119,11 @@ func (i errorInterceptor) wire(ctx context.Context, spec connect.Spec, err error
 		return nil
 	}
 	wire, hidden := wireError(err)
+	if c := call.From(ctx); c != nil && wire.Code() == connect.CodeDeadlineExceeded && errors.Is(err, context.DeadlineExceeded) {
+		if limit, over := c.Overdue(); over {
+			return OverdueError(limit)
+		}
+	}
 	if hidden && (wire.Code() != connect.CodeUnavailable || i.unavailable.Allow()) {
 		i.log.ErrorContext(ctx, "call failed", "procedure", spec.Procedure, "code", wire.Code().String(), "error", err.Error())
 	}

@@ -87,6 +87,14 @@ func (c *Call) Limit(deadline time.Time) {
 	c.deadline = deadline
 }
 
+// Overdue tells whether the call has taken as long as Limit lets it, and how
+// long that is.
+func (c *Call) Overdue() (limit time.Duration, over bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.deadline.Sub(c.Start), !c.deadline.IsZero() && !time.Now().Before(c.deadline)
+}
+
 // End lets go of what the context holds.
 func (c *Call) End() {
 	c.mu.Lock()
