@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"example.com/roster/client"
 	"example.com/roster/gen/go/apipb"
@@ -143,4 +145,52 @@ func TestCancelEndsABackoffAtOnce(t *testing.T) {
 	}
 	expect(t, err, client.ReasonCanceled, connect.CodeCanceled)
 	expectIs(t, err, context.Canceled)
+}
+
+// A server that has too much to do says when it is to be called again.
+func TestARetryWaitsAsLongAsTheServerAsks(t *testing.T) {
+	busy := func(delay time.Duration) error {
+		err := connect.NewError(connect.CodeUnavailable, errors.New("too many calls"))
+		detail, failed := connect.NewErrorDetail(&errdetails.RetryInfo{RetryDelay: durationpb.New(delay)})
+		if failed != nil {
+			t.Fatal(failed)
+		}
+		err.AddDetail(detail)
+		return err
+	}
+	for _, cfg := range configs() {
+		t.Run(name(cfg), func(t *testing.T) {
+			var calls atomic.Int32
+			server := serveHTTP(t, handler(service{user: func(context.Context, []int32) (*apipb.UserReply, error) {
+				if calls.Add(1) == 1 {
+					return nil, busy(300 * time.Millisecond)
+				}
+				return nil, nil
+			}}))
+			start := time.Now()
+			if _, err := dial(t, server.url, cfg).Users(within(t, 10*time.Second), []int32{1}); err != nil || calls.Load() != 2 {
+				t.Errorf("%v after %d calls, want a user after 2", err, calls.Load())
+			}
+			if took := time.Since(start); took < 300*time.Millisecond {
+				t.Errorf("it was tried again within %v, the server asked for 300ms", took)
+			}
+		})
+	}
+	for deadline, delay := range map[time.Duration]time.Duration{time.Second: 2 * time.Second, 0: time.Minute} {
+		var calls atomic.Int32
+		server := serveHTTP(t, handler(service{user: func(context.Context, []int32) (*apipb.UserReply, error) {
+			calls.Add(1)
+			return nil, busy(delay)
+		}}))
+		ctx := context.Background()
+		if deadline > 0 {
+			ctx = within(t, deadline)
+		}
+		start := time.Now()
+		_, err := dial(t, server.url, client.Config{}).Users(ctx, []int32{1})
+		expect(t, err, client.ReasonUnavailable, connect.CodeUnavailable)
+		if took := time.Since(start); calls.Load() != 1 || took > 500*time.Millisecond {
+			t.Errorf("deadline %v: %d calls in %v, want 1 at once: the server asked for %v", deadline, calls.Load(), took, delay)
+		}
+	}
 }
