@@ -17,7 +17,8 @@ type Config struct {
 	MaxConcurrentStreams uint32
 
 	// MaxHeaderBytes bounds the header list of a request as RFC 9113 §6.5.2 counts it: names, values and 32 bytes for
-	// each field. A longer list is answered with 431; one of more than twice the size ends the connection.
+	// each field. A longer list is answered with 431, or with gRPC's RESOURCE_EXHAUSTED; one of more
+	// than twice the size ends the connection.
 	// Default: http.Server.MaxHeaderBytes if that is set, else 32 KiB.
 	MaxHeaderBytes int
 

@@ -28,7 +28,7 @@ func (c *conn) onRequest(b *headerBlock) error {
 	switch {
 	case b.tooLarge:
 		c.srv.stats.refusedHeader.Add(1)
-		s.reply.instead = replyHeaderTooLarge
+		s.reply.instead = c.replyHeaderTooLarge(b)
 	case b.method == http.MethodConnect:
 		c.srv.stats.refusedConnect.Add(1)
 		s.reply.instead = replyConnect
@@ -78,7 +78,7 @@ func (c *conn) fillRequest(req *http.Request, s *stream, b *headerBlock) error {
 	connect := b.method == http.MethodConnect
 	switch {
 	case b.tooLarge:
-		// The rest of the list is lost, so there is nothing to judge. The 431 goes to whatever it was.
+		// The rest of the list is lost, so there is nothing to judge. The reply goes to whatever it was.
 		req.Header = make(http.Header)
 		return nil
 	case connect && (b.seen&(sawPath|sawScheme) != 0 || b.authority == ""):

@@ -414,10 +414,25 @@ func (w *response) CloseNotify() <-chan bool {
 	return gone
 }
 
-// replyHeaderTooLarge answers a request whose header list exceeds MaxHeaderBytes, in net/http's words.
-func replyHeaderTooLarge(w http.ResponseWriter, _ *http.Request) {
-	w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
-	fmt.Fprint(w, "<h1>HTTP Error 431</h1><p>Request Header Field(s) Too Large</p>")
+// replyHeaderTooLarge answers a request whose header list exceeds MaxHeaderBytes, in net/http's words, or, if what is
+// left of the list tells that it is of gRPC, with RESOURCE_EXHAUSTED: to a gRPC client a 431 is UNKNOWN.
+func (c *conn) replyHeaderTooLarge(b *headerBlock) http.HandlerFunc {
+	for _, f := range b.fields {
+		if f.Name != "content-type" || f.Value != "application/grpc" && !strings.HasPrefix(f.Value, "application/grpc+") {
+			continue
+		}
+		return func(w http.ResponseWriter, _ *http.Request) {
+			h := w.Header()
+			h.Set("Content-Type", "application/grpc")
+			h.Set("Grpc-Status", "8")
+			h.Set("Grpc-Message", fmt.Sprintf("the header is longer than the %d bytes that this server takes", c.srv.cfg.MaxHeaderBytes))
+			w.WriteHeader(http.StatusOK)
+		}
+	}
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
+		fmt.Fprint(w, "<h1>HTTP Error 431</h1><p>Request Header Field(s) Too Large</p>")
+	}
 }
 
 // replyConnect answers CONNECT. This is not a proxy.

@@ -246,6 +246,11 @@ func TestHeaderListTooLarge(t *testing.T) {
 	if r := c.get("/", "x-large", strings.Repeat("v", 1200)); r.status != "431" || !strings.Contains(r.body, "Too Large") {
 		t.Errorf("one large field: %v", r)
 	}
+	r := c.get("/", "content-type", "application/grpc", "x-large", strings.Repeat("v", 1200))
+	if r.status != "200" || fmt.Sprint(r.header["grpc-status"]) != "[8]" ||
+		!strings.Contains(fmt.Sprint(r.header["grpc-message"]), "the header is longer than the") {
+		t.Errorf("in gRPC: %v", r)
+	}
 	if r := c.get("/"); r.status != "200" {
 		t.Errorf("afterwards: %v", r)
 	}
