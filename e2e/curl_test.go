@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -43,6 +45,67 @@ func TestCurl(t *testing.T) {
 					t.Errorf("curl exited %d: %s%s\nwant %s", got.code, got.stdout, got.stderr, test.want)
 				}
 			})
+		}
+	}
+}
+
+// What curl sees of limits, as a person would who tries them.
+func TestCurlMeetsLimits(t *testing.T) {
+	_, address := serve(t, "--rate-limit", "0.01", "--rate-burst", "14")
+	headers := filepath.Join(t.TempDir(), "headers")
+	if err := os.WriteFile(headers, []byte("x-long: "+strings.Repeat("v", 1e6)+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, code, want string
+		arguments        []string
+	}{
+		{"no deadline left", "504", "deadline_exceeded", []string{"-H", "connect-timeout-ms: 0"}},
+		{"less than none", "400", "-1", []string{"-H", "connect-timeout-ms: -1"}},
+		{"a century", "400", "3153600000000", []string{"-H", "connect-timeout-ms: 3153600000000"}},
+		{"four months", "200", "success", []string{"-H", "connect-timeout-ms: 9999999999"}},
+		{"no number", "400", "soon", []string{"-H", "connect-timeout-ms: soon"}},
+		// The server may hang up on so much; over HTTP/1.1 it says why before. Curl itself sends no more.
+		{"a header of a megabyte", "431", "431 Request Header Fields Too Large", []string{"-H", "@" + headers, "--http1.1"}},
+		{"a header of a megabyte, HTTP/2", "", "", []string{"-H", "@" + headers, "--http2-prior-knowledge"}},
+		{"and after it", "200", "success", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := run(t, exec.Command("curl", append([]string{"-sS", "--noproxy", "*", "--max-time", "20", "-w", " %{http_code}",
+				"-H", "content-type: application/json", "-d", `{"userIDs":[1]}`, "http://" + address + "/MyService/User"}, test.arguments...)...))
+			if test.code == "" {
+				if got.code == 0 && strings.HasSuffix(got.stdout, " 200") {
+					t.Errorf("it was answered: %s", got.stdout)
+				}
+				return
+			}
+			if !strings.HasSuffix(got.stdout, " "+test.code) || !strings.Contains(got.stdout, test.want) {
+				t.Errorf("curl exited %d: %s%s\nwant %s and %s", got.code, got.stdout, got.stderr, test.code, test.want)
+			}
+		})
+	}
+	var last result
+	for range 14 {
+		last = run(t, exec.Command("curl", "-sS", "--noproxy", "*", "-w", " %{http_code}", "-H", "content-type: application/json",
+			"-d", `{"userIDs":[1]}`, "http://"+address+"/MyService/User"))
+	}
+	if !strings.HasSuffix(last.stdout, " 429") || !strings.Contains(last.stdout, "--rate-limit") || !strings.Contains(last.stdout, "google.rpc.RetryInfo") {
+		t.Errorf("too often: %s%s", last.stdout, last.stderr)
+	}
+}
+
+func TestLimitsThatAreNone(t *testing.T) {
+	for _, test := range []struct{ flag, value, want string }{
+		{"--max-deadline", "0", "--max-deadline 0s: must be more than 0"},
+		{"--max-deadline", "-1s", "--max-deadline -1s: must be more than 0"},
+		{"--max-concurrent-calls", "0", "--max-concurrent-calls 0: must be at least 1"},
+		{"--rate-limit", "-1", "--rate-limit -1: must be 0, which is no limit, or more"},
+		{"--rate-limit", "NaN", "--rate-limit NaN: must be 0, which is no limit, or more"},
+		{"--rate-limit", "1e-9", "--rate-limit 1e-09: is less than a call in a quarter of an hour"},
+		{"--rate-burst", "5", "--rate-burst 5: needs --rate-limit"},
+	} {
+		if got := roster(t, "serve", test.flag, test.value); got.code != 2 || !strings.Contains(got.stderr, test.want) {
+			t.Errorf("%s %s: %d %s, want 2 and %s", test.flag, test.value, got.code, got.stderr, test.want)
 		}
 	}
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import grpc
 import pytest
@@ -35,6 +36,32 @@ def test_a_deadline_travels_to_the_server(connect: type[Caller], wire: Wire) -> 
         ended = call.outcome()
     assert ended.code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert ended.details == "the deadline passed before the answer was ready"
+
+
+def test_a_deadline_of_a_lifetime(caller: Caller, sample: Sample) -> None:
+    assert people(caller.user([1], timeout=1e9)) == sample.people([1])
+
+
+@pytest.mark.parametrize("deadline", [None, 3600.0, 1e9], ids=["none", "an hour", "a lifetime"])
+def test_the_servers_own_deadline(
+    deadline: float | None, connect: type[Caller], store: Path, sample: Sample
+) -> None:
+    with Roster(store, "--max-deadline", "300ms") as server, connect(server.address) as caller:
+        ended = caller.open_user(timeout=deadline).outcome()
+        assert ended.code is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert ended.details == (
+            "the answer was not ready in 300ms, the longest that this server lets a call take "
+            "(--max-deadline)"
+        )
+        assert people(caller.user([1])) == sample.people([1])
+
+
+def test_a_deadline_of_nothing_at_all(caller: Caller, sample: Sample) -> None:
+    with pytest.raises(grpc.RpcError) as ended:
+        # In metadata, since grpcio would not even send the call.
+        caller.user([1], timeout=None, metadata=[("grpc-timeout", "0n")])
+    assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert people(caller.user([1])) == sample.people([1])
 
 
 def test_a_deadline_passes_while_the_answer_is_on_its_way(
