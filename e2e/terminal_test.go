@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/roster/server/tlsfile/certtest"
 )
@@ -17,6 +18,12 @@ func TestTheLinesPrintedOnATerminalWork(t *testing.T) {
 	t.Run("plain", func(t *testing.T) { theLinesPrintedWork(t, "") })
 	cert, key := certtest.SelfSigned(t).Write(t, t.TempDir())
 	t.Run("TLS", func(t *testing.T) { theLinesPrintedWork(t, " --tls-cert "+cert+" --tls-key "+key) })
+	tokens := filepath.Join(t.TempDir(), "the tokens.json")
+	createToken(t, tokens, "somebody", "read")
+	t.Run("tokens", func(t *testing.T) { theLinesPrintedWork(t, " --tokens '"+tokens+"'") })
+	t.Run("TLS and tokens", func(t *testing.T) {
+		theLinesPrintedWork(t, " --tls-cert "+cert+" --tls-key "+key+" --tokens '"+tokens+"'")
+	})
 }
 
 func theLinesPrintedWork(t *testing.T, flags string) {
@@ -40,14 +47,18 @@ func theLinesPrintedWork(t *testing.T, flags string) {
 	defer stdin.Close()
 
 	lines := make(map[string]string)
-	entry := regexp.MustCompile(`^  (The page|curl|Python|Go) +(.*?)\r?$`)
+	entry := regexp.MustCompile(`^  (A token|The page|curl|Python|Go) +(.*?)\r?$`)
 	scanner := bufio.NewScanner(output)
-	for len(lines) < 4 && scanner.Scan() {
+	expected := 4
+	if strings.Contains(flags, "--tokens") {
+		expected = 5
+	}
+	for len(lines) < expected && scanner.Scan() {
 		if match := entry.FindStringSubmatch(scanner.Text()); match != nil {
 			lines[match[1]] = match[2]
 		}
 	}
-	if len(lines) < 4 {
+	if len(lines) < expected {
 		t.Fatalf("got only %v", lines)
 	}
 	go func() {
@@ -56,9 +67,29 @@ func theLinesPrintedWork(t *testing.T, flags string) {
 	}()
 	page := lines["The page"]
 	delete(lines, "The page")
+	before := lines["A token"]
+	delete(lines, "A token")
 	lines["the page"] = "curl -sS " + page
-	if flags != "" {
+	if strings.Contains(flags, "--tls") {
 		lines["the page"] += " --insecure"
+	}
+	environment := append(os.Environ(), "PATH="+filepath.Join(venv, "bin")+":"+os.Getenv("PATH"), "no_proxy=localhost")
+	if before != "" {
+		shell := exec.Command("bash", "-c", before+" && echo $ROSTER_TOKEN")
+		shell.Dir = root
+		got := run(t, shell)
+		if got.code != 0 {
+			t.Fatalf("%s\nexit %d: %s", before, got.code, got.stderr)
+		}
+		environment = append(environment, "ROSTER_TOKEN="+strings.TrimSpace(got.stdout))
+		// The server has it within a second.
+		for began := time.Now(); time.Since(began) < 20*time.Second; time.Sleep(50 * time.Millisecond) {
+			shell := exec.Command("bash", "-c", lines["curl"])
+			shell.Env = environment
+			if strings.Contains(run(t, shell).stdout, "Leila Dubois") {
+				break
+			}
+		}
 	}
 	for name, line := range lines {
 		want := "Leila Dubois"
@@ -67,7 +98,7 @@ func theLinesPrintedWork(t *testing.T, flags string) {
 		}
 		shell := exec.Command("bash", "-c", line)
 		shell.Dir = root
-		shell.Env = append(os.Environ(), "PATH="+filepath.Join(venv, "bin")+":"+os.Getenv("PATH"), "no_proxy=localhost")
+		shell.Env = environment
 		if got := run(t, shell); got.code != 0 || !strings.Contains(got.stdout, want) {
 			t.Errorf("%s: %s\nexit %d: %s%s", name, line, got.code, got.stdout, got.stderr)
 		}

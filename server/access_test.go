@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -207,6 +208,33 @@ func TestMyServiceWithTokens(t *testing.T) {
 	response, body := p.post(true, "/MyService/Nope", "application/json", strings.NewReader("{}"))
 	if response.StatusCode != 404 || !strings.Contains(body, "unimplemented") {
 		t.Errorf("an unknown procedure: %d %s", response.StatusCode, body)
+	}
+}
+
+// Probes have no token; what a port serves is for those who may call it.
+func TestStandardServicesWithTokens(t *testing.T) {
+	set, secrets := tokens(t)
+	p := start(t, Config{Tokens: set}, nil)
+	for _, test := range []struct {
+		path, token string
+		unknown     bool
+	}{
+		{"/grpc.health.v1.Health/Check", "", false},
+		{"/grpc.health.v1.Health/Check", "unknown", true},
+		{"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "", true},
+		{"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "", true},
+		{"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "reader", false},
+		{"/roster.v1.DirectoryService/BatchGetUsers", "", true},
+		{"/roster.v1.DirectoryService/BatchGetUsers", "reader", false},
+	} {
+		headers := []string{"Te", "trailers"}
+		if test.token != "" {
+			headers = append(headers, "Authorization", "Bearer "+secrets[test.token])
+		}
+		response, _ := p.post(true, test.path, "application/grpc", bytes.NewReader(envelope(0, nil)), headers...)
+		if got := response.Header.Get("Grpc-Status"); (got == "16") != test.unknown || got == "" {
+			t.Errorf("%s with the token %q: status %s, %s", test.path, test.token, got, response.Header.Get("Grpc-Message"))
+		}
 	}
 }
 

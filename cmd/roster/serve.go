@@ -148,9 +148,9 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	if isTerminal(stderr) {
 		address := callAddress(f.addr, listener.Addr())
 		if tlsFiles != nil {
-			fmt.Fprint(stderr, f.tls.welcome(address, tlsFiles.SelfSigned()))
+			fmt.Fprint(stderr, f.access.welcome(f.tls.welcome(address, tlsFiles.SelfSigned())))
 		} else {
-			fmt.Fprint(stderr, welcome(address))
+			fmt.Fprint(stderr, f.access.welcome(welcome(address)))
 		}
 	}
 	config := server.Config{

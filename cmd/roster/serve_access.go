@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -60,6 +61,19 @@ func (f accessFlags) apply(ctx context.Context, config *server.Config, tokens *a
 	if open := whatIsOpen(*config); open != "" {
 		config.Log.Warn("open to the network", "address", listener.Addr().String(), "what", open)
 	}
+}
+
+// welcome is lines to paste, with the token that they need.
+func (f accessFlags) welcome(lines string) string {
+	if f.tokens == "" || f.openReads {
+		return lines
+	}
+	file := "'" + strings.ReplaceAll(f.tokens, "'", `'\''`) + "'"
+	return strings.NewReplacer(
+		"  The page ", "  A token    export ROSTER_TOKEN=$(go run ./cmd/roster token create --role read --name me-$$ --tokens "+file+")\n  The page ",
+		"-H 'content-type", `-H "authorization: Bearer $ROSTER_TOKEN" -H 'content-type`,
+		"userIDs=[1, 2]))", "userIDs=[1, 2]), metadata=[('authorization', 'Bearer $ROSTER_TOKEN')])",
+	).Replace(lines)
 }
 
 // isLocal tells whether only this machine reaches an address.
