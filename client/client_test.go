@@ -137,9 +137,9 @@ func TestManyConcurrentCallsShareAConnection(t *testing.T) {
 		maxConnections int32
 	}{
 		// A client may make 100 calls at a time until the server has said how
-		// many it allows; net/http's allows 250.
+		// many it allows; net/http's allows 250, and may be slow to say so.
 		{"as many as fit", 100, 1},
-		{"more than fit", 1000, 8},
+		{"more than fit", 1000, 10},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			server := serveHTTP(t, handler(service{health: func(context.Context) error {
