@@ -164,8 +164,9 @@ func (c *Client) Endpoint() (connect.HTTPClient, string, connect.ClientOption) {
 // are of type *Error.
 //
 // A look-up that fails with UNAVAILABLE, a refused connection included, is
-// repeated with exponential backoff, and not before a RetryInfo in the error
-// says: up to ctx's deadline, or four more times where ctx has none. It is not repeated when the diagnosis says that waiting
+// repeated with exponential backoff, and not before the server asked for it
+// (Error.RetryAfter): up to ctx's deadline, or four more times where ctx has
+// none. It is not repeated when the diagnosis says that waiting
 // cannot mend it, such as a certificate that is not trusted. Without a deadline
 // a server that never answers is waited for indefinitely.
 func (c *Client) Users(ctx context.Context, ids []int32) ([]User, error) {

@@ -46,7 +46,7 @@ func (e *Error) Error() string {
 	}
 	fmt.Fprintf(&b, " [%s", strings.ToUpper(connect.CodeOf(e.Err).String()))
 	if cause := e.cause(); cause != "" {
-		b.WriteString(": " + cause)
+		b.WriteString(": " + cause + e.violations(cause))
 	}
 	switch {
 	case e.Attempts > 1:
@@ -60,6 +60,9 @@ func (e *Error) Error() string {
 
 // advice says what to do about it.
 func (e *Error) advice() string {
+	if wait := e.RetryAfter(); wait > 0 {
+		return "try again in " + roundTime(wait).String()
+	}
 	invalid := x509.CertificateInvalidError{}
 	if e.Reason == ReasonCertificate && errors.As(e.Err, &invalid) && invalid.Reason == x509.Expired {
 		return "renew it on the server, or correct this machine's clock, which says " + time.Now().UTC().Format("2006-01-02 15:04 MST")

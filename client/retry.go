@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 )
 
 const (
@@ -68,7 +67,7 @@ func (c *Client) retry(ctx context.Context, op string, call func(context.Context
 		if connect.CodeOf(failure) != connect.CodeUnavailable || failure.Reason.lasts() {
 			return failure
 		}
-		asked := retryDelay(failure.Err)
+		asked := failure.RetryAfter()
 		pause := asked + backoff(n)
 		if hasDeadline && time.Until(deadline) <= pause {
 			// No attempt could follow: say now what is known, which is more
@@ -111,26 +110,6 @@ func backoff(n int) time.Duration {
 		d = min(firstBackoff<<(n-1), maxBackoff)
 	}
 	return d/2 + rand.N(d/2)
-}
-
-// retryDelay is how long the server asks to be left alone before the next
-// attempt, by a RetryInfo among the details of its error; 0 if it does not.
-func retryDelay(err error) time.Duration {
-	wire := (*connect.Error)(nil)
-	if !errors.As(err, &wire) {
-		return 0
-	}
-	for _, detail := range wire.Details() {
-		// It is looked at only here, where it costs nothing that a pause does not.
-		value, err := detail.Value()
-		if err != nil {
-			continue
-		}
-		if info, ok := value.(*errdetails.RetryInfo); ok {
-			return max(info.GetRetryDelay().AsDuration(), 0)
-		}
-	}
-	return 0
 }
 
 // sleep pauses, or returns ctx's error as soon as it is done.

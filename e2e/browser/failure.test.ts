@@ -1,7 +1,9 @@
 // When things go wrong: what the page says, and what it does next.
 
 import assert from "node:assert/strict";
+import { create, toBinary } from "@bufbuild/protobuf";
 import type { Page } from "playwright-core";
+import { BadRequestSchema, RetryInfoSchema } from "../../gen/es/google/rpc/error_details_pb.ts";
 import { browserTests, lookUp, rosterURL, rowOf, tableRows, users, waitForSummary } from "./roster.ts";
 
 const pageTest = browserTests();
@@ -178,3 +180,36 @@ pageTest("a tab nobody sees asks for nothing, and asks as soon as it is seen", a
   await again;
   assert.equal(asked, 2);
 });
+
+pageTest(
+  "the details of an error are told in words",
+  async (page) => {
+    const refused = create(BadRequestSchema, { fieldViolations: [{ field: "userIDs[1]", description: "must be odd, is 2" }] });
+    const wait = create(RetryInfoSchema, { retryDelay: { seconds: 3n } });
+    await page.route("**/MyService/User", (route) =>
+      route.fulfill({
+        status: 429,
+        contentType: "application/json",
+        body: JSON.stringify({
+          code: "resource_exhausted",
+          message: "not so many",
+          details: [
+            { type: "google.rpc.BadRequest", value: base64(toBinary(BadRequestSchema, refused)) },
+            { type: "google.rpc.RetryInfo", value: base64(toBinary(RetryInfoSchema, wait)) },
+          ],
+        }),
+      }),
+    );
+    await page.goto("/?ids=1,2&protocol=connect&encoding=json");
+    await failure(page).filter({ hasText: "not so many" }).waitFor();
+    const words = await failure(page).innerText();
+    assert.ok(words.includes("userIDs[1]: must be odd, is 2"), words);
+    assert.ok(words.includes("Try again in 3 seconds: the server asks for that."), words);
+    assert.equal(await page.getByRole("button", { name: "Try again" }).count(), 1);
+  },
+  { failingCalls: true },
+);
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("base64").replace(/=+$/, "");
+}

@@ -1,6 +1,7 @@
 // A failed call in words: what went wrong, what the server said, what to do.
 
 import { Code, ConnectError } from "@connectrpc/connect";
+import { BadRequestSchema, RetryInfoSchema } from "../../gen/es/google/rpc/error_details_pb.ts";
 import { formatCount } from "./ids.ts";
 
 export interface Failure {
@@ -9,6 +10,8 @@ export interface Failure {
   code: string;
   /** The server's words, or the browser's when no server answered. */
   message: string;
+  /** What the server found wrong with which field, where the message does not say it. */
+  problems: string[];
   advice: string;
   /** Whether the same call may fare better later. */
   retry: boolean;
@@ -30,12 +33,38 @@ export function explain(error: unknown, attempt: Attempt): Failure {
       title: "The server cannot be reached",
       code: codeName(Code.Unavailable),
       message: failed.rawMessage,
+      problems: [],
       advice: "No answer came back. Check that Roster is running and that you are online, then try again.",
       retry: true,
     };
   }
-  const { title, advice, retry } = words(failed.code, attempt);
-  return { title, code: codeName(failed.code), message: failed.rawMessage, advice, retry };
+  const failure = {
+    ...words(failed.code, attempt),
+    code: codeName(failed.code),
+    message: failed.rawMessage,
+    problems: problemsOf(failed),
+  };
+  const wait = waitOf(failed);
+  return wait > 0 ? { ...failure, advice: `Try again in ${wait === 1 ? "a second" : `${wait} seconds`}: the server asks for that.`, retry: true } : failure;
+}
+
+const MAX_PROBLEMS = 5;
+
+/** The fields that the server refused (google.rpc.BadRequest), in words. */
+function problemsOf(failed: ConnectError): string[] {
+  const problems = failed
+    .findDetails(BadRequestSchema)
+    .flatMap((detail) => detail.fieldViolations)
+    .filter(({ field, description }) => !failed.rawMessage.includes(field) || !failed.rawMessage.includes(description))
+    .map(({ field, description }) => (field === "" ? description : `${field}: ${description}`));
+  const more = problems.length - MAX_PROBLEMS;
+  return more <= 0 ? problems : [...problems.slice(0, MAX_PROBLEMS), `And ${formatCount(more)} more like these.`];
+}
+
+/** How many seconds the server asks to wait (google.rpc.RetryInfo); 0 if it does not. */
+function waitOf(failed: ConnectError): number {
+  const delay = failed.findDetails(RetryInfoSchema)[0]?.retryDelay;
+  return delay ? Math.max(0, Math.ceil(Number(delay.seconds) + delay.nanos / 1e9)) : 0;
 }
 
 /** Whether the caller ended the call itself. */

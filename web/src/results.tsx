@@ -125,6 +125,13 @@ function FailureNote({ failure }: { failure: Failure }) {
         <p class="failure-said">
           <code>{failure.code}</code> {failure.message}
         </p>
+        {failure.problems.length > 0 && (
+          <ul class="problems">
+            {failure.problems.map((problem) => (
+              <li key={problem}>{problem}</li>
+            ))}
+          </ul>
+        )}
         <p>{failure.advice}</p>
       </div>
     </div>

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { BadRequestSchema, RetryInfoSchema } from "../../gen/es/google/rpc/error_details_pb.ts";
 import { explain, isCancelled } from "../src/failure.ts";
 
 const attempt = { asked: 2, timeoutMs: 10_000 };
@@ -12,6 +13,7 @@ test("no HTTP answer at all is an unreachable server, called unavailable as ever
     title: "The server cannot be reached",
     code: "unavailable",
     message: "Failed to fetch",
+    problems: [],
     advice: "No answer came back. Check that Roster is running and that you are online, then try again.",
     retry: true,
   });
@@ -67,4 +69,39 @@ test("a look-up without a token is told where to give one, and may be tried agai
 test("a call its caller ended is told from one that failed", () => {
   assert.equal(isCancelled(new DOMException("aborted", "AbortError")), true);
   assert.equal(isCancelled(new ConnectError("busy", Code.Unavailable)), false);
+});
+
+function refusal(message: string, fieldViolations: { field: string; description: string }[]) {
+  return new ConnectError(message, Code.InvalidArgument, undefined, [{ desc: BadRequestSchema, value: { fieldViolations } }]);
+}
+
+test("fields that the server refused are told, once", () => {
+  const said = refusal("ids: must not be empty", [{ field: "ids", description: "must not be empty" }]);
+  assert.deepEqual(explain(said, attempt).problems, []);
+  const unsaid = refusal("bad request", [
+    { field: "ids[3]", description: "must be odd" },
+    { field: "", description: "is too early" },
+  ]);
+  assert.deepEqual(explain(unsaid, attempt).problems, ["ids[3]: must be odd", "is too early"]);
+  const many = refusal(
+    "bad request",
+    Array.from({ length: 2000 }, (_, at) => ({ field: `ids[${at}]`, description: "must be odd" })),
+  );
+  const { problems } = explain(many, attempt);
+  assert.equal(problems.length, 6);
+  assert.equal(problems[5], "And 1,995 more like these.");
+});
+
+test("a server that says when to try again is quoted", () => {
+  for (const [seconds, nanos, advice] of [
+    [2n, 0, "Try again in 2 seconds: the server asks for that."],
+    [0n, 300_000_000, "Try again in a second: the server asks for that."],
+  ] as const) {
+    const busy = new ConnectError("busy", Code.ResourceExhausted, undefined, [
+      { desc: RetryInfoSchema, value: { retryDelay: { seconds, nanos } } },
+    ]);
+    const failure = explain(busy, { ...attempt, asked: 10_001 });
+    assert.equal(failure.advice, advice);
+    assert.equal(failure.retry, true);
+  }
 });

@@ -1,0 +1,86 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/proto"
+)
+
+// A Violation is a field of a request that the server refused
+// (google.rpc.BadRequest).
+type Violation struct {
+	Field       string // the path to it, such as "users[3].name"
+	Description string // what is wrong with it
+	Reason      string // the rule, such as "STRING_MIN_BYTES"; empty if the server does not say
+}
+
+// Violations are the fields that the server refused, if it said which.
+func (e *Error) Violations() []Violation {
+	var found []Violation
+	for detail := range e.details("google.rpc.BadRequest") {
+		var bad errdetails.BadRequest
+		if proto.Unmarshal(detail, &bad) != nil {
+			continue // of another server, and not for us to judge
+		}
+		for _, v := range bad.GetFieldViolations() {
+			found = append(found, Violation{v.GetField(), v.GetDescription(), v.GetReason()})
+		}
+	}
+	return found
+}
+
+// RetryAfter is how long the server asked callers to wait before they try
+// again (google.rpc.RetryInfo); 0 if it did not say.
+func (e *Error) RetryAfter() time.Duration {
+	for detail := range e.details("google.rpc.RetryInfo") {
+		var info errdetails.RetryInfo
+		if proto.Unmarshal(detail, &info) == nil && info.GetRetryDelay().IsValid() {
+			return max(0, info.GetRetryDelay().AsDuration())
+		}
+	}
+	return 0
+}
+
+// details are the details of one type that the server sent.
+func (e *Error) details(name string) func(yield func([]byte) bool) {
+	return func(yield func([]byte) bool) {
+		var rpc *connect.Error
+		if !errors.As(e.Err, &rpc) {
+			return
+		}
+		for _, detail := range rpc.Details() {
+			if detail.Type() == name && !yield(detail.Bytes()) {
+				return
+			}
+		}
+	}
+}
+
+// maxViolations is how many violations an error's text has.
+const maxViolations = 5
+
+// violations says what of the violations text does not say already.
+func (e *Error) violations(text string) string {
+	told := slices.DeleteFunc(e.Violations(), func(v Violation) bool {
+		return strings.Contains(text, v.Field) && strings.Contains(text, v.Description)
+	})
+	var b strings.Builder
+	for i, v := range told {
+		if i == maxViolations {
+			fmt.Fprintf(&b, "; and %d more", len(told)-i)
+			break
+		}
+		b.WriteString("; ")
+		if v.Field != "" {
+			b.WriteString(v.Field + ": ")
+		}
+		b.WriteString(v.Description)
+	}
+	return b.String()
+}
