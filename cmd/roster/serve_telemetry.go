@@ -99,12 +99,14 @@ func (f *telemetryFlags) start(ctx context.Context, shared bool, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() {
+	address, ok := listener.Addr().(*net.TCPAddr)
+	local := ok && address.IP.IsLoopback()
+	if !local {
 		log.Warn("--admin-addr is not on the loopback: whoever reaches it reads the metrics and takes profiles, so keep it to a network of your own",
 			"address", listener.Addr().String())
 	}
 	w.metrics = telemetry.NewMetrics()
-	w.admin = admin.New(admin.Config{Metrics: w.metrics.Handler(), Ready: w.isReady, Version: buildVersion(), Log: log})
+	w.admin = admin.New(admin.Config{Metrics: w.metrics.Handler(), Ready: w.isReady, Local: local, Version: buildVersion(), Log: log})
 	w.served = make(chan struct{})
 	log.Info("admin", "address", listener.Addr().String())
 	go func() {

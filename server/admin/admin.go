@@ -12,8 +12,11 @@ import (
 	"fmt"
 	"html/template"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -24,6 +27,10 @@ type Config struct {
 	// Ready is nil if the server can answer calls now, else what is wrong. It is
 	// asked at each request of /readyz, and has readyTimeout for it.
 	Ready func(context.Context) error
+	// Local is for a port on the loopback: it answers to this machine's own
+	// names alone. Else a page whose name turns into 127.0.0.1 could read it in
+	// a browser on this machine (DNS rebinding).
+	Local bool
 	// Version is shown at /.
 	Version string
 	// Log gets what goes wrong.
@@ -81,6 +88,9 @@ func Handler(config Config) http.Handler {
 		// A failed write is a reader who left.
 		_ = index.Execute(w, config.Version)
 	})
+	if config.Local {
+		return sameSite(ownNames(mux))
+	}
 	return sameSite(mux)
 }
 
@@ -92,6 +102,22 @@ func sameSite(next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
 			plain(w, http.StatusForbidden, "not for pages of other origins")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ownNames refuses a Host that is neither an address nor a name of the loopback.
+func ownNames(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+		if _, err := netip.ParseAddr(host); err != nil && host != "localhost" && !strings.HasSuffix(host, ".localhost") {
+			plain(w, http.StatusForbidden, "this port is on the loopback, and answers to localhost or an address")
 			return
 		}
 		next.ServeHTTP(w, r)

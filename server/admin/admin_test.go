@@ -90,3 +90,22 @@ func TestSlowPeersAreLetGo(t *testing.T) {
 		t.Errorf("the connection stays: %v", err)
 	}
 }
+
+func TestALocalPortAnswersToItsOwnNames(t *testing.T) {
+	for host, want := range map[string]int{
+		"localhost:9090": 200, "LOCALHOST": 200, "localhost.:9090": 200, "roster.localhost": 200, "127.0.0.1:9090": 200, "[::1]:9090": 200, "[::1]": 200,
+		"evil.example": 403, "evil.example:9090": 403, "localhost.evil.example": 403, "127.0.0.1.evil.example:9090": 403, "": 403,
+	} {
+		for _, local := range []bool{true, false} {
+			c := config()
+			c.Local = local
+			r := httptest.NewRequest("GET", "/metrics", nil)
+			r.Host = host
+			w := httptest.NewRecorder()
+			admin.Handler(c).ServeHTTP(w, r)
+			if w.Code != want && (local || w.Code != 200) {
+				t.Errorf("Host %q, local %v: %d", host, local, w.Code)
+			}
+		}
+	}
+}
