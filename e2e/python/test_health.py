@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -132,38 +133,69 @@ def test_a_channel_that_follows_health_leaves_and_comes_back(
                 assert people(caller.user([3], wait_for_ready=True)) == sample.people([3])
 
 
+class Calling:
+    """Two threads that call all the time, and note what fails."""
+
+    def __init__(self, caller: Caller, sample: Sample) -> None:
+        self.failures: list[str] = []
+        self._caller = caller
+        self._sample = sample
+        self._calls = [0, 0]
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._call, args=(n,)) for n in range(2)]
+
+    def __enter__(self) -> Calling:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def get_on(self) -> None:
+        """Waits until each has called fifty times more."""
+        before = min(self._calls)
+        until(lambda: min(self._calls) > before + 50, "the calls do not get on")
+
+    def _call(self, n: int) -> None:
+        while not self._over.is_set():
+            try:
+                assert people(self._caller.user([1, 2])) == self._sample.people([1, 2])
+            except grpc.RpcError as error:
+                self.failures.append(f"{error.code()}: {error.details()}")
+            self._calls[n] += 1
+
+
 def test_no_call_is_lost_when_one_of_two_servers_stops(
     connect: type[Caller], tmp_path: Path, sample: Sample
 ) -> None:
-    failures: list[str] = []
-    stop = threading.Event()
-    calls = [0, 0]
-
-    def keep_calling(n: int) -> None:
-        while not stop.is_set():
-            try:
-                assert people(caller.user([1, 2])) == sample.people([1, 2])
-            except grpc.RpcError as error:
-                failures.append(f"{error.code()}: {error.details()}")
-            calls[n] += 1
-
     with Roster(tmp_path / "a.db") as first, Roster(tmp_path / "b.db") as second:
         addresses = [server.address.replace("localhost", "127.0.0.1") for server in (first, second)]
         with connect("ipv4:" + ",".join(addresses), FOLLOWING) as caller:
             caller.user([1], wait_for_ready=True)
-            threads = [threading.Thread(target=keep_calling, args=(n,)) for n in range(2)]
-            for thread in threads:
-                thread.start()
-            try:
-                until(lambda: min(calls) > 50, "the calls do not get on")
+            with Calling(caller, sample) as calling:
+                calling.get_on()
                 first.stop()
-                before = min(calls)
-                until(lambda: min(calls) > before + 50, "the calls do not get on")
-            finally:
-                stop.set()
-                for thread in threads:
-                    thread.join()
-    assert not failures, failures[:3]
+                calling.get_on()
+    assert not calling.failures, calling.failures[:3]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="--reuse-port is for Linux")
+def test_no_call_is_lost_when_the_only_server_hands_its_address_over(
+    connect: type[Caller], tmp_path: Path, sample: Sample
+) -> None:
+    with Roster(tmp_path / "roster.db", "--reuse-port") as first:
+        with connect(first.address, FOLLOWING) as caller:
+            caller.user([1], wait_for_ready=True)
+            with Calling(caller, sample) as calling:
+                calling.get_on()
+                with Roster(tmp_path / "roster.db", "--reuse-port", port=first.port):
+                    first.stop()
+                    calling.get_on()
+                    calling.__exit__()
+    assert not calling.failures, calling.failures[:3]
 
 
 def test_the_frozen_health_says_the_same(
