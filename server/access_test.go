@@ -422,7 +422,7 @@ func BenchmarkAccess(b *testing.B) {
 			if name == "tokens" {
 				request.Header.Set("Authorization", "Bearer "+secrets["reader"])
 			}
-			_, request = call.New(request.WithContext(context.Background()))
+			_, request = call.Of(request.WithContext(context.Background()))
 			w := httptest.NewRecorder()
 			b.ReportAllocs()
 			for b.Loop() {

@@ -255,7 +255,7 @@ func TestRateLimitByIdentity(t *testing.T) {
 			}))
 			r := httptest.NewRequestWithContext(t.Context(), "POST", "/MyService/User", nil)
 			r.RemoteAddr = address
-			c, r := call.New(r)
+			c, r := call.Of(r)
 			defer c.End()
 			w := httptest.NewRecorder()
 			handler.ServeHTTP(w, r)
@@ -339,7 +339,7 @@ func BenchmarkLimits(b *testing.B) {
 			handler = newShedder(config, refuser).shed(api.Route{}, handler)
 			handler = rates.unknown(rates.known(handler))
 			r := httptest.NewRequest("POST", "/MyService/User", nil)
-			c, r := call.New(r)
+			c, r := call.Of(r)
 			defer c.End()
 			w := httptest.NewRecorder()
 			b.ReportAllocs()

@@ -190,7 +190,7 @@ func NewHandler(config Config, more ...api.Route) http.Handler {
 // recorded makes the record of each request, and shows it to the observers.
 func recorded(next http.Handler, observers []call.Observer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, r := call.New(r)
+		c, r := call.Of(r)
 		defer c.End()
 		if len(observers) > 0 {
 			w = c.Observe(observers, w, r)
@@ -319,6 +319,7 @@ func newHTTPServer(config Config, handler http.Handler, errorLog *errorLog) (*ht
 		PingInterval:         pingInterval,
 		PingTimeout:          pingTimeout,
 		Stats:                &config.Stats.HTTP2,
+		RequestContext:       call.NewContext,
 	})
 	noteHTTP2(httpServer)
 	return httpServer, err

@@ -209,10 +209,13 @@ func observe(ctx context.Context, requests []proto.Message) (*conformancepb.Conf
 		return nil, err
 	}
 	info := &conformancepb.ConformancePayload_RequestInfo{Requests: echo}
-	if deadline, ok := ctx.Deadline(); ok {
-		info.TimeoutMs = proto.Int64(time.Until(deadline).Milliseconds())
-	}
 	if call, ok := connect.CallInfoForHandlerContext(ctx); ok {
+		// The port has a deadline for every call (server.Config.MaxDeadline); the
+		// suite asks for the caller's.
+		sent := call.RequestHeader().Get("Grpc-Timeout") + call.RequestHeader().Get("Connect-Timeout-Ms")
+		if deadline, ok := ctx.Deadline(); ok && sent != "" {
+			info.TimeoutMs = proto.Int64(time.Until(deadline).Milliseconds())
+		}
 		info.RequestHeaders = compat.Headers(call.RequestHeader())
 		if call.HTTPMethod() == http.MethodGet {
 			info.ConnectGetInfo = &conformancepb.ConformancePayload_ConnectGetInfo{

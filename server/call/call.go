@@ -58,12 +58,21 @@ type Call struct {
 
 type key struct{}
 
-// New returns the record of r and the request to pass on, which has it as its
+// Of returns the record of r and the request to pass on, which has it as its
 // context. End must be called when the request has been served.
-func New(r *http.Request) (*Call, *http.Request) {
-	c := &Call{Start: time.Now(), parent: r.Context()}
+func Of(r *http.Request) (*Call, *http.Request) {
+	if c, ok := r.Context().(*Call); ok {
+		return c, r // whoever made the request has made the record: see NewContext
+	}
+	c := newCall(r.Context())
 	return c, r.WithContext(c)
 }
+
+// NewContext is for a server that can give a request its context at once
+// (h2.Config.RequestContext): it returns a record that is the context.
+func NewContext(parent context.Context) context.Context { return newCall(parent) }
+
+func newCall(parent context.Context) *Call { return &Call{Start: time.Now(), parent: parent} }
 
 // From returns the record of the request that ctx is of, nil if there is none.
 func From(ctx context.Context) *Call {

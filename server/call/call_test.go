@@ -18,7 +18,7 @@ type key struct{}
 type another struct{}
 
 func newCall(ctx context.Context) (*call.Call, context.Context) {
-	c, r := call.New(httptest.NewRequestWithContext(ctx, "POST", "/MyService/User", nil))
+	c, r := call.Of(httptest.NewRequestWithContext(ctx, "POST", "/MyService/User", nil))
 	return c, r.Context()
 }
 
@@ -114,5 +114,15 @@ func TestParentCancels(t *testing.T) {
 				t.Errorf("Err = %v, want Canceled", ctx.Err())
 			}
 		})
+	}
+}
+
+// A request that came with its record is passed on as it is.
+func TestOfFindsTheRecordThatTheServerMade(t *testing.T) {
+	ctx := call.NewContext(context.WithValue(t.Context(), key{}, "kept"))
+	request := httptest.NewRequestWithContext(ctx, "POST", "/MyService/User", nil)
+	c, passed := call.Of(request)
+	if passed != request || context.Context(c) != ctx || c.Start.IsZero() || passed.Context().Value(key{}) != "kept" {
+		t.Errorf("Of made another request or record: %p and %p, want %p and %p", passed, c, request, ctx)
 	}
 }

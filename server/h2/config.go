@@ -2,6 +2,7 @@ package h2
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"time"
@@ -81,6 +82,11 @@ type Config struct {
 	// StreamIdleTimeout resets a stream that still awaits request data of undeclared length (a client or two-way
 	// stream) when neither side has sent anything on it for so long. Default 1 hour. Negative: never.
 	StreamIdleTimeout time.Duration
+
+	// RequestContext, if set, makes the context of a request of the one that it would have, as
+	// http.Server.ConnContext does for a connection. It is called when the header is complete and must be quick: it
+	// keeps the connection waiting. Unlike http.Request.WithContext in a handler, it costs no copy of the request.
+	RequestContext func(context.Context) context.Context
 
 	// PingInterval is how long a connection with open streams may be silent before it is probed with a PING, and
 	// PingTimeout how long the answer may take before the connection is closed. Defaults 30 s and 15 s. A negative

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -23,7 +24,11 @@ func (c *conn) onRequest(b *headerBlock) error {
 	if err := c.fillRequest(&req, s, b); err != nil {
 		return err
 	}
-	s.req = req.WithContext(&s.ctx) // a copy, the only way to set a request's context
+	var ctx context.Context = &s.ctx
+	if own := c.srv.cfg.RequestContext; own != nil {
+		ctx = own(ctx)
+	}
+	s.req = req.WithContext(ctx) // a copy, the only way to set a request's context
 	s.reply.init(s)
 	switch {
 	case b.tooLarge:

@@ -96,6 +96,35 @@ func TestBaseAndConnContext(t *testing.T) {
 	<-cancelled
 }
 
+// Config.RequestContext sees the connection's values, and what it makes ends with the request.
+func TestRequestContext(t *testing.T) {
+	type key string
+	waiting, ended := make(chan struct{}), make(chan struct{})
+	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/wait" {
+			close(waiting)
+			<-r.Context().Done()
+			close(ended)
+			return
+		}
+		fmt.Fprint(w, r.Context().Value(key("request")))
+	}), Config{RequestContext: func(ctx context.Context) context.Context {
+		return context.WithValue(ctx, key("request"), fmt.Sprint("of ", ctx.Value(key("conn"))))
+	}}, func(s *testServer) {
+		s.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { return context.WithValue(ctx, key("conn"), "c") }
+	})
+	c := s.dial(t)
+	if r := c.get("/"); r.body != "of c" {
+		t.Errorf("got %v", r)
+	}
+	id := c.request("", "/wait", true)
+	<-waiting
+	if err := c.fr.WriteRSTStream(id, http2.ErrCodeCancel); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+}
+
 func TestBidirectionalStream(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		buf := make([]byte, 16)

@@ -127,7 +127,7 @@ func TestAccessLogKeepsToItsRate(t *testing.T) {
 		log := telemetry.NewAccessLog(slog.New(slog.NewTextHandler(&text, nil)), telemetry.AccessLogConfig{Successes: 3, Errors: 2, Slow: time.Second})
 		log.Serves([]call.Procedure{{Path: "/s/Waits"}, {Path: "/s/Watch", Streams: true}})
 		ended := func(procedure string, took time.Duration, failure *connect.Error) {
-			c, r := call.New(post(t, procedure))
+			c, r := call.Of(post(t, procedure))
 			c.Procedure, c.Protocol, c.Failure = procedure, call.GRPC, failure
 			time.Sleep(took)
 			c.Took = took
@@ -181,7 +181,7 @@ func TestAccessLogUnderAFlood(t *testing.T) {
 	for range floods {
 		all.Go(func() {
 			for range each {
-				c, r := call.New(post(t, "/s/Fails"))
+				c, r := call.Of(post(t, "/s/Fails"))
 				c.Protocol, c.Failure = call.GRPC, connect.NewError(connect.CodeInternal, nil)
 				log.End(c, r)
 			}
