@@ -160,13 +160,16 @@ TONIC     = build/bench/cargo/release/roster-bench-tonic
 MADE_BY   = make $@$(if $(QUICK), QUICK=$(QUICK))$(if $(ROUNDS), ROUNDS=$(ROUNDS))$(if $(DURATION), DURATION=$(DURATION))$(if $(SERVERS), SERVERS=$(SERVERS))
 BENCHFLAGS = -command "$(MADE_BY)" $(if $(DURATION),-duration $(DURATION))
 
-.PHONY: bench bench-attacks soak generate-bench bench-peers bench-tonic bench-tools
+.PHONY: bench bench-attacks bench-flood soak generate-bench bench-peers bench-tonic bench-tools
 bench: bench-tools build bench-peers bench-tonic venv-newest ## Measure Roster beside other servers into docs/benchmarks.md (about 25 minutes; QUICK=1: 4)
 	$(BENCHING) run -tonic $(TONIC) $(if $(QUICK),-quick -rounds 1 -duration 400ms -python-calls 500 -connections 2000 -rows 100000) \
 		$(if $(ROUNDS),-rounds $(ROUNDS)) $(BENCHFLAGS)
 
 bench-attacks: build bench-peers ## Attack Roster on loopback and measure it into docs/benchmarks.md (about 3 minutes)
 	$(BENCHING) attacks $(if $(SERVERS),-servers $(SERVERS)) $(BENCHFLAGS)
+
+bench-flood: build bench-peers ## Flood Roster from one caller and measure another's calls into docs/benchmarks.md (about 4 minutes)
+	$(BENCHING) flood $(if $(ROUNDS),-rounds $(ROUNDS)) $(BENCHFLAGS)
 
 soak: build bench-peers ## Load a race-built Roster for DURATION=30m and look for leaks
 	cd bench && $(GO) build -race -o ../build/bench/race/ ./peers/roster

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"sync/atomic"
@@ -25,11 +26,14 @@ const (
 	// rateCallers is how many callers have their rate remembered. One who is
 	// forgotten starts with a full burst.
 	rateCallers = 1 << 16
-	// A refusal for making too many calls waits for rateHold before it is sent, so
-	// that who asks again at once does so less often; but no more than rateHeld
-	// wait at a time, some 40 MB of them.
-	rateHold = 250 * time.Millisecond
-	rateHeld = 4096
+	// A refusal for making too many calls waits before it is sent, so that who
+	// asks again at once does so less often: for about rateHold, and rateHoldEach
+	// for each one that waits already, so that a flood waits for a second and a
+	// caller who was a little too quick is told soon. No more than rateHeld wait
+	// at a time, some 40 MB of them.
+	rateHold     = 50 * time.Millisecond
+	rateHoldEach = 250 * time.Microsecond
+	rateHeld     = 4096
 )
 
 // capped gives each call of one message and one reply a deadline, the server's
@@ -178,8 +182,10 @@ func (l *rates) unknown(next http.Handler) http.Handler {
 // refuse makes the caller wait for it.
 func (l *rates) refuse(w http.ResponseWriter, r *http.Request, why *connect.Error) {
 	defer l.held.Add(-1)
-	if l.held.Add(1) <= rateHeld {
-		timer := time.NewTimer(rateHold)
+	if held := l.held.Add(1); held <= rateHeld {
+		hold := rateHold + time.Duration(held)*rateHoldEach
+		// Not the same for all: those that came together would come again together.
+		timer := time.NewTimer(hold/2 + rand.N(hold))
 		defer timer.Stop()
 		select {
 		case <-timer.C:

@@ -306,9 +306,14 @@ func TestARefusalWaits(t *testing.T) {
 			limits.refuse(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "POST", "/", nil), limits.why)
 			return time.Since(began)
 		}
-		if got := refuse(t.Context()); got != rateHold {
-			t.Errorf("a refusal took %v, want %v", got, rateHold)
+		for _, held := range []int64{0, rateHeld - 1} {
+			limits.held.Store(held)
+			about := rateHold + time.Duration(held)*rateHoldEach
+			if got := refuse(t.Context()); got < about/2 || got > 2*about {
+				t.Errorf("a refusal took %v beside %d others, want about %v", got, held, about)
+			}
 		}
+		limits.held.Store(0)
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
 		if got := refuse(gone); got != 0 {

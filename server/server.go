@@ -68,7 +68,8 @@ type Config struct {
 	// means 10,000.
 	MaxWatches int
 	// MaxDeadline is how long a call of one message and one reply may take, its
-	// body included, whatever deadline its client sets; 0 means 60 s.
+	// body included, whatever deadline its client sets; 0 means 60 s, and less is
+	// no bound.
 	MaxDeadline time.Duration
 	// MaxConcurrentCalls is how many calls are answered at a time; those beyond
 	// are refused. 0 means 10,000.

@@ -74,11 +74,13 @@ func run(ctx context.Context, arguments []string) error {
 		"attacks": runAttacks,
 		"soak":    runSoak,
 		"caller":  runCaller,
+		"flood":   runFlood,
+		"flooder": runFlooder,
 	}
 	if len(arguments) > 0 {
 		if command, ok := commands[arguments[0]]; ok {
 			return command(ctx, arguments[1:])
 		}
 	}
-	return fmt.Errorf("usage: bench run|render|attacks|soak|caller [flags]")
+	return fmt.Errorf("usage: bench run|render|attacks|flood|soak|caller|flooder [flags]")
 }

@@ -111,6 +111,8 @@ type Options struct {
 	TLS bool
 	// Stream starts Roster with the bench-only stream mounted.
 	Stream bool
+	// Flags are more flags of `roster serve`, for Roster as shipped.
+	Flags []string
 }
 
 // Running is a peer that listens.
@@ -179,6 +181,7 @@ func (s *Setup) command(name, addr, dir string, options Options) (process.Comman
 			return inGo("roster", append(engine, "--store", store)...), nil
 		}
 		arguments := append([]string{"serve", "--addr", addr, "--store", store, "--sample"}, engine...)
+		arguments = append(arguments, options.Flags...)
 		return process.Command{Path: s.Roster, Args: append(arguments, tls...)}, nil
 	case RosterBare:
 		arguments := []string{"serve", "--addr", addr, "--store", store, "--sample", "--access-log", "off"}

@@ -12,6 +12,7 @@ import (
 const (
 	SectionRun     = "bench"
 	SectionAttacks = "bench-attacks"
+	SectionFlood   = "bench-flood"
 	SectionSoak    = "soak"
 )
 
@@ -34,7 +35,7 @@ func WriteSection(file, section, text string) error {
 	content := string(old)
 	if content == "" {
 		content = page
-		for _, name := range []string{SectionRun, SectionAttacks, SectionSoak} {
+		for _, name := range []string{SectionRun, SectionAttacks, SectionFlood, SectionSoak} {
 			content += mark(name, "begin") + "\n`make " + name + "` has not been run yet.\n\n" + mark(name, "end") + "\n"
 		}
 	}
