@@ -18,8 +18,10 @@ import (
 // connections are only closed with a reply.
 
 const (
-	// partingTimeout is how long a connection without requests gets for that.
+	// partingTimeout is how long connections without requests get for that, from
+	// when the last one left; partingLimit is how long all of it may take.
 	partingTimeout = time.Second
+	partingLimit   = 5 * time.Second
 	// partingPoll is how often is looked whether any is left.
 	partingPoll = 5 * time.Millisecond
 )
@@ -43,9 +45,18 @@ func (p *parting) handler(next http.Handler) http.Handler {
 // wait starts that time, and returns at its end or when no connection is left.
 func (p *parting) wait(ctx context.Context) {
 	p.closing.Store(true)
-	ctx, cancel := context.WithTimeout(ctx, partingTimeout)
+	ctx, cancel := context.WithTimeout(ctx, partingLimit)
 	defer cancel()
-	for p.conns.Load() > 0 {
+	// Where clients are slow, since the machine is busy, some still leave after
+	// others have been quiet for long.
+	before, left := p.conns.Load(), time.Now()
+	for now := before; now > 0; now = p.conns.Load() {
+		if now < before {
+			left = time.Now()
+		}
+		if before = now; time.Since(left) >= partingTimeout {
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return

@@ -74,7 +74,6 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 		Directory:    dir,
 		TLS:          tlsConfig,
 		DrainTimeout: time.Second,
-		MaxDeadline:  -1, // the suite's service tells the deadline that it sees, and it is to be the client's
 		Log:          log,
 	}
 	handler := server.NewHandler(config, routes(log, asked.GetMessageReceiveLimit())...)
