@@ -28,7 +28,7 @@ build: ## Build bin/roster, one static binary
 PREFIX  ?= /usr/local
 install: build ## Install the binary, its man pages and shell completions below PREFIX (/usr/local)
 	install -D -m 0755 bin/roster $(DESTDIR)$(PREFIX)/bin/roster
-	bin/roster man $(DESTDIR)$(PREFIX)/share/man/man1
+	$(GO) run -tags man -ldflags "-X main.version=$(VERSION)" ./cmd/roster man $(DESTDIR)$(PREFIX)/share/man/man1
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
 	bin/roster completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/roster
 	bin/roster completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_roster

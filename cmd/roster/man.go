@@ -1,3 +1,5 @@
+//go:build man
+
 package main
 
 import (
@@ -9,7 +11,8 @@ import (
 )
 
 // newManCommand writes the man pages, which say what --help says. It is for
-// those who make packages, and so not listed.
+// those who make packages, in a build of its own (make install): what formats
+// them is half a megabyte of live memory in every process that has it linked.
 func newManCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "man DIRECTORY",

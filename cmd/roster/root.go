@@ -39,8 +39,10 @@ The command line wins over the environment.`,
 		newImportCommand(),
 		newTokenCommand(),
 		newVersionCommand(),
-		newManCommand(),
 	)
+	if man := newManCommand(); man != nil {
+		root.AddCommand(man)
+	}
 	completeChoices(root)
 	return root
 }
