@@ -79,12 +79,8 @@ func Routes(config Config) []Route {
 		}
 	}
 	own := rosterv1.File_roster_v1_directory_proto.Services().ByName("DirectoryService")
-	rules, err := newValidation(own)
-	if err != nil {
-		panic(err) // the rules in the proto are wrong: no test would pass
-	}
 	_, ours := rosterv1connect.NewDirectoryServiceHandler(&directoryService{config.Directory, config.MaxBatch},
-		options, connect.WithInterceptors(rules))
+		options, connect.WithInterceptors(newValidation(own)))
 	return slices.Concat(frozen, RoutesOf(own, ours))
 }
 

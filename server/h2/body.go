@@ -20,7 +20,6 @@ var (
 type requestBody struct {
 	s       *stream
 	trailer http.Header // from the peer, to be copied to Request.Trailer at EOF
-	expects bool        // the client waits for 100 (Continue); owned by the handler
 
 	mu       sync.Mutex
 	ready    sync.Cond
@@ -32,6 +31,7 @@ type requestBody struct {
 	err      error     // what Read returns once buf is empty
 	complete bool      // the peer has ended its side: no more credit for the stream is due
 	closed   bool
+	expects  bool // the client waits for 100 (Continue); the handler's, not guarded by mu
 	deadline *time.Timer
 	first    [128]byte // holds the body of a small RPC without another allocation
 }
