@@ -34,6 +34,19 @@ func ReadFile(path string) ([]Entry, error) {
 
 // read also returns what the file was like when it was opened.
 func read(path string) ([]Entry, fs.FileInfo, error) {
+	content, info, err := load(path)
+	if err != nil {
+		return nil, info, err
+	}
+	entries, _, err := parse(content)
+	if err != nil {
+		return nil, info, fmt.Errorf("token file %s: %w", path, err)
+	}
+	return entries, info, nil
+}
+
+// load returns what is in the file, and what it was like when it was opened.
+func load(path string) ([]byte, fs.FileInfo, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -61,17 +74,13 @@ func read(path string) ([]Entry, fs.FileInfo, error) {
 	if err != nil {
 		return nil, info, fmt.Errorf("token file: %w", err)
 	}
-	entries, err := parse(content)
-	if err != nil {
-		return nil, info, fmt.Errorf("token file %s: %w", path, err)
-	}
-	return entries, info, nil
+	return content, info, nil
 }
 
-// parse reads a document and checks what is in it.
-func parse(content []byte) ([]Entry, error) {
+// parse reads a document, and makes a set of what is in it.
+func parse(content []byte) ([]Entry, *Set, error) {
 	if len(content) > maxFileBytes {
-		return nil, fmt.Errorf("it is longer than %d bytes: it is something else", maxFileBytes)
+		return nil, nil, fmt.Errorf("it is longer than %d bytes: it is something else", maxFileBytes)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
@@ -83,13 +92,13 @@ func parse(content []byte) ([]Entry, error) {
 		}
 	}
 	if err != nil {
-		return nil, malformed(content, err)
+		return nil, nil, malformed(content, err)
 	}
 	if d.Version != formatVersion {
-		return nil, fmt.Errorf("its version is %d, this Roster knows %d", d.Version, formatVersion)
+		return nil, nil, fmt.Errorf("its version is %d, this Roster knows %d", d.Version, formatVersion)
 	}
-	_, err = NewSet(d.Tokens)
-	return d.Tokens, err
+	set, err := NewSet(d.Tokens)
+	return d.Tokens, set, err
 }
 
 // malformed adds to an error of JSON the line, where it is known.
@@ -130,9 +139,6 @@ func Update(path string, create bool, change func([]Entry) ([]Entry, error)) err
 	if entries, err = change(entries); err != nil {
 		return err
 	}
-	if _, err := NewSet(entries); err != nil {
-		return err
-	}
 	if entries == nil {
 		entries = []Entry{} // [] and not null
 	}
@@ -140,7 +146,11 @@ func Update(path string, create bool, change func([]Entry) ([]Entry, error)) err
 	if err != nil {
 		return err
 	}
-	if err := replace(path, info, append(content, '\n')); err != nil {
+	content = append(content, '\n')
+	if _, _, err := parse(content); err != nil { // or nobody could read it
+		return fmt.Errorf("token file %s was not changed: %w", path, err)
+	}
+	if err := replace(path, info, content); err != nil {
 		return fmt.Errorf("token file %s was not changed: %w", path, err)
 	}
 	return nil

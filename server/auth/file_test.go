@@ -5,6 +5,8 @@ package auth
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -258,6 +260,54 @@ func TestAChangeOfTheFileCounts(t *testing.T) {
 	}
 	if got := strings.Count(log.String(), "tokens read again"); got != 2 {
 		t.Errorf("logged %d times:\n%s", got, log)
+	}
+}
+
+// The content is what counts: an owner that was set right changes none of the
+// size, the times and the mode, and lets a revocation be read at last.
+func TestAChangeThatOnlyTheContentShows(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	secret := addToken(t, path, "a", Read)
+	live, _ := following(t, path)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content = bytes.Replace(content, []byte(`"name": "a"`), []byte(`"name": "b"`), 1)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	live.follow()
+	if entry, err := live.Set().Token(secret, now); err != nil || entry.Name != "b" {
+		t.Errorf("%v, %v, want the entry as it is now", entry, err)
+	}
+}
+
+// What nobody could read is not written.
+func TestAFileDoesNotGrowBeyondWhatCanBeRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	addToken(t, path, "a", Read)
+	before, _ := os.ReadFile(path)
+	err := Update(path, false, func(entries []Entry) ([]Entry, error) {
+		for len(entries) < maxFileBytes/100 {
+			entry := entries[0]
+			entry.ID = fmt.Sprintf("%08x", len(entries))
+			entry.Name = entry.ID + strings.Repeat("n", 40)
+			sum := sha256.Sum256([]byte(entry.ID))
+			entry.SHA256 = hex.EncodeToString(sum[:])
+			entries = append(entries, entry)
+		}
+		return entries, nil
+	})
+	if after, _ := os.ReadFile(path); err == nil || !strings.Contains(err.Error(), "longer than") || !bytes.Equal(before, after) {
+		t.Errorf("error %v; the file has %d bytes, want %d as before", err, len(after), len(before))
 	}
 }
 

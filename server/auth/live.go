@@ -2,15 +2,16 @@ package auth
 
 import (
 	"context"
-	"io/fs"
+	"crypto/sha256"
+	"fmt"
 	"log/slog"
-	"os"
 	"sync/atomic"
 	"time"
 )
 
-// pollInterval is how often Watch looks whether the file is another. Looking
-// is one system call, and works on every file system.
+// pollInterval is how often Watch reads the file, to see whether it is another:
+// its content alone tells. That an owner or a time changed does not, and a
+// revocation must not be missed for want of it.
 const pollInterval = 500 * time.Millisecond
 
 // Live is the set of a file that may change.
@@ -18,21 +19,17 @@ type Live struct {
 	path string
 	log  *slog.Logger
 	set  atomic.Pointer[Set]
-	seen fs.FileInfo // the file that was read last, well or not; nil if there was none
+
+	digest    [sha256.Size]byte // of the content that set is of
+	complaint string            // what was logged of the file as it is now
 }
 
 // Open reads a file. Its errors say what is wrong with it and what to do.
 func Open(path string, log *slog.Logger) (*Live, error) {
-	entries, info, err := read(path)
-	if err != nil {
+	l := &Live{path: path, log: log}
+	if _, err := l.read(); err != nil {
 		return nil, err
 	}
-	l := &Live{path: path, log: log, seen: info}
-	set, err := NewSet(entries)
-	if err != nil {
-		return nil, err
-	}
-	l.set.Store(set)
 	return l, nil
 }
 
@@ -56,36 +53,37 @@ func (l *Live) Watch(ctx context.Context) {
 	}
 }
 
-// follow reads the file if it is not the one that was read last.
-func (l *Live) follow() {
-	info, err := os.Stat(l.path)
+// read takes the file up, and reports whether it is another than before.
+func (l *Live) read() (changed bool, err error) {
+	content, _, err := load(l.path)
 	if err != nil {
-		info = nil
+		return false, err
 	}
-	if same(info, l.seen) {
-		return
+	digest := sha256.Sum256(content)
+	if l.set.Load() != nil && digest == l.digest {
+		return false, nil
 	}
-	entries, read, err := read(l.path)
-	if read == nil {
-		read = info
-	}
-	l.seen = read
-	set := (*Set)(nil)
-	if err == nil {
-		set, err = NewSet(entries)
-	}
+	_, set, err := parse(content)
 	if err != nil {
-		l.log.Error("the token file was not read again: the tokens that it had go on counting", "error", err.Error())
-		return
+		return false, fmt.Errorf("token file %s: %w", l.path, err)
 	}
+	l.digest = digest
 	l.set.Store(set)
-	l.log.Info("tokens read again", "file", l.path, "entries", set.Len())
+	return true, nil
 }
 
-// same tells whether two looks saw the same file with the same content.
-func same(a, b fs.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
+// follow reads the file again, and says once what is wrong with it.
+func (l *Live) follow() {
+	changed, err := l.read()
+	if err != nil {
+		if err.Error() != l.complaint {
+			l.complaint = err.Error()
+			l.log.Error("the token file was not read again: the tokens that it had go on counting", "error", err.Error())
+		}
+		return
 	}
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
+	if changed || l.complaint != "" {
+		l.complaint = ""
+		l.log.Info("tokens read again", "file", l.path, "entries", l.Set().Len())
+	}
 }
