@@ -66,26 +66,40 @@ func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 			route.Handler.ServeHTTP(w, r)
 			return
 		}
-		var share share
-		if size, ok := complete(r); !ok {
+		size, ok := complete(r)
+		if !ok {
 			body := &boundBody{
 				ReadCloser: http.MaxBytesReader(serversOwn(w), r.Body, maxBodyBytes),
 				request:    r,
 				control:    http.NewResponseController(w),
 				timeout:    stall,
-				share:      &share,
 				enveloped:  isEnveloped(r.Header.Get("Content-Type")),
 			}
 			defer body.stop()
+			defer body.share.giveBack()
 			r.Body = body
-		} else if err := share.take(r.Context(), size); err != nil {
+			route.Handler.ServeHTTP(w, r)
+			return
+		}
+		var share share
+		if err := share.take(r.Context(), size); err != nil {
 			refuser.refuse(w, r, gone(r.Context(), err))
 			return
 		}
 		defer share.giveBack()
-		route.Handler.ServeHTTP(w, r)
+		if route.ServerStreams {
+			route.Handler.ServeHTTP(w, r)
+			return
+		}
+		route.Handler.ServeHTTP(whole{w}, r)
+		w.WriteHeader(http.StatusOK) // of a reply that is trailers alone, for those who observe it
 	})
 }
+
+// whole is the ResponseWriter of one message for a request that package h2 has
+// all of. It has no Flush, which Connect calls after the message and again
+// after the trailers, so that package sends all of it in one piece.
+type whole struct{ http.ResponseWriter }
 
 // serversOwn is the ResponseWriter beneath those that wrap it. http.MaxBytesReader
 // tells it, and no other, to close the connection of a body that is too long.

@@ -33,7 +33,7 @@ type boundBody struct {
 	request *http.Request
 	control *http.ResponseController
 	timeout time.Duration
-	share   *share
+	share   share
 	size    int64 // bytes read
 	// enveloped: the message has its length before it.
 	enveloped bool

@@ -22,8 +22,8 @@ type requestBody struct {
 	trailer http.Header // from the peer, to be copied to Request.Trailer at EOF
 
 	mu       sync.Mutex
-	ready    sync.Cond
-	buf      []byte // buf[r:] is unread, and comes before what is in more
+	wake     chan struct{} // where Read waits; made by the first that has to
+	buf      []byte        // buf[r:] is unread, and comes before what is in more
 	r        int
 	pooled   *buffer   // backs buf, unless first does
 	more     []*buffer // filled in turn
@@ -33,12 +33,11 @@ type requestBody struct {
 	closed   bool
 	expects  bool // the client waits for 100 (Continue); the handler's, not guarded by mu
 	deadline *time.Timer
-	first    [128]byte // holds the body of a small RPC without another allocation
+	first    [48]byte // holds the body of a small RPC without another allocation
 }
 
 func (b *requestBody) init(s *stream) {
 	b.s = s
-	b.ready.L = &b.mu
 	b.buf = b.first[:0]
 }
 
@@ -80,7 +79,7 @@ func (b *requestBody) append(p []byte) bool {
 		into.b = append(into.b, p[:n]...)
 		p = p[n:]
 	}
-	b.ready.Broadcast()
+	b.signal()
 	return true
 }
 
@@ -91,7 +90,17 @@ func (b *requestBody) end(err error, complete bool) {
 	b.complete = b.complete || complete
 	if b.err == nil {
 		b.err = err
-		b.ready.Broadcast()
+		b.signal()
+	}
+}
+
+// signal wakes the handler if it waits for bytes. b.mu is held.
+func (b *requestBody) signal() {
+	if b.wake != nil {
+		select {
+		case b.wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -103,7 +112,15 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	b.mu.Lock()
 	for b.size == 0 && b.err == nil && !b.closed && len(p) > 0 {
-		b.ready.Wait()
+		if b.wake == nil {
+			b.wake = make(chan struct{}, 1)
+		}
+		b.mu.Unlock()
+		<-b.wake
+		b.mu.Lock()
+	}
+	if b.err != nil || b.closed {
+		b.signal() // whoever else waits
 	}
 	switch {
 	case b.closed:
@@ -183,7 +200,7 @@ func (b *requestBody) Close() error {
 	if b.deadline != nil {
 		b.deadline.Stop()
 	}
-	b.ready.Broadcast()
+	b.signal()
 	b.mu.Unlock()
 	b.s.c.credit(b.s, unread, false)
 	return nil

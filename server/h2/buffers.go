@@ -12,8 +12,23 @@ const (
 	hugeBuffer  = 128 << 10
 )
 
-// buffer is a byte slice that can be pooled without allocating a slice header.
-type buffer struct{ b []byte }
+// buffer is a byte slice that can be pooled without allocating a slice header. One that a reply is gathered in has the
+// reply's header as well.
+type buffer struct {
+	b      []byte
+	fields []field
+}
+
+// maxFields is how many fields a pooled buffer has room for; most replies have fewer.
+const maxFields = 16
+
+// takeFields returns the buffer's array of fields, empty. Whoever appends to it puts the result back into b.fields.
+func (b *buffer) takeFields() []field {
+	if b.fields == nil {
+		b.fields = make([]field, 0, maxFields)
+	}
+	return b.fields[:0]
+}
 
 // bufferPools holds the buffers that no connection needs just now. Only memory that no handler can see goes there.
 type bufferPools struct{ small, large, huge sync.Pool }
@@ -39,6 +54,10 @@ func (p *bufferPools) put(b *buffer) {
 		return
 	}
 	b.b = b.b[:0]
+	if cap(b.fields) > maxFields {
+		b.fields = nil
+	}
+	clear(b.fields)
 	switch c := cap(b.b); {
 	case c > 2*hugeBuffer || c < smallBuffer:
 	case c >= hugeBuffer:

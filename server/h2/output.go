@@ -114,8 +114,8 @@ func (c *conn) emit(s *stream, budget int) {
 	s.active = c.timer.now
 	if p.header {
 		end := p.end && p.size() == 0 && len(p.trailer) == 0
-		c.writeHeaders(s.id, p.status, p.fields, p.length, end)
-		p.header, p.fields = false, nil
+		c.writeHeaders(s.id, s.reply.status, s.reply.fields, s.reply.length, end)
+		p.header = false
 		if end {
 			c.sentEnd(s)
 			return

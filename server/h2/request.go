@@ -28,7 +28,7 @@ func (c *conn) onRequest(b *headerBlock) error {
 	if own := c.srv.cfg.RequestContext; own != nil {
 		ctx = own(ctx)
 	}
-	s.req = req.WithContext(ctx) // a copy, the only way to set a request's context
+	s.req = *req.WithContext(ctx) // the only way to set a request's context
 	s.reply.init(s)
 	switch {
 	case b.tooLarge:

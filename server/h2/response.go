@@ -23,10 +23,10 @@ type response struct {
 
 	mu          sync.Mutex
 	header      http.Header
-	buf         *buffer
+	buf         *buffer // there is one from WriteHeader on
 	status      int
-	fields      []field // the header as it was at WriteHeader
-	length      int64   // Content-Length as set by the handler, or -1
+	fields      []field // the header as it was at WriteHeader, then the trailers; in buf
+	length      int64   // Content-Length, or -1
 	written     int64
 	trailer     []string // names announced by the header Trailer
 	wroteHeader bool
@@ -35,7 +35,6 @@ type response struct {
 	done        bool // the handler has returned
 	typed       bool // no Content-Type needs to be guessed
 	dated       bool
-	first       [8]field // backs fields
 }
 
 func (w *response) init(s *stream) {
@@ -71,7 +70,8 @@ func (w *response) writeHeader(code int) {
 		return
 	}
 	w.wroteHeader, w.status = true, code
-	w.fields = w.first[:0]
+	w.buf = w.s.c.srv.buffers.get(smallBuffer)
+	w.fields = w.buf.takeFields()
 	for name, values := range w.header {
 		switch name {
 		case "Content-Length":
@@ -105,6 +105,7 @@ func (w *response) writeHeader(code int) {
 		}
 	}
 	sortFields(w.fields)
+	w.buf.fields = w.fields
 }
 
 func (w *response) writeInformational(code int) {
@@ -158,7 +159,7 @@ func (w *response) Write(p []byte) (int, error) {
 	if err := w.beforeWrite(len(p)); err != nil {
 		return 0, err
 	}
-	if w.fits(len(p)) {
+	if len(w.buf.b)+len(p) <= smallBuffer {
 		w.buf.b = append(w.buf.b, p...)
 		return len(p), nil
 	}
@@ -175,7 +176,7 @@ func (w *response) WriteString(p string) (int, error) {
 	if err := w.beforeWrite(len(p)); err != nil {
 		return 0, err
 	}
-	if w.fits(len(p)) {
+	if len(w.buf.b)+len(p) <= smallBuffer {
 		w.buf.b = append(w.buf.b, p...)
 		return len(p), nil
 	}
@@ -201,14 +202,6 @@ func (w *response) beforeWrite(n int) error {
 	return nil
 }
 
-// fits reports whether n bytes go into the buffer, which there is when it returns.
-func (w *response) fits(n int) bool {
-	if w.buf == nil {
-		w.buf = w.s.c.srv.buffers.get(smallBuffer)
-	}
-	return len(w.buf.b)+n <= smallBuffer
-}
-
 // Flush implements http.Flusher.
 func (w *response) Flush() { w.FlushError() }
 
@@ -225,22 +218,20 @@ func (w *response) FlushError() error {
 
 // send hands the buffer and p to the connection and waits until it has taken them.
 func (w *response) send(p []byte) error {
-	var buffered []byte
-	if w.buf != nil {
-		buffered = w.buf.b
-		w.buf.b = w.buf.b[:0]
-	}
+	buffered := w.buf.b
+	w.buf.b = w.buf.b[:0]
 	if w.head && w.sentHeader {
 		return nil
 	}
+	first := w.completeHeader(buffered, p)
 	c := w.s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if w.s.closed {
 		return w.s.closeErr
 	}
-	w.prepareHeader(buffered, p, false)
 	out := &w.s.out
+	out.header = first
 	if w.head {
 		out.end = true
 	} else {
@@ -254,14 +245,14 @@ func (w *response) send(p []byte) error {
 	return nil
 }
 
-// prepareHeader puts the header into the stream's pending reply, before its first body bytes. c.mu is held.
-func (w *response) prepareHeader(buffered, p []byte, final bool) {
+// completeHeader adds what the handler has left out, before the first bytes of the body are sent. It reports whether
+// this is the first time, so that the header is to be sent with them.
+func (w *response) completeHeader(buffered, p []byte) (first bool) {
 	if w.sentHeader {
-		return
+		return false
 	}
 	w.sentHeader = true
-	allowed, n := bodyAllowed(w.status), len(buffered)+len(p)
-	if !w.typed && allowed && n > 0 {
+	if !w.typed && bodyAllowed(w.status) && len(buffered)+len(p) > 0 {
 		sample := buffered
 		if len(sample) == 0 {
 			sample = p
@@ -273,12 +264,8 @@ func (w *response) prepareHeader(buffered, p []byte, final bool) {
 	if !w.dated {
 		w.fields = append(w.fields, field{"Date", w.s.c.srv.dateHeader()})
 	}
-	length := w.length
-	if length < 0 && final && allowed && (n > 0 || !w.head) {
-		length = int64(n)
-	}
-	out := &w.s.out
-	out.header, out.status, out.length, out.fields = true, w.status, length, w.fields
+	w.buf.fields = w.fields
+	return true
 }
 
 // sniffLen is how much of a body http.DetectContentType looks at.
@@ -291,11 +278,12 @@ func (w *response) finish() (flush bool) {
 	defer w.mu.Unlock()
 	w.writeHeader(http.StatusOK)
 	w.done = true
-	var buffered []byte
-	if w.buf != nil {
-		buffered = w.buf.b
+	buffered := w.buf.b
+	first := w.completeHeader(buffered, nil)
+	trailer, unannounced := w.collectTrailer()
+	if w.length < 0 && first && !unannounced && bodyAllowed(w.status) && (len(buffered) > 0 || !w.head) {
+		w.length = int64(len(buffered))
 	}
-	trailer := w.collectTrailer()
 
 	s, c := w.s, w.s.c
 	c.running.Add(-1)
@@ -308,21 +296,17 @@ func (w *response) finish() (flush bool) {
 	case s.sendEnd:
 		// A reply to HEAD that was flushed.
 	default:
-		w.prepareHeader(buffered, nil, true)
 		out := &s.out
-		out.end = true
+		out.header, out.end = first, true
 		if !w.head {
 			out.data[0], out.trailer = buffered, trailer
 		}
 		c.submit(s)
-		if !s.closed && out.size() > 0 {
+		if !s.closed && !out.empty() {
 			out.owned, w.buf = w.buf, nil
 		}
 	}
-	if w.buf != nil {
-		c.srv.buffers.put(w.buf)
-		w.buf = nil
-	}
+	w.giveBack()
 	return c.takeFlush()
 }
 
@@ -332,15 +316,22 @@ func (w *response) abandon() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.done = true
+	w.giveBack()
+}
+
+// giveBack returns the buffer, unless the stream has it for what is not sent yet.
+func (w *response) giveBack() {
 	if w.buf != nil {
+		w.fields = nil
 		w.s.c.srv.buffers.put(w.buf)
 		w.buf = nil
 	}
 }
 
-// collectTrailer returns the trailers that the handler has set, announced or marked with http.TrailerPrefix.
-func (w *response) collectTrailer() []field {
-	var fields []field
+// collectTrailer returns the trailers that the handler has set, announced or marked with http.TrailerPrefix, and
+// whether there are any of the latter.
+func (w *response) collectTrailer() (trailer []field, unannounced bool) {
+	fields := w.fields
 	for name, values := range w.header {
 		if key, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
 			key = http.CanonicalHeaderKey(key)
@@ -348,9 +339,7 @@ func (w *response) collectTrailer() []field {
 				w.s.c.srv.logf("h2: handler sets %q as a trailer, which it cannot be; left out", key)
 				continue
 			}
-			if fields == nil {
-				fields = make([]field, 0, 4)
-			}
+			unannounced = true
 			for _, v := range values {
 				fields = append(fields, field{key, v})
 			}
@@ -364,8 +353,10 @@ func (w *response) collectTrailer() []field {
 			fields = append(fields, field{name, v})
 		}
 	}
-	sortFields(fields)
-	return fields
+	header := len(w.fields)
+	w.fields, w.buf.fields, trailer = fields[:header], fields, fields[header:]
+	sortFields(trailer)
+	return trailer, unannounced
 }
 
 // SetReadDeadline makes reads of the request body fail from t on.

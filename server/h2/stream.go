@@ -51,17 +51,14 @@ type stream struct {
 	url   url.URL
 	ctx   requestContext
 	reply response
-	req   *http.Request
+	req   http.Request
 }
 
 // pendingReply is what a stream has to send and has not got into the connection's output buffer yet.
 type pendingReply struct {
-	header  bool // the header block
-	status  int
-	length  int64 // the Content-Length to send, or -1
-	fields  []field
+	header  bool      // the header block, which is in stream.reply
 	data    [2][]byte // body bytes, in order; the handler's own unless owned is set
-	owned   *buffer   // backs data[0] once the handler has returned
+	owned   *buffer   // backs data[0] and the fields once the handler has returned
 	end     bool      // END_STREAM after data
 	trailer []field
 }
@@ -88,9 +85,9 @@ func (s *stream) run() {
 		s.release()
 	}()
 	if s.reply.instead != nil {
-		s.reply.instead(&s.reply, s.req)
+		s.reply.instead(&s.reply, &s.req)
 	} else {
-		s.c.handler.ServeHTTP(&s.reply, s.req)
+		s.c.handler.ServeHTTP(&s.reply, &s.req)
 	}
 	completed = true
 	flush := s.reply.finish()
