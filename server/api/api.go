@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"sync"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -71,7 +72,7 @@ const (
 // Routes returns the handlers of every service of Roster.
 func Routes(config Config) []Route {
 	options := HandlerOptions(config.Log)
-	handler := newHandler(&myService{config.Directory, config.MaxBatch}, options)
+	handler := newHandler(&myService{directory: config.Directory, maxBatch: config.MaxBatch}, options)
 	frozen := RoutesOf(apipb.File_api_proto.Services().ByName("MyService"), handler)
 	for i := range frozen {
 		if frozen[i].Path == apipbconnect.MyServiceHealthProcedure {
@@ -119,6 +120,7 @@ func HandlerOptions(log *slog.Logger) connect.HandlerOption {
 type myService struct {
 	directory *directory.Directory
 	maxBatch  int
+	replies   sync.Pool // of *userReply
 }
 
 // Health answers when the store does.

@@ -35,7 +35,7 @@ func (c jsonCodec) Marshal(message any) ([]byte, error) { return c.MarshalAppend
 // encoded already.
 func (c jsonCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
 	if reply, ok := message.(*userReply); ok {
-		return append(dst, reply.json...), nil
+		return reply.appendTo(dst), nil
 	}
 	m, ok := message.(proto.Message)
 	if !ok {
@@ -77,8 +77,9 @@ func (c jsonCodec) MarshalStable(message any) ([]byte, error) { return c.Marshal
 // IsBinary tells that JSON can stand in a URL as it is.
 func (c jsonCodec) IsBinary() bool { return false }
 
-// protoCodec is Connect's own of that name, but that its error names the
-// message as the contract does, and not a type of this program.
+// protoCodec is Connect's own of that name, but that it sends the reply of User
+// as it is, and that its error names the message as the contract does, and not a
+// type of this program.
 type protoCodec struct{}
 
 // Name implements connect.Codec.
@@ -87,8 +88,11 @@ func (protoCodec) Name() string { return "proto" }
 // Marshal implements connect.Codec.
 func (c protoCodec) Marshal(message any) ([]byte, error) { return c.MarshalAppend(nil, message) }
 
-// MarshalAppend spares Connect a copy.
+// MarshalAppend spares Connect a copy. A reply of User has been encoded already.
 func (protoCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
+	if reply, ok := message.(*userReply); ok {
+		return reply.appendTo(dst), nil
+	}
 	m, ok := message.(proto.Message)
 	if !ok {
 		return nil, fmt.Errorf("%T is not a protobuf message", message)

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"sync"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
 
 	"example.com/roster/gen/go/apipb"
 	"example.com/roster/gen/go/apipb/apipbconnect"
@@ -20,12 +20,26 @@ type userReq struct {
 	json bool
 }
 
-// userReply is the reply of User, with its users encoded already as its caller
-// gets them: as unknown fields of the message, or as JSON.
+// userReply is the reply of User, encoded already as its caller gets it. Most
+// of what a look-up allocated would be the encoding, so it is used again once
+// the codec has it.
 type userReply struct {
-	apipb.UserReply
-	// json is the whole reply, which the JSON codec sends as it is.
-	json []byte
+	encoded []byte
+	pool    *sync.Pool
+}
+
+// maxPooledReply is how long a reply may be to be kept for another call, in
+// bytes: some 20,000 users.
+const maxPooledReply = 1 << 20
+
+// appendTo appends the reply to dst. It is over with the reply then: Connect
+// encodes a reply once.
+func (r *userReply) appendTo(dst []byte) []byte {
+	dst = append(dst, r.encoded...)
+	if cap(r.encoded) <= maxPooledReply {
+		r.pool.Put(r)
+	}
+	return dst
 }
 
 // newHandler is what apipbconnect.NewMyServiceHandler is, except that User has
@@ -45,8 +59,12 @@ func newHandler(service *myService, options connect.HandlerOption) http.Handler 
 	})
 }
 
-// success is the message of every reply.
-const success = "success"
+// success is the message of every reply; replyStart is the reply before its
+// users, in protobuf: field 1 of UserReply.
+const (
+	success    = "success"
+	replyStart = "\x0a\x07" + success
+)
 
 // User answers a look-up.
 func (s *myService) User(ctx context.Context, request *userReq) (*userReply, error) {
@@ -54,34 +72,23 @@ func (s *myService) User(ctx context.Context, request *userReq) (*userReply, err
 	if err := checkBatch(len(ids), s.maxBatch); err != nil {
 		return nil, err
 	}
+	reply, ok := s.replies.Get().(*userReply)
+	if !ok {
+		reply = &userReply{pool: &s.replies}
+	}
+	var err error
 	if request.json {
-		return s.replyJSON(ctx, ids)
+		reply.encoded = append(reply.encoded[:0], `{"message":"`+success+`","data":[`...)
+		reply.encoded, err = s.directory.AppendJSON(ctx, reply.encoded, ids)
+		reply.encoded = append(reply.encoded, `]}`...)
+	} else {
+		reply.encoded = append(reply.encoded[:0], replyStart...)
+		reply.encoded, err = s.directory.AppendWire(ctx, reply.encoded, ids)
 	}
-	return s.replyProto(ctx, ids)
-}
-
-func (s *myService) replyProto(ctx context.Context, ids []int32) (*userReply, error) {
-	wire, err := s.directory.AppendWire(ctx, nil, ids)
 	if err != nil {
 		return nil, err
 	}
-	reply := &userReply{}
-	reply.Message = success
-	// What a message does not know is marshalled as it is: for the caller there
-	// is no difference.
-	reply.ProtoReflect().SetUnknown(wire)
-	return reply, checkReply(proto.Size(reply))
-}
-
-func (s *myService) replyJSON(ctx context.Context, ids []int32) (*userReply, error) {
-	// Room for a reply of two or three users; AppendJSON makes more.
-	text := append(make([]byte, 0, 256), `{"message":"`+success+`","data":[`...)
-	text, err := s.directory.AppendJSON(ctx, text, ids)
-	if err != nil {
-		return nil, err
-	}
-	text = append(text, `]}`...)
-	return &userReply{json: text}, checkReply(len(text))
+	return reply, checkReply(len(reply.encoded))
 }
 
 // parseUserReq is the ids of a UserReq in JSON as programs write it:

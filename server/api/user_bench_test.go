@@ -5,8 +5,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"google.golang.org/protobuf/proto"
-
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
 )
@@ -30,7 +28,7 @@ func BenchmarkUser(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer dir.Close()
-	service := &myService{dir, 10_000}
+	service := &myService{directory: dir, maxBatch: 10_000}
 	for _, n := range []int{2, 100, 1000} {
 		var ids []int32
 		for id := range n {
@@ -39,11 +37,9 @@ func BenchmarkUser(b *testing.B) {
 		for _, json := range []bool{false, true} {
 			b.Run(fmt.Sprintf("%d ids, JSON %v", n, json), func(b *testing.B) {
 				var buffer []byte // Connect reuses its own
-				marshal := func(reply any) ([]byte, error) { return jsonCodec{}.MarshalAppend(buffer[:0], reply) }
-				if !json {
-					marshal = func(reply any) ([]byte, error) {
-						return proto.MarshalOptions{}.MarshalAppend(buffer[:0], reply.(proto.Message))
-					}
+				marshal := protoCodec{}.MarshalAppend
+				if json {
+					marshal = jsonCodec{}.MarshalAppend
 				}
 				request := &userReq{json: json}
 				request.UserIDs = ids
@@ -53,7 +49,7 @@ func BenchmarkUser(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					data, err := marshal(reply)
+					data, err := marshal(buffer[:0], reply)
 					if err != nil {
 						b.Fatal(err)
 					}
