@@ -29,7 +29,7 @@ type conn struct {
 	// Owned by the reader goroutine.
 	in         readBuffer
 	framer     *http2.Framer // reads frame headers and control frames, and writes control frames into out under mu
-	hdec       *hpack.Decoder
+	hdec       headerDecoder
 	block      headerBlock
 	learned    map[string]string // canonical names that are not common
 	names      []knownName       // of the last requests, by position
@@ -96,8 +96,8 @@ func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn
 	c.in.init(nc, &s.buffers, c.beforeRead)
 	c.framer = http2.NewFramer((*frameSink)(c), &c.in)
 	c.framer.SetMaxReadFrameSize(s.cfg.MaxFrameSize)
-	c.hdec = hpack.NewDecoder(s.cfg.HeaderTableSize, c.block.add)
-	c.hdec.SetMaxStringLength(2*s.cfg.MaxHeaderBytes + 1024) // checkBlockSize is stricter; one long field deserves its 431
+	c.hdec.dec = hpack.NewDecoder(s.cfg.HeaderTableSize, c.block.add)
+	c.hdec.dec.SetMaxStringLength(2*s.cfg.MaxHeaderBytes + 1024) // checkBlockSize is stricter; one long field deserves its 431
 	c.henc.init(&s.names, s.cfg.HeaderTableSize)
 	return c
 }

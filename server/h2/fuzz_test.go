@@ -115,6 +115,26 @@ func parseFields(text string) (kv []string) {
 
 const fuzzRequest = ":method: GET\n:scheme: http\n:path: /a?b=c\n:authority: example.com\n"
 
+// FuzzHeaderBlocks decodes blocks, the first byte of each its length, and most of them twice: whatever they do to the
+// dynamic table, they decode as without a memory.
+func FuzzHeaderBlocks(f *testing.F) {
+	f.Add([]byte("\x03\x83\x86\x84\x04\x83\x86\x84\xbe\x06\x40\x01a\x01b\xbe"))
+	f.Add([]byte("\x05\x00\x01a\x01b\x08\x40\x01a\x01b\x0f\x2f\x00\x01\x3f\x01\xbe\x02\x20\x82"))
+	f.Add([]byte("\x06\x10\x82\x1c\x64\x81\x1f\x09\x7f\xff\xff\xff\xff\x0f\x00\x00\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var blocks [][]byte
+		for len(data) > 0 {
+			n := min(int(data[0]), len(data)-1)
+			blocks = append(blocks, data[1:1+n])
+			if len(blocks) > 1 {
+				blocks = append(blocks, blocks[len(blocks)-2], data[1:1+n])
+			}
+			data = data[1+n:]
+		}
+		decodeBlocks(t, blocks)
+	})
+}
+
 // FuzzRequest builds requests from arbitrary header lists. Those it accepts must be sound.
 func FuzzRequest(f *testing.F) {
 	f.Add(fuzzRequest)

@@ -19,12 +19,23 @@ type headerBlock struct {
 	room      int  // what is left of MaxHeaderBytes
 	tooLarge  bool
 	invalid   string // why the block is malformed, if it is
+	headerFields
+}
 
+// headerFields is what a header block decodes to.
+type headerFields struct {
 	// Pseudo-header fields (RFC 9113 §8.3.1).
 	method, scheme, authority, path string
 	seen                            pseudoSet
 	pseudo                          bool // there has been any
 	fields                          []hpack.HeaderField
+}
+
+// copy makes f the same as other, in f's own array.
+func (f *headerFields) copy(other *headerFields) {
+	fields := append(f.fields[:0], other.fields...)
+	*f = *other
+	f.fields = fields
 }
 
 // pseudoSet says which pseudo-header fields there have been.
@@ -44,7 +55,7 @@ func (b *headerBlock) begin(id uint32, endStream bool, limit int) {
 	if cap(fields) > 64 {
 		fields = nil
 	}
-	*b = headerBlock{id: id, endStream: endStream, room: limit, fields: fields}
+	*b = headerBlock{id: id, endStream: endStream, room: limit, headerFields: headerFields{fields: fields}}
 }
 
 // add takes a field from the HPACK decoder. Checks follow RFC 9113 §8.2 and §8.3.
@@ -168,14 +179,11 @@ func (c *conn) checkBlockSize(fh http2.FrameHeader) error {
 // onFragment decodes a piece of a header block. All of them must be decoded, wanted or not, for the HPACK state is the
 // connection's (RFC 9113 §4.3).
 func (c *conn) onFragment(p []byte, last bool) error {
-	if _, err := c.hdec.Write(p); err != nil {
+	if err := c.hdec.write(&c.block, p, last); err != nil {
 		return connError{http2.ErrCodeCompression, err.Error()}
 	}
 	if !last {
 		return nil
-	}
-	if err := c.hdec.Close(); err != nil {
-		return connError{http2.ErrCodeCompression, err.Error()}
 	}
 	err := c.onBlock(&c.block)
 	c.block.id = 0

@@ -297,12 +297,15 @@ func (c *conn) flush() {
 	c.flushLocked()
 }
 
-// yield lets handlers that are about to reply do so first, so that their replies leave in the same system call.
+// yield lets handlers that are about to reply do so first, so that their replies leave in the same system call. One
+// turn is not enough for all of them when processors are busy; those that still run after yieldTurns wait for something.
 func (c *conn) yield() {
-	if c.running.Load() > 0 {
+	for i := 0; i < yieldTurns && c.running.Load() > 0; i++ {
 		runtime.Gosched()
 	}
 }
+
+const yieldTurns = 3
 
 // flushLocked writes output until there is none. c.mu is held, though not during system calls, and c.flushing is set.
 func (c *conn) flushLocked() {

@@ -69,6 +69,84 @@ func TestHeaderEncoderMemos(t *testing.T) {
 	}
 }
 
+// decodeBlocks has a headerDecoder decode blocks, each of its own request, and compares it with a plain decoder.
+func decodeBlocks(t *testing.T, blocks [][]byte) (recalled int) {
+	t.Helper()
+	var want headerBlock
+	plain := hpack.NewDecoder(4096, want.add)
+	var got headerBlock
+	var d headerDecoder
+	d.dec = hpack.NewDecoder(4096, got.add)
+	for i, block := range blocks {
+		want.begin(1, true, 16<<10)
+		_, wantErr := plain.Write(block)
+		if wantErr == nil {
+			wantErr = plain.Close()
+		}
+		got.begin(1, true, 16<<10)
+		if d.recall(&got, block) {
+			recalled++
+			got.begin(1, true, 16<<10)
+		}
+		err := d.write(&got, block, true)
+		if fmt.Sprint(err) != fmt.Sprint(wantErr) {
+			t.Fatalf("block %d, %x: error %v, want %v", i, block, err, wantErr)
+		}
+		if err != nil {
+			return recalled // the connection ends
+		}
+		if fmt.Sprintf("%+v", got.headerFields) != fmt.Sprintf("%+v", want.headerFields) {
+			t.Fatalf("block %d, %x: got %+v, want %+v", i, block, got.headerFields, want.headerFields)
+		}
+		if got.invalid != want.invalid || got.tooLarge != want.tooLarge {
+			t.Fatalf("block %d, %x: invalid %q, too large %v, want %q, %v", i, block, got.invalid, got.tooLarge, want.invalid, want.tooLarge)
+		}
+	}
+	return recalled
+}
+
+// What the decoder remembers is what the block means, whatever happened to the dynamic table in between.
+func TestHeaderDecoderMemos(t *testing.T) {
+	var buf bytes.Buffer
+	e := hpack.NewEncoder(&buf)
+	block := func(kv ...string) []byte {
+		buf.Reset()
+		for i := 0; i < len(kv); i += 2 {
+			e.WriteField(hpack.HeaderField{Name: kv[i], Value: kv[i+1], Sensitive: kv[i] == "authorization"})
+		}
+		return bytes.Clone(buf.Bytes())
+	}
+	user := []string{":method", "POST", ":scheme", "http", ":path", "/MyService/User", "content-type", "application/grpc", "authorization", "Bearer x"}
+	health := []string{":method", "POST", ":scheme", "http", ":path", "/MyService/Health", "te", "trailers"}
+	var blocks [][]byte
+	for range 4 {
+		blocks = append(blocks, block(user...), block(health...))
+	}
+	if n := decodeBlocks(t, blocks); n != 4 {
+		t.Errorf("%d of these 8 blocks were remembered, want the last 4", n)
+	}
+	// The same bytes mean another field once the table has moved.
+	blocks = append(blocks, block("x-new", "1"))
+	moved := [][]byte{blocks[2], block(user...)}
+	if bytes.Equal(moved[0], moved[1]) {
+		t.Fatal("the table has not moved")
+	}
+	blocks = append(blocks, moved...)
+	e.SetMaxDynamicTableSize(0)
+	e.SetMaxDynamicTableSize(4096)
+	blocks = append(blocks, block(user...), block(user...), block(user...))
+	if n := decodeBlocks(t, blocks); n != 5 {
+		t.Errorf("%d of these blocks were remembered, want 5", n)
+	}
+	if n := decodeBlocks(t, [][]byte{{0x00, 1, 'A', 0}, {0x00, 1, 'A', 0}}); n != 1 {
+		t.Errorf("a name in upper case, remembered %d times: the name is judged for each request", n)
+	}
+	// One that is refused is refused again.
+	if n := decodeBlocks(t, [][]byte{{0x00, 2, 't', 'e', 1, 'x'}, {0x00, 2, 't', 'e', 1, 'x'}}); n != 0 {
+		t.Errorf("a malformed block was remembered %d times", n)
+	}
+}
+
 func TestWorkersAreReusedAndSweptAway(t *testing.T) {
 	ws := &workers{maxIdle: 4, idleTimeout: 20 * time.Millisecond}
 	idle := func() int {

@@ -138,8 +138,8 @@ func (w *response) announce(values []string) {
 }
 
 func (w *response) addTrailer(name string) {
-	name = http.CanonicalHeaderKey(name)
-	if !httpguts.ValidTrailerHeader(name) {
+	name, ok := trailerName(name)
+	if !ok {
 		w.s.c.srv.logf("h2: handler sets %q as a trailer, which it cannot be; left out", name)
 		return
 	}
@@ -149,6 +149,16 @@ func (w *response) addTrailer(name string) {
 		}
 	}
 	w.trailer = append(w.trailer, name)
+}
+
+// trailerName returns the canonical form of a name, and whether a trailer can have it (RFC 9110 §6.5.1).
+func trailerName(name string) (key string, ok bool) {
+	switch name {
+	case "Grpc-Status", "Grpc-Message":
+		return name, true // in every reply of gRPC, so they are worth no second look
+	}
+	key = http.CanonicalHeaderKey(name)
+	return key, httpguts.ValidTrailerHeader(key)
 }
 
 // Write implements http.ResponseWriter. It waits until the peer's windows and the connection have taken what does not
@@ -334,8 +344,7 @@ func (w *response) collectTrailer() (trailer []field, unannounced bool) {
 	fields := w.fields
 	for name, values := range w.header {
 		if key, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
-			key = http.CanonicalHeaderKey(key)
-			if !httpguts.ValidTrailerHeader(key) {
+			if key, ok = trailerName(key); !ok {
 				w.s.c.srv.logf("h2: handler sets %q as a trailer, which it cannot be; left out", key)
 				continue
 			}
