@@ -21,8 +21,12 @@ run: ## Serve the sample users on localhost:50051 (needs Go alone)
 	@mkdir -p build
 	$(GO) run ./cmd/roster serve --sample --store build/sample.db
 
+# The compiler optimises for the calls of make profile. Other commands build
+# without, which is quicker.
+PROFILE = cmd/roster/serve.pgo
+
 build: ## Build bin/roster, one static binary
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/roster ./cmd/roster
+	CGO_ENABLED=0 $(GO) build -pgo=$(PROFILE) -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/roster ./cmd/roster
 
 # PREFIX is where to, DESTDIR what a packager puts before it.
 PREFIX  ?= /usr/local
@@ -160,10 +164,14 @@ TONIC     = build/bench/cargo/release/roster-bench-tonic
 MADE_BY   = make $@$(if $(QUICK), QUICK=$(QUICK))$(if $(ROUNDS), ROUNDS=$(ROUNDS))$(if $(DURATION), DURATION=$(DURATION))$(if $(SERVERS), SERVERS=$(SERVERS))
 BENCHFLAGS = -command "$(MADE_BY)" $(if $(DURATION),-duration $(DURATION))
 
-.PHONY: bench bench-attacks bench-flood soak generate-bench bench-peers bench-tonic bench-tools
+.PHONY: profile bench bench-attacks bench-flood soak generate-bench bench-peers bench-tonic bench-tools
 bench: bench-tools build bench-peers bench-tonic venv-newest ## Measure Roster beside other servers into docs/benchmarks.md (about 25 minutes; QUICK=1: 4)
 	$(BENCHING) run -tonic $(TONIC) $(if $(QUICK),-quick -rounds 1 -duration 400ms -python-calls 500 -connections 2000 -rows 100000) \
 		$(if $(ROUNDS),-rounds $(ROUNDS)) $(BENCHFLAGS)
+
+profile: bench-tools ## Profile roster under load for make build (after changes on the path of a call)
+	$(GO) build -o build/bench/roster-profiled ./cmd/roster
+	bench/profile.sh build/bench/roster-profiled $(PROFILE)
 
 bench-attacks: build bench-peers ## Attack Roster on loopback and measure it into docs/benchmarks.md (about 3 minutes)
 	$(BENCHING) attacks $(if $(SERVERS),-servers $(SERVERS)) $(BENCHFLAGS)
