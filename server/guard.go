@@ -31,14 +31,14 @@ func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Method == http.MethodPost:
-			if !isRPC(r.Header.Get("Content-Type")) {
+			if contentType := header(r, "Content-Type"); !isRPC(contentType) {
 				refuseHTTP(r, "content_type")
 				w.Header().Set("Accept-Post", rpcTypes)
 				http.Error(w, fmt.Sprintf("content-type %q is not one of %s",
-					r.Header.Get("Content-Type"), rpcTypes), http.StatusUnsupportedMediaType)
+					contentType, rpcTypes), http.StatusUnsupportedMediaType)
 				return
 			}
-			if encoding := r.Header.Get("Grpc-Encoding"); !isEncoding(encoding) {
+			if encoding := header(r, "Grpc-Encoding"); !isEncoding(encoding) {
 				// Connect's own answer has an empty Grpc-Encoding, on which newer
 				// grpcio breaks.
 				w.Header().Set("Grpc-Accept-Encoding", "gzip")
@@ -73,7 +73,7 @@ func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 				request:    r,
 				control:    http.NewResponseController(w),
 				timeout:    stall,
-				enveloped:  isEnveloped(r.Header.Get("Content-Type")),
+				enveloped:  isEnveloped(header(r, "Content-Type")),
 			}
 			defer body.stop()
 			defer body.share.giveBack()
@@ -100,6 +100,15 @@ func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 // all of. It has no Flush, which Connect calls after the message and again
 // after the trailers, so that package sends all of it in one piece.
 type whole struct{ http.ResponseWriter }
+
+// header is the first value of a field whose name is in canonical form, so that
+// it needs no look at the name.
+func header(r *http.Request, name string) string {
+	if values := r.Header[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
 
 // serversOwn is the ResponseWriter beneath those that wrap it. http.MaxBytesReader
 // tells it, and no other, to close the connection of a body that is too long.

@@ -101,7 +101,7 @@ func (c *Call) Limit(deadline time.Time) {
 func (c *Call) Overdue() (limit time.Duration, over bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.deadline.Sub(c.Start), !c.deadline.IsZero() && !time.Now().Before(c.deadline)
+	return c.deadline.Sub(c.Start), !c.deadline.IsZero() && time.Until(c.deadline) <= 0
 }
 
 // End lets go of what the context holds.
@@ -145,7 +145,7 @@ func (c *Call) Err() error {
 	if err := c.parent.Err(); err != nil {
 		return err
 	}
-	if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+	if !c.deadline.IsZero() && time.Until(c.deadline) <= 0 {
 		return context.DeadlineExceeded
 	}
 	return nil

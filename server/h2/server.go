@@ -173,19 +173,21 @@ func (s *server) logf(format string, args ...any) {
 	}
 }
 
-// dateValue is a Date header's value and the second it is for.
+// dateValue is a Date header's value, and for how long it is right.
 type dateValue struct {
-	second int64
-	text   string
+	made  time.Time
+	lasts time.Duration
+	text  string
 }
 
 // dateHeader returns the value of Date for the current second.
 func (s *server) dateHeader() string {
-	now := time.Now()
-	if d := s.date.Load(); d != nil && d.second == now.Unix() {
+	// Since asks the monotonic clock alone, which takes half the time of Now.
+	if d := s.date.Load(); d != nil && time.Since(d.made) < d.lasts {
 		return d.text
 	}
-	d := &dateValue{second: now.Unix(), text: now.UTC().Format(http.TimeFormat)}
+	now := time.Now()
+	d := &dateValue{made: now, lasts: time.Second - time.Duration(now.Nanosecond()), text: now.UTC().Format(http.TimeFormat)}
 	s.date.Store(d)
 	return d.text
 }
