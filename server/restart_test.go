@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -180,7 +181,7 @@ func TestStreamsAreToldToReconnect(t *testing.T) {
 			}, connect.WithCodec(rawCodec{}))
 		p := start(t, Config{Drain: state, StandardHTTP2: standard}, func(http.Handler) http.Handler {
 			return NewHandler(Config{Drain: state},
-				api.Route{Path: "/test.Streams/Echo", Handler: echo, ClientStreams: true, ServerStreams: true},
+				api.Route{Path: "/test.Streams/Echo", Handler: echo, ClientStreams: true, ServerStreams: true, MaxQuiet: time.Minute},
 				api.Route{Path: "/test.Streams/Watch", Handler: watch, ServerStreams: true})
 		})
 		codes := make(chan error, 2)
@@ -209,6 +210,41 @@ func TestStreamsAreToldToReconnect(t *testing.T) {
 			if err := <-codes; connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "this server is being restarted: call again") {
 				t.Errorf("engine std %v: %v", standard, err)
 			}
+		}
+	}
+}
+
+// A stream may be quiet for as long as its route lets it, from one message to the next.
+func TestAQuietStreamIsEnded(t *testing.T) {
+	const maxQuiet = 300 * time.Millisecond
+	for _, standard := range []bool{false, true} {
+		var received atomic.Int32
+		count := connect.NewBidiStreamHandler("/test.Streams/Count",
+			func(_ context.Context, stream *connect.BidiStream[[]byte, []byte]) error {
+				for {
+					if _, err := stream.Receive(); err != nil {
+						return err
+					}
+					received.Add(1)
+				}
+			}, connect.WithCodec(rawCodec{}))
+		p := start(t, Config{StandardHTTP2: standard}, func(http.Handler) http.Handler {
+			return NewHandler(Config{}, api.Route{Path: "/test.Streams/Count", Handler: count, ClientStreams: true, ServerStreams: true, MaxQuiet: maxQuiet})
+		})
+		stream := connect.NewClient[[]byte, []byte](client(t, true), "http://"+p.address+"/test.Streams/Count",
+			connect.WithGRPC(), connect.WithCodec(rawCodec{})).CallBidiStream(t.Context())
+		for range 5 {
+			if err := stream.Send(&[]byte{'x'}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(maxQuiet / 3)
+		}
+		_, err := stream.Receive()
+		if connect.CodeOf(err) != connect.CodeDeadlineExceeded || !strings.Contains(err.Error(), "no message for 300ms: call again") || received.Load() != 5 {
+			t.Errorf("engine std %v: %v after %d messages", standard, err, received.Load())
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -1,11 +1,8 @@
 package server
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +13,6 @@ import (
 
 	"example.com/roster/gen/go/grpc/health/v1/healthv1connect"
 	"example.com/roster/server/api"
-	"example.com/roster/server/drain"
 	"example.com/roster/server/health"
 )
 
@@ -24,8 +20,8 @@ import (
 const (
 	// maxReflections is how many calls of it may be open at a time.
 	maxReflections = 100
-	// reflectionIdle is how long one may be without a question.
-	reflectionIdle = time.Minute
+	// reflectionQuiet is how long one may be without a question.
+	reflectionQuiet = time.Minute
 )
 
 // standardServices returns the services that every gRPC server has: its health,
@@ -58,8 +54,9 @@ func standardServices(config Config, refuser refuser, stored, others []api.Route
 		path, handler := newHandler(reflector, options)
 		routes = append(routes, api.Route{
 			Path:          path + "ServerReflectionInfo",
-			Handler:       boundReflection(handler, slots, config.Drain, refuser),
+			Handler:       boundReflection(handler, slots, refuser),
 			ClientStreams: true,
+			MaxQuiet:      reflectionQuiet,
 			ServerStreams: true,
 			Vital:         true,
 		})
@@ -89,8 +86,8 @@ func services(routes []api.Route) []string {
 	return names
 }
 
-// boundReflection keeps calls of reflection within their bounds.
-func boundReflection(next http.Handler, slots chan struct{}, state *drain.State, refuser refuser) http.Handler {
+// boundReflection refuses calls of reflection when too many are open.
+func boundReflection(next http.Handler, slots chan struct{}, refuser refuser) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case slots <- struct{}{}:
@@ -100,31 +97,6 @@ func boundReflection(next http.Handler, slots chan struct{}, state *drain.State,
 				"%d calls of reflection are open, the most this server takes (a fixed limit, no flag): call again later", maxReflections)))
 			return
 		}
-		r.Body = questions{r.Body, http.NewResponseController(w), state}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// questions is the body of a call of reflection: a read of it fails when no
-// question comes for long.
-type questions struct {
-	io.ReadCloser
-	control *http.ResponseController
-	drain   *drain.State
-}
-
-// Read implements io.Reader.
-func (q questions) Read(p []byte) (int, error) {
-	// A server that cannot set one has timers of its own.
-	_ = q.control.SetReadDeadline(time.Now().Add(reflectionIdle))
-	select {
-	case <-q.drain.Closing():
-		return 0, drain.Reconnect() // endStreams' own deadline may just have gone
-	default:
-	}
-	n, err := q.ReadCloser.Read(p)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf("no question for %v: call again", reflectionIdle))
-	}
-	return n, err
 }

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -45,8 +46,10 @@ type Config struct {
 type Route struct {
 	Path    string // "/MyService/User"
 	Handler http.Handler
-	// ClientStreams: a call may send any number of messages.
+	// ClientStreams: a call may send any number of messages. MaxQuiet is how long
+	// it may send none, 0 for ever.
 	ClientStreams bool
+	MaxQuiet      time.Duration
 	// ServerStreams: a reply may have any number of messages, and so take any
 	// time.
 	ServerStreams bool
