@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -97,6 +98,28 @@ func TestGETIsForCallsWithoutSideEffects(t *testing.T) {
 		if response.StatusCode != test.status || response.Header.Get("Allow") != test.allow || !strings.Contains(string(body), test.want) {
 			t.Errorf("%s %s: %d, Allow %q, %s\nwant %d, Allow %q, %s", test.method, test.path,
 				response.StatusCode, response.Header.Get("Allow"), body, test.status, test.allow, test.want)
+		}
+	}
+}
+
+// A gRPC client shows what it does not know in a header as metadata of the call, so there is no Content-Length, which
+// the engine adds to other replies that leave in one piece.
+func TestOnlyRepliesOfOneMessageHaveALength(t *testing.T) {
+	for _, standard := range []bool{false, true} {
+		p := start(t, Config{StandardHTTP2: standard}, nil)
+		for _, test := range []struct {
+			contentType, body string
+			hasLength         bool
+		}{
+			{"application/grpc", string(envelope(0, []byte("\x0a\x02\x01\x02"))), false},
+			{"application/grpc", string(envelope(0, []byte("malformed"))), false},
+			{"application/json", `{"userIDs":[1,2]}`, true},
+			{"application/json", `{"userIDs":`, true},
+		} {
+			response, body := p.post(true, "/MyService/User", test.contentType, strings.NewReader(test.body))
+			if length, ok := response.Header["Content-Length"]; ok != test.hasLength || ok && length[0] != fmt.Sprint(len(body)) {
+				t.Errorf("engine std %v, %s, %q: Content-Length %q of %d bytes", standard, test.contentType, test.body, length, len(body))
+			}
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -238,4 +239,54 @@ func TestTheLimitOfAReplyIsThatOfItsEncoding(t *testing.T) {
 			t.Errorf("JSON, %s: %d %.200s\nwant %s", encoding, status, body, want)
 		}
 	}
+}
+
+// Replies are encoded in memory that other calls use in turn: whoever asks gets
+// their own users, in their own encoding.
+func TestRepliesAreTheirCallersOwn(t *testing.T) {
+	users := make([]directory.User, 300)
+	for i := range users {
+		users[i] = directory.User{ID: int32(i), Name: fmt.Sprintf("User %d", i), Age: int32(i), Email: strings.Repeat("e", i)}
+	}
+	dir, err := directory.New(t.Context(), fixed{users: users}, directory.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	routes := Routes(Config{Directory: dir, MaxBatch: 1000, Log: slog.New(slog.DiscardHandler)})
+	user := routes[slices.IndexFunc(routes, func(route Route) bool { return route.Path == "/MyService/User" })]
+	var callers sync.WaitGroup
+	for caller := range 16 {
+		callers.Go(func() {
+			for call := range 200 {
+				first := (caller*31 + call*7) % len(users)
+				want := &apipb.UserReply{Message: "success"}
+				request := &apipb.UserReq{}
+				for i := range 1 + call%40 {
+					u := users[(first+i)%len(users)]
+					request.UserIDs = append(request.UserIDs, u.ID)
+					want.Data = append(want.Data, &apipb.User{Name: u.Name, Age: u.Age, Email: u.Email})
+				}
+				contentType, marshal, unmarshal := "application/proto", proto.Marshal, proto.Unmarshal
+				if (caller+call)%2 == 0 {
+					contentType, marshal, unmarshal = "application/json", protojson.Marshal, protojson.Unmarshal
+				}
+				body, err := marshal(request)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				recorder := httptest.NewRecorder()
+				r := httptest.NewRequest(http.MethodPost, "/MyService/User", bytes.NewReader(body))
+				r.Header.Set("Content-Type", contentType)
+				user.Handler.ServeHTTP(recorder, r)
+				got := &apipb.UserReply{}
+				if err := unmarshal(recorder.Body.Bytes(), got); err != nil || !proto.Equal(got, want) {
+					t.Errorf("%s, %v: %v, error %v", contentType, request.GetUserIDs(), got, err)
+					return
+				}
+			}
+		})
+	}
+	callers.Wait()
 }
