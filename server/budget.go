@@ -65,7 +65,8 @@ func (s *share) take(ctx context.Context, size int64) error {
 	return nil
 }
 
-// giveBack is called when the reply has been taken.
+// giveBack is called when the reply has been taken, but for the 4 KiB of it that
+// package h2 keeps.
 func (s *share) giveBack() {
 	if s.weight > 0 {
 		s.budget.port.Release(s.weight)

@@ -101,6 +101,9 @@ func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 // after the trailers, so that package sends all of it in one piece.
 type whole struct{ http.ResponseWriter }
 
+// Unwrap is for http.ResponseController.
+func (w whole) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
 // header is the first value of a field whose name is in canonical form, so that
 // it needs no look at the name.
 func header(r *http.Request, name string) string {

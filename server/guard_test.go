@@ -104,21 +104,24 @@ func TestGETIsForCallsWithoutSideEffects(t *testing.T) {
 
 // A gRPC client shows what it does not know in a header as metadata of the call, so there is no Content-Length, which
 // the engine adds to other replies that leave in one piece.
-func TestOnlyRepliesOfOneMessageHaveALength(t *testing.T) {
+func TestOnlyRepliesWithoutGRPCStatusHaveALength(t *testing.T) {
 	for _, standard := range []bool{false, true} {
 		p := start(t, Config{StandardHTTP2: standard}, nil)
+		ids, malformed := string(envelope(0, []byte("\x0a\x02\x01\x02"))), string(envelope(0, []byte("malformed")))
 		for _, test := range []struct {
-			contentType, body string
-			hasLength         bool
+			path, contentType, body string
+			hasLength               bool
 		}{
-			{"application/grpc", string(envelope(0, []byte("\x0a\x02\x01\x02"))), false},
-			{"application/grpc", string(envelope(0, []byte("malformed"))), false},
-			{"application/json", `{"userIDs":[1,2]}`, true},
-			{"application/json", `{"userIDs":`, true},
+			{"/MyService/User", "application/grpc", ids, false},
+			{"/MyService/User", "application/grpc", malformed, false},
+			{"/MyService/User", "application/grpc-web", malformed, false},
+			{"/MyService/Nobody", "application/grpc", ids, standard},
+			{"/MyService/User", "application/json", `{"userIDs":[1,2]}`, true},
+			{"/MyService/User", "application/json", `{"userIDs":`, true},
 		} {
-			response, body := p.post(true, "/MyService/User", test.contentType, strings.NewReader(test.body))
+			response, body := p.post(true, test.path, test.contentType, strings.NewReader(test.body))
 			if length, ok := response.Header["Content-Length"]; ok != test.hasLength || ok && length[0] != fmt.Sprint(len(body)) {
-				t.Errorf("engine std %v, %s, %q: Content-Length %q of %d bytes", standard, test.contentType, test.body, length, len(body))
+				t.Errorf("engine std %v, %s, %s, %q: Content-Length %q of %d bytes", standard, test.path, test.contentType, test.body, length, len(body))
 			}
 		}
 	}

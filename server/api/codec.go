@@ -35,6 +35,11 @@ func (c jsonCodec) Marshal(message any) ([]byte, error) { return c.MarshalAppend
 // encoded already.
 func (c jsonCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
 	if reply, ok := message.(*userReply); ok {
+		if !reply.json {
+			// Connect does not unmarshal a message of no bytes, so the request does
+			// not know that it is one in JSON; it has no ids.
+			return append(dst, jsonStart+jsonEnd...), nil
+		}
 		return reply.appendTo(dst), nil
 	}
 	m, ok := message.(proto.Message)

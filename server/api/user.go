@@ -25,6 +25,7 @@ type userReq struct {
 // the codec has it.
 type userReply struct {
 	encoded []byte
+	json    bool // or else protobuf
 	pool    *sync.Pool
 }
 
@@ -59,11 +60,14 @@ func newHandler(service *myService, options connect.HandlerOption) http.Handler 
 	})
 }
 
-// success is the message of every reply; replyStart is the reply before its
-// users, in protobuf: field 1 of UserReply.
+// success is the message of every reply. wireStart is a reply before its users
+// in protobuf, with field 1 of UserReply; jsonStart and jsonEnd are what stands
+// around them in JSON.
 const (
-	success    = "success"
-	replyStart = "\x0a\x07" + success
+	success   = "success"
+	wireStart = "\x0a\x07" + success
+	jsonStart = `{"message":"` + success + `","data":[`
+	jsonEnd   = `]}`
 )
 
 // User answers a look-up.
@@ -76,13 +80,14 @@ func (s *myService) User(ctx context.Context, request *userReq) (*userReply, err
 	if !ok {
 		reply = &userReply{pool: &s.replies}
 	}
+	reply.json = request.json
 	var err error
-	if request.json {
-		reply.encoded = append(reply.encoded[:0], `{"message":"`+success+`","data":[`...)
+	if reply.json {
+		reply.encoded = append(reply.encoded[:0], jsonStart...)
 		reply.encoded, err = s.directory.AppendJSON(ctx, reply.encoded, ids)
-		reply.encoded = append(reply.encoded, `]}`...)
+		reply.encoded = append(reply.encoded, jsonEnd...)
 	} else {
-		reply.encoded = append(reply.encoded[:0], replyStart...)
+		reply.encoded = append(reply.encoded[:0], wireStart...)
 		reply.encoded, err = s.directory.AppendWire(ctx, reply.encoded, ids)
 	}
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -289,4 +290,86 @@ func TestRepliesAreTheirCallersOwn(t *testing.T) {
 		})
 	}
 	callers.Wait()
+}
+
+// A message of no bytes is one in JSON too, if the call says so, though Connect
+// does not show it to the codec.
+func TestNoBytesAreNoIDs(t *testing.T) {
+	for contentType, want := range map[string]string{
+		"application/grpc+json":     "\x00\x00\x00\x00\x1f" + `{"message":"success","data":[]}`,
+		"application/grpc-web+json": "\x00\x00\x00\x00\x1f" + `{"message":"success","data":[]}`,
+		"application/grpc":          "\x00\x00\x00\x00\x09\x0a\x07success",
+		"application/proto":         "\x0a\x07success",
+	} {
+		request := []byte("\x00\x00\x00\x00\x00")
+		if contentType == "application/proto" {
+			request = nil
+		}
+		if _, got := post(t, nil, contentType, request); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q, want %q", contentType, got, want)
+		}
+	}
+}
+
+// counting counts how often a codec encodes.
+type counting struct {
+	marshaller
+	n *int
+}
+
+type marshaller interface {
+	connect.Codec
+	MarshalAppend(dst []byte, message any) ([]byte, error)
+}
+
+func (c counting) Marshal(message any) ([]byte, error) {
+	*c.n++
+	return c.marshaller.Marshal(message)
+}
+
+func (c counting) MarshalAppend(dst []byte, message any) ([]byte, error) {
+	*c.n++
+	return c.marshaller.MarshalAppend(dst, message)
+}
+
+// A reply is somebody else's once it has been encoded, which userReply relies on.
+func TestConnectEncodesAReplyOnce(t *testing.T) {
+	users := make([]directory.User, 100)
+	for i := range users {
+		users[i] = directory.User{ID: int32(i), Name: strings.Repeat("n", 60)}
+	}
+	dir, err := directory.New(t.Context(), fixed{users: users}, directory.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	var encoded int
+	handler := newHandler(&myService{directory: dir, maxBatch: 1000}, connect.WithHandlerOptions(HandlerOptions(slog.New(slog.DiscardHandler)),
+		connect.WithCodec(counting{protoCodec{}, &encoded}), connect.WithCodec(counting{jsonCodec{"json"}, &encoded})))
+	wire, err := proto.Marshal(&apipb.UserReq{UserIDs: make([]int32, 100)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := request(100)
+	envelope := func(message []byte) []byte {
+		return append([]byte{0, 0, 0, byte(len(message) >> 8), byte(len(message))}, message...)
+	}
+	for contentType, body := range map[string][]byte{
+		"application/proto": wire, "application/json": text,
+		"application/grpc": envelope(wire), "application/grpc+json": envelope(text),
+		"application/grpc-web": envelope(wire), "application/grpc-web+json": envelope(text),
+	} {
+		for _, encoding := range []string{"identity", "gzip"} {
+			encoded = 0
+			recorder := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodPost, "/MyService/User", bytes.NewReader(body))
+			r.Header.Set("Content-Type", contentType)
+			r.Header.Set("Accept-Encoding", encoding)
+			r.Header.Set("Grpc-Accept-Encoding", encoding)
+			handler.ServeHTTP(recorder, r)
+			if encoded != 1 || recorder.Body.Len() < 50 {
+				t.Errorf("%s, %s: encoded %d times, %d bytes", contentType, encoding, encoded, recorder.Body.Len())
+			}
+		}
+	}
 }

@@ -119,19 +119,18 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		<-b.wake
 		b.mu.Lock()
 	}
-	if b.err != nil || b.closed {
-		b.signal() // whoever else waits
-	}
 	switch {
 	case b.closed:
+		b.signal() // for whoever else waits; so do those below
 		b.mu.Unlock()
 		return 0, errBodyClosed
 	case b.err == errReadLate || b.size == 0 && b.err != nil:
 		err := b.err
-		b.mu.Unlock()
 		if err == io.EOF {
 			b.copyTrailer()
 		}
+		b.signal()
+		b.mu.Unlock()
 		return 0, err
 	}
 	n := 0
@@ -146,6 +145,8 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	if b.size == 0 {
 		b.rewind()
+	} else {
+		b.signal()
 	}
 	complete := b.complete
 	b.mu.Unlock()
@@ -173,7 +174,7 @@ func (b *requestBody) rewind() {
 	}
 }
 
-// copyTrailer fills in the trailers that the request announced, as net/http does: those alone, and at EOF.
+// copyTrailer fills in the trailers that the request announced, as net/http does: those alone, at EOF. b.mu is held.
 func (b *requestBody) copyTrailer() {
 	for k, v := range b.trailer {
 		if _, announced := b.s.req.Trailer[k]; announced {

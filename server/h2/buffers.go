@@ -22,7 +22,8 @@ type buffer struct {
 // maxFields is how many fields a pooled buffer has room for; most replies have fewer.
 const maxFields = 16
 
-// takeFields returns the buffer's array of fields, empty. Whoever appends to it puts the result back into b.fields.
+// takeFields returns the buffer's array of fields, empty. Whoever appends to it puts the result back into b.fields, as
+// long as it has become, so that all of it is cleared in the end.
 func (b *buffer) takeFields() []field {
 	if b.fields == nil {
 		b.fields = make([]field, 0, maxFields)
@@ -58,6 +59,7 @@ func (p *bufferPools) put(b *buffer) {
 		b.fields = nil
 	}
 	clear(b.fields)
+	b.fields = b.fields[:0]
 	switch c := cap(b.b); {
 	case c > 2*hugeBuffer || c < smallBuffer:
 	case c >= hugeBuffer:

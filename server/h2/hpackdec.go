@@ -28,7 +28,8 @@ const (
 	maxMemoFields = 32
 )
 
-// write decodes a piece of the header block b, whose fields go to b.add.
+// write decodes a piece of the header block b, whose fields go to b.add. No other block comes between the pieces (RFC
+// 9113 §4.3), so what they do to the memos can wait for the last.
 func (d *headerDecoder) write(b *headerBlock, p []byte, last bool) error {
 	whole := last && b.frames == 0
 	if whole && d.recall(b, p) {
@@ -68,13 +69,14 @@ func (d *headerDecoder) remember(b *headerBlock, block []byte) {
 		d.memos = append(d.memos, requestMemo{})
 		d.next = len(d.memos) - 1
 	}
-	m := &d.memos[d.next%maxRequestMemos]
-	d.next++
+	m := &d.memos[d.next]
+	d.next = (d.next + 1) % maxRequestMemos
 	m.block = append(m.block[:0], block...)
 	m.fields.copy(&b.headerFields)
 }
 
-// forget drops all memos. What they refer to is the table's, which is bounded, so none of it is kept for longer.
+// forget drops all memos. Until then they keep strings that are in the table, or in a block of theirs: with what they
+// are themselves, 4 KB a connection at most.
 func (d *headerDecoder) forget() {
 	clear(d.memos)
 	d.memos = d.memos[:0]
@@ -118,8 +120,8 @@ func skipString(p []byte) (rest []byte, ok bool) {
 	return rest[n:], true
 }
 
-// readInteger reads an integer with a prefix of so many bits (RFC 7541 §5.1), unless it is longer than three bytes: no
-// header block that a connection may have needs that.
+// readInteger reads an integer with a prefix of so many bits (RFC 7541 §5.1), unless more than three bytes follow the
+// first: no header block that a connection may have needs that.
 func readInteger(p []byte, bits uint) (n int, rest []byte, ok bool) {
 	most := 1<<bits - 1
 	n = int(p[0]) & most

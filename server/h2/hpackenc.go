@@ -91,8 +91,8 @@ func (e *headerEncoder) appendStable(dst []byte, status int, fields []field) []b
 			e.memos = append(e.memos, blockMemo{})
 			e.next = len(e.memos) - 1
 		}
-		m := &e.memos[e.next%maxMemos]
-		e.next++
+		m := &e.memos[e.next]
+		e.next = (e.next + 1) % maxMemos
 		m.status, m.changes = status, e.changes
 		m.block = append(m.block[:0], dst[start:]...)
 		m.fields = m.fields[:0]

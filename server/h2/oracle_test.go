@@ -61,8 +61,8 @@ func describe(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "ctx server=%v addr=%v\n", r.Context().Value(http.ServerContextKey) != nil, r.Context().Value(http.LocalAddrContextKey) != nil)
 }
 
-// noLength is why a reply with trailers that were not announced has no Content-Length unless the handler sets it.
-const noLength = "net/http adds a Content-Length in HTTP/2 and none in HTTP/1.1; a gRPC client takes it for metadata"
+// noLength is why a reply of gRPC has no Content-Length unless the handler sets it.
+const noLength = "net/http adds a Content-Length; a gRPC client takes it for metadata"
 
 func oracleCases() []oracleCase {
 	big := strings.Repeat("0123456789abcdef", 20<<10/16)
@@ -254,6 +254,22 @@ func oracleCases() []oracleCase {
 			return r.ended && r.header["content-length"] == nil && r.trailer["grpc-status"][0] == "12"
 		}},
 		{name: "trailers by prefix, not flushed", handler: func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, "body")
+			w.Header().Set(http.TrailerPrefix+"X-T", "0")
+		}, send: get()},
+		{name: "announced trailers of gRPC", handler: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Trailer", "Grpc-Status")
+			w.WriteHeader(200)
+			w.Header().Set("Grpc-Status", "12")
+		}, send: get(), differs: noLength, ours: func(r reply) bool {
+			return r.ended && r.header["content-length"] == nil && r.trailer["grpc-status"][0] == "12"
+		}},
+		{name: "trailers-only of gRPC", handler: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Grpc-Status", "12")
+		}, send: get(), differs: noLength, ours: func(r reply) bool {
+			return r.ended && r.header["content-length"] == nil && r.header["grpc-status"][0] == "12"
+		}},
+		{name: "gRPC, not flushed", handler: func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, "body")
 			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
 		}, send: get(), differs: noLength, ours: func(r reply) bool {

@@ -111,8 +111,8 @@ func setFrameHeader(frame []byte, n int, flags http2.Flags) {
 // c.mu is held.
 func (c *conn) emit(s *stream, budget int) {
 	p := &s.out
-	s.active = c.timer.now
 	if p.header {
+		s.active = c.timer.now
 		end := p.end && p.size() == 0 && len(p.trailer) == 0
 		c.writeHeaders(s.id, s.reply.status, s.reply.fields, s.reply.length, end)
 		p.header = false
@@ -152,6 +152,7 @@ func (c *conn) writeData(s *stream, n int, end bool) {
 	if end {
 		flags = http2.FlagDataEndStream
 	}
+	s.active = c.timer.now
 	s.sendWindow -= int64(n)
 	c.sendWindow -= int64(n)
 	if n >= worthwhileData {
@@ -172,7 +173,7 @@ func (c *conn) writeData(s *stream, n int, end bool) {
 // read, checked and dropped; a reset would be taken for a failure by some clients. See surplus for the rest.
 func (c *conn) sentEnd(s *stream) {
 	s.sendEnd = true
-	s.out.end = false
+	s.out.end, s.out.trailer = false, nil
 	switch {
 	case s.recvEnd:
 		c.closeStream(s, closedByEnd, errStreamReset)
@@ -184,6 +185,7 @@ func (c *conn) sentEnd(s *stream) {
 // submit sends what s.out holds, as far as windows and the output buffer allow, and queues the rest. Streams that
 // wait already go first. c.mu is held.
 func (c *conn) submit(s *stream) {
+	s.active = c.timer.now
 	if room := c.room(); c.ready.n == 0 && room > 0 {
 		c.emit(s, max(room, sliceSize))
 	}
@@ -247,11 +249,12 @@ func (c *conn) kick() {
 	if c.flushing || c.dead {
 		return
 	}
+	c.flushing = true // before fill: it may end the last stream, which comes here again (becameIdle)
 	if c.ready.n > 0 {
 		c.fill()
 	}
-	if c.hasOutput() || c.closing.due() {
-		c.flushing, c.flushDue = true, true
+	if c.flushing = c.hasOutput() || c.closing.due(); c.flushing {
+		c.flushDue = true
 		c.srv.workers.run((*flusher)(c))
 	}
 }
@@ -298,7 +301,7 @@ func (c *conn) flush() {
 }
 
 // yield lets handlers that are about to reply do so first, so that their replies leave in the same system call. One
-// turn is not enough for all of them when processors are busy; those that still run after yieldTurns wait for something.
+// turn is not enough for all of them when processors are busy. Those that still run after yieldTurns are not waited for.
 func (c *conn) yield() {
 	for i := 0; i < yieldTurns && c.running.Load() > 0; i++ {
 		runtime.Gosched()

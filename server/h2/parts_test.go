@@ -69,8 +69,9 @@ func TestHeaderEncoderMemos(t *testing.T) {
 	}
 }
 
-// decodeBlocks has a headerDecoder decode blocks, each of its own request, and compares it with a plain decoder.
-func decodeBlocks(t *testing.T, blocks [][]byte) (recalled int) {
+// decodeBlocks has a headerDecoder decode blocks, each of its own request, and compares it with a plain decoder. cut, if
+// there is one, says where a block is divided between two frames; 0 is nowhere.
+func decodeBlocks(t *testing.T, blocks [][]byte, cut func(block []byte) int) (recalled int) {
 	t.Helper()
 	var want headerBlock
 	plain := hpack.NewDecoder(4096, want.add)
@@ -88,7 +89,16 @@ func decodeBlocks(t *testing.T, blocks [][]byte) (recalled int) {
 			recalled++
 			got.begin(1, true, 16<<10)
 		}
-		err := d.write(&got, block, true)
+		var err error
+		rest := block
+		if cut != nil && cut(block) > 0 {
+			err = d.write(&got, block[:cut(block)], false)
+			rest = block[cut(block):]
+			got.frames++
+		}
+		if err == nil {
+			err = d.write(&got, rest, true)
+		}
 		if fmt.Sprint(err) != fmt.Sprint(wantErr) {
 			t.Fatalf("block %d, %x: error %v, want %v", i, block, err, wantErr)
 		}
@@ -122,7 +132,7 @@ func TestHeaderDecoderMemos(t *testing.T) {
 	for range 4 {
 		blocks = append(blocks, block(user...), block(health...))
 	}
-	if n := decodeBlocks(t, blocks); n != 4 {
+	if n := decodeBlocks(t, blocks, nil); n != 4 {
 		t.Errorf("%d of these 8 blocks were remembered, want the last 4", n)
 	}
 	// The same bytes mean another field once the table has moved.
@@ -135,14 +145,14 @@ func TestHeaderDecoderMemos(t *testing.T) {
 	e.SetMaxDynamicTableSize(0)
 	e.SetMaxDynamicTableSize(4096)
 	blocks = append(blocks, block(user...), block(user...), block(user...))
-	if n := decodeBlocks(t, blocks); n != 5 {
+	if n := decodeBlocks(t, blocks, nil); n != 5 {
 		t.Errorf("%d of these blocks were remembered, want 5", n)
 	}
-	if n := decodeBlocks(t, [][]byte{{0x00, 1, 'A', 0}, {0x00, 1, 'A', 0}}); n != 1 {
+	if n := decodeBlocks(t, [][]byte{{0x00, 1, 'A', 0}, {0x00, 1, 'A', 0}}, nil); n != 1 {
 		t.Errorf("a name in upper case, remembered %d times: the name is judged for each request", n)
 	}
 	// One that is refused is refused again.
-	if n := decodeBlocks(t, [][]byte{{0x00, 2, 't', 'e', 1, 'x'}, {0x00, 2, 't', 'e', 1, 'x'}}); n != 0 {
+	if n := decodeBlocks(t, [][]byte{{0x00, 2, 't', 'e', 1, 'x'}, {0x00, 2, 't', 'e', 1, 'x'}}, nil); n != 0 {
 		t.Errorf("a malformed block was remembered %d times", n)
 	}
 }

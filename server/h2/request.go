@@ -152,8 +152,8 @@ func (c *conn) parsePath(path string) (url.URL, error) {
 		if len(c.paths) < maxPaths {
 			c.paths = append(c.paths, parsedPath{path, *u})
 		} else {
-			c.paths[c.nextPath%maxPaths] = parsedPath{path, *u}
-			c.nextPath++
+			c.paths[c.nextPath] = parsedPath{path, *u}
+			c.nextPath = (c.nextPath + 1) % maxPaths
 		}
 	}
 	return *u, nil

@@ -151,6 +151,15 @@ func (w *response) addTrailer(name string) {
 	w.trailer = append(w.trailer, name)
 }
 
+func hasField(fields []field, name string) bool {
+	for i := range fields {
+		if fields[i].name == name {
+			return true
+		}
+	}
+	return false
+}
+
 // trailerName returns the canonical form of a name, and whether a trailer can have it (RFC 9110 §6.5.1).
 func trailerName(name string) (key string, ok bool) {
 	switch name {
@@ -290,8 +299,10 @@ func (w *response) finish() (flush bool) {
 	w.done = true
 	buffered := w.buf.b
 	first := w.completeHeader(buffered, nil)
-	trailer, unannounced := w.collectTrailer()
-	if w.length < 0 && first && !unannounced && bodyAllowed(w.status) && (len(buffered) > 0 || !w.head) {
+	trailer := w.collectTrailer()
+	// A gRPC client shows what it does not know in a header as metadata of the call, so it gets no length.
+	grpc := hasField(w.fields, "Grpc-Status") || hasField(trailer, "Grpc-Status")
+	if w.length < 0 && first && !grpc && bodyAllowed(w.status) && (len(buffered) > 0 || !w.head) {
 		w.length = int64(len(buffered))
 	}
 
@@ -338,9 +349,8 @@ func (w *response) giveBack() {
 	}
 }
 
-// collectTrailer returns the trailers that the handler has set, announced or marked with http.TrailerPrefix, and
-// whether there are any of the latter.
-func (w *response) collectTrailer() (trailer []field, unannounced bool) {
+// collectTrailer returns the trailers that the handler has set, announced or marked with http.TrailerPrefix.
+func (w *response) collectTrailer() (trailer []field) {
 	fields := w.fields
 	for name, values := range w.header {
 		if key, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
@@ -348,7 +358,6 @@ func (w *response) collectTrailer() (trailer []field, unannounced bool) {
 				w.s.c.srv.logf("h2: handler sets %q as a trailer, which it cannot be; left out", key)
 				continue
 			}
-			unannounced = true
 			for _, v := range values {
 				fields = append(fields, field{key, v})
 			}
@@ -365,7 +374,7 @@ func (w *response) collectTrailer() (trailer []field, unannounced bool) {
 	header := len(w.fields)
 	w.fields, w.buf.fields, trailer = fields[:header], fields, fields[header:]
 	sortFields(trailer)
-	return trailer, unannounced
+	return trailer
 }
 
 // SetReadDeadline makes reads of the request body fail from t on.

@@ -56,7 +56,9 @@ type stream struct {
 
 // pendingReply is what a stream has to send and has not got into the connection's output buffer yet.
 type pendingReply struct {
-	header  bool      // the header block, which is in stream.reply
+	// The header block, which is status, fields and length of stream.reply: whoever sets this, under c.mu, has written
+	// them before, and nobody does until it is false again.
+	header  bool
 	data    [2][]byte // body bytes, in order; the handler's own unless owned is set
 	owned   *buffer   // backs data[0] and the fields once the handler has returned
 	end     bool      // END_STREAM after data
@@ -138,6 +140,7 @@ func (c *conn) closeStream(s *stream, how closeReason, err error) {
 	}
 	if s.out.owned != nil {
 		c.srv.buffers.put(s.out.owned)
+		s.reply.fields = nil // they were in it
 	}
 	s.out = pendingReply{}
 	if s.writeTimer != nil {
@@ -251,8 +254,8 @@ func (r *recentlyClosed) add(id uint32, how closeReason) {
 		r.ring = append(r.ring, closedStream{id, how})
 		return
 	}
-	r.ring[r.next%maxRecent] = closedStream{id, how}
-	r.next++
+	r.ring[r.next] = closedStream{id, how}
+	r.next = (r.next + 1) % maxRecent
 }
 
 // reason returns how id was closed, or 0 if that is not known.
