@@ -82,7 +82,7 @@ type readBuffer struct {
 	r, w  int
 	big   *buffer   // backs buf once it has outgrown first
 	full  bool      // the last read filled buf
-	first [472]byte // and not 512, for which the allocator would take 128 more a connection
+	first [448]byte // and not 512, for which the allocator would take 128 more a connection
 }
 
 func (b *readBuffer) init(src io.Reader, pools *bufferPools, before func() bool) {

@@ -272,7 +272,9 @@ func (c *conn) takeWindow(fh http2.FrameHeader) (*stream, error) {
 		}
 		return s, nil
 	}
-	s.active = c.timer.now
+	if n > 0 {
+		s.active = c.timer.now
+	}
 	return s, nil
 }
 

@@ -212,6 +212,9 @@ func (c *conn) onBlock(b *headerBlock) error {
 	}
 	c.maxID = b.id
 	refused, full := c.closing.refuses(b.id), c.full()
+	if refused {
+		c.recent.add(b.id, closedByUs) // so are its trailers and its body
+	}
 	c.mu.Unlock()
 
 	switch {

@@ -115,7 +115,7 @@ func (c *conn) emit(s *stream, budget int) {
 		s.active = c.timer.now
 		end := p.end && p.size() == 0 && len(p.trailer) == 0
 		c.writeHeaders(s.id, s.reply.status, s.reply.fields, s.reply.length, end)
-		p.header = false
+		p.header, s.sentHeader = false, true
 		if end {
 			c.sentEnd(s)
 			return
@@ -174,6 +174,9 @@ func (c *conn) writeData(s *stream, n int, end bool) {
 func (c *conn) sentEnd(s *stream) {
 	s.sendEnd = true
 	s.out.end, s.out.trailer = false, nil
+	if s.writeTimer != nil {
+		s.writeTimer.Stop()
+	}
 	switch {
 	case s.recvEnd:
 		c.closeStream(s, closedByEnd, errStreamReset)
@@ -224,6 +227,27 @@ func (c *conn) dequeue() *stream {
 	return s
 }
 
+// unqueue takes a closed stream out of the queue, or a peer could have any number of them there. c.mu is held.
+func (c *conn) unqueue(s *stream) {
+	if !s.queued {
+		return
+	}
+	var before *stream
+	for q := c.ready.head; q != s; q = q.nextReady {
+		before = q
+	}
+	if before == nil {
+		c.ready.head = s.nextReady
+	} else {
+		before.nextReady = s.nextReady
+	}
+	if c.ready.tail == s {
+		c.ready.tail = before
+	}
+	c.ready.n--
+	s.nextReady, s.queued = nil, false
+}
+
 // fill tops the output buffer up with a slice of each waiting stream in turn. c.mu is held.
 func (c *conn) fill() {
 	for {
@@ -259,7 +283,11 @@ func (c *conn) kick() {
 	}
 }
 
-func (c *conn) hasOutput() bool { return c.out != nil && len(c.out.b) > 0 }
+// hasOutput reports whether there is something to write. After our half-close nothing is: the attempt would make us
+// close altogether, and the peer lose what it has not read yet.
+func (c *conn) hasOutput() bool {
+	return c.out != nil && len(c.out.b) > 0 && !c.closing.halfClosed
+}
 
 // flusher is the task of writing a connection's output.
 type flusher conn
@@ -330,12 +358,16 @@ func (c *conn) flushLocked() {
 		c.out, c.spare = c.spare, nil
 		c.control = 0
 		c.writing = true
-		c.timer.wrote = c.timer.now
 		c.timer.wake(c)
+		c.timer.wrote = c.timer.now
 		c.mu.Unlock()
 		_, err := c.nc.Write(b.b)
 		c.mu.Lock()
 		c.writing = false
+		if c.timer.now != c.timer.wrote {
+			// The peer reads, if slowly, and a PING waits behind all that is to be read before it.
+			c.timer.alive, c.timer.pingAt = c.timer.now, c.timer.now
+		}
 		b.b = b.b[:0]
 		c.spare = b
 		if err != nil {
@@ -345,6 +377,14 @@ func (c *conn) flushLocked() {
 	c.flushing = false
 	if c.dead || c.active == 0 {
 		c.releaseOutput()
+		return
+	}
+	// A stream that stays open and is quiet needs no more than a small one.
+	for _, b := range []**buffer{&c.out, &c.spare} {
+		if *b != nil && len((*b).b) == 0 && cap((*b).b) > smallBuffer {
+			c.srv.buffers.put(*b)
+			*b = nil
+		}
 	}
 }
 

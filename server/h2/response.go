@@ -323,6 +323,9 @@ func (w *response) finish() (flush bool) {
 			out.data[0], out.trailer = buffered, trailer
 		}
 		c.submit(s)
+		if s.queued {
+			c.kick() // those before it may wait for windows that this one does not need
+		}
 		if !s.closed && !out.empty() {
 			out.owned, w.buf = w.buf, nil
 		}
@@ -395,20 +398,25 @@ func (w *response) SetWriteDeadline(t time.Time) error {
 	if s.closed || t.IsZero() {
 		return nil
 	}
-	late := func() {
-		c.resetStream(s, http2.ErrCodeInternal, errWriteLate)
+	if s.sendEnd {
+		return nil
 	}
 	wait := time.Until(t)
 	if wait <= 0 {
-		late()
+		c.resetStream(s, http2.ErrCodeInternal, errWriteLate)
 		go s.interrupt(errWriteLate)
 		return nil
 	}
 	s.writeTimer = time.AfterFunc(wait, func() {
 		c.mu.Lock()
-		late()
+		complete := s.sendEnd
+		if !complete {
+			c.resetStream(s, http2.ErrCodeInternal, errWriteLate)
+		}
 		c.mu.Unlock()
-		s.interrupt(errWriteLate)
+		if !complete {
+			s.interrupt(errWriteLate)
+		}
 	})
 	return nil
 }

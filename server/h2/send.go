@@ -23,7 +23,7 @@ func (c *conn) awaitTaken(s *stream) error {
 func (c *conn) sendInformational(s *stream, status int, fields []field) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.closed || s.sendEnd || c.dead {
+	if s.closed || s.sentHeader || c.dead {
 		return
 	}
 	c.writeHeaders(s.id, status, fields, -1, false)

@@ -32,6 +32,7 @@ type stream struct {
 
 	// Guarded by c.mu.
 	recvEnd     bool // the peer has ended its side
+	sentHeader  bool // the header of the reply is in the output buffer
 	sendEnd     bool // we have ended ours: END_STREAM is in the output buffer
 	closed      bool // closed on the wire, by both ends or a reset; no longer in c.streams
 	handlerDone bool
@@ -135,6 +136,7 @@ func (c *conn) closeStream(s *stream, how closeReason, err error) {
 	s.closed, s.closeErr = true, err
 	delete(c.streams, s.id)
 	c.recent.add(s.id, how)
+	c.unqueue(s)
 	if how == closedByEnd {
 		c.resets.earn(1)
 	}
@@ -170,7 +172,7 @@ const handlersPerStream = 4
 // full reports whether there is no room for another stream. c.mu is held.
 func (c *conn) full() bool {
 	most := c.srv.cfg.MaxConcurrentStreams
-	return uint32(len(c.streams)) >= most || c.active >= handlersPerStream*most
+	return uint32(len(c.streams)) >= most || uint64(c.active) >= handlersPerStream*uint64(most)
 }
 
 // freeSlot makes room for another stream. c.mu is held.

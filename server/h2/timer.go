@@ -45,8 +45,9 @@ func newTickClock(cfg Config) tickClock {
 // connTimer watches one connection. It is guarded by conn.mu.
 type connTimer struct {
 	t        *time.Timer
-	now      uint32 // ticks so far
-	sleeping bool   // nothing to watch but idleness
+	now      uint32    // ticks so far
+	sleeping bool      // nothing to watch but idleness
+	slept    time.Time // when it began to sleep
 	stopped  bool
 
 	reads     uint32 // conn.reads at the last tick
@@ -79,7 +80,8 @@ func (c *conn) stopTimer() {
 func (t *connTimer) wake(c *conn) {
 	if t.sleeping && !t.stopped {
 		t.sleeping = false
-		t.idleSince, t.alive = t.now, t.now
+		t.now += uint32(time.Since(t.slept) / c.srv.clock.period) // a PING is no call: idleness goes on
+		t.alive, t.pinging = t.now, false
 		t.t.Reset(c.srv.clock.period)
 	}
 }
@@ -102,7 +104,7 @@ func (c *conn) tick() {
 	if partial := c.partial.Load(); partial != t.partial {
 		t.partial, t.partialAt = partial, t.now
 	}
-	idle := c.active == 0 && c.settled && !c.writing && t.partial&1 == 0
+	idle := c.active == 0 && c.settled && !c.writing
 	if idle && clock.idle > 0 && time.Duration(t.now-t.idleSince)*clock.period >= clock.idle {
 		idleOut = true
 	}
@@ -121,8 +123,8 @@ func (c *conn) tick() {
 		stuck = c.resetStuck()
 	}
 	next := clock.period
-	if idle && !idleOut && t.now-t.idleSince > 1 {
-		t.sleeping = true
+	if idle && !idleOut && t.now-t.idleSince > 1 && t.partial&1 == 0 {
+		t.sleeping, t.slept = true, time.Now()
 		if next = clock.idle - time.Duration(t.now-t.idleSince)*clock.period; clock.idle <= 0 {
 			next = 1 << 40 // some twenty minutes; the check is cheap
 		}
@@ -147,7 +149,7 @@ func (c *conn) late() lateReason {
 		return lateHeader
 	case expired(t.now, t.wrote, clock.stall) && c.writing:
 		return lateWrite
-	case expired(t.now, t.pingAt, clock.pingTimeout) && t.pinging:
+	case expired(t.now, t.pingAt, clock.pingTimeout) && t.pinging && c.active > 0:
 		return latePing
 	}
 	return notLate
