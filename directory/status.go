@@ -31,9 +31,23 @@ func (d *Directory) Status() *Status { return d.status.Load() }
 
 // Health asks the store whether it answers within a second.
 func (d *Directory) Health(ctx context.Context) error {
+	if err := d.Status().Err; err != nil {
+		return err // and begin nothing that would only pile up
+	}
 	limited, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	_, err := d.store.Revision(limited)
+	answer := make(chan error, 1)
+	// A store on a file system that hangs does not hear that the time is up.
+	go func() {
+		_, err := d.store.Revision(limited)
+		answer <- err
+	}()
+	var err error
+	select {
+	case err = <-answer:
+	case <-limited.Done():
+		err = limited.Err()
+	}
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return errNoAnswer()
 	}

@@ -230,3 +230,18 @@ func sample(t *testing.T) map[int32]user {
 }
 
 var terminate, hangUp os.Signal = syscall.SIGTERM, syscall.SIGHUP
+
+// A reload is asked for by SIGHUP, which ends a program that does not know it.
+func TestAHangUpIsNoEnd(t *testing.T) {
+	p, address := serve(t, "--sample")
+	if err := p.command.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	if got := roster(t, "get", "1", "--server", "http://"+address); got.code != 0 {
+		t.Errorf("after SIGHUP: exit code %d, %s", got.code, got.stderr)
+	}
+	if code := p.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}

@@ -25,16 +25,18 @@ type access struct {
 	openReads    bool
 	local        bool
 	refuser      refuser
+	rates        *rates // of those who are not known
 	log          *refusalLog
 }
 
-func newAccess(config Config, refuser refuser, log *refusalLog) *access {
+func newAccess(config Config, refuser refuser, rates *rates, log *refusalLog) *access {
 	return &access{
 		tokens:       config.Tokens,
 		certificates: config.ClientCertificates,
 		openReads:    config.OpenReads || config.Tokens == nil,
 		local:        config.Local,
 		refuser:      refuser,
+		rates:        rates,
 		log:          log,
 	}
 }
@@ -145,6 +147,9 @@ func (a *access) refuse(w http.ResponseWriter, r *http.Request, need auth.Role, 
 		why = connect.NewError(connect.CodeUnauthenticated, fmt.Errorf(
 			`this call needs a token of the role %v in the header "authorization: Bearer TOKEN": %s`, need, create))
 		challenge = `Bearer realm="roster"`
+	}
+	if why.Code() == connect.CodeUnauthenticated && !a.rates.admitStranger(w, r) {
+		return
 	}
 	if challenge != "" && answersInStatus(r) {
 		w.Header().Set("Www-Authenticate", challenge)

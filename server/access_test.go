@@ -404,7 +404,7 @@ func TestNoAccessControlCostsNothing(t *testing.T) {
 		{Config{Tokens: func() *auth.Set { return nil }}, api.Route{}, true},
 		{Config{ClientCertificates: true}, api.Route{}, true},
 	} {
-		got := newAccess(test.config, newRefuser(), nil).protect(test.route, handler)
+		got := newAccess(test.config, newRefuser(), nil, nil).protect(test.route, handler)
 		if wraps := fmt.Sprintf("%p", got) != fmt.Sprintf("%p", handler); wraps != test.wraps {
 			t.Errorf("%+v, %+v: in the way: %v", test.config, test.route, wraps)
 		}
@@ -416,7 +416,7 @@ func BenchmarkAccess(b *testing.B) {
 	nothing := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	for name, config := range map[string]Config{"none": {Local: true}, "tokens": {Tokens: set}, "open reads": {Tokens: set, OpenReads: true}} {
 		b.Run(name, func(b *testing.B) {
-			handler := newAccess(config, newRefuser(), nil).protect(api.Route{}, nothing)
+			handler := newAccess(config, newRefuser(), nil, nil).protect(api.Route{}, nothing)
 			request := httptest.NewRequest("POST", "/MyService/User", nil)
 			request.Header.Set("Content-Type", "application/grpc")
 			if name == "tokens" {

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"net/http"
+	"strings"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -10,7 +12,9 @@ import (
 // kept in memory until the peer takes it. So that one who asks for much and
 // takes nothing does not fill the memory, the calls of one connection have a
 // budget, and so have those of the port: those with long requests wait for each
-// other when it is used up. Short ones, which is nearly all, never look at it.
+// other when it is used up. Short ones, which is nearly all, never look at it. A
+// stream of replies may last for ever, so it is not counted: its handler bounds
+// what it keeps of its request.
 const (
 	// shortRequest is a request that is not counted, in bytes.
 	shortRequest = 512
@@ -34,6 +38,26 @@ type budget struct{ conn, port *semaphore.Weighted }
 // withBudget is a connection's context with its budget in it.
 func withBudget(ctx context.Context, port *semaphore.Weighted) context.Context {
 	return context.WithValue(ctx, budgetKey{}, &budget{semaphore.NewWeighted(replyBudget), port})
+}
+
+// What gzip makes of a message is at least gzipFrame bytes more than a
+// gzipRatio-th of it (RFC 1951 §3.2.5: 258 bytes for two bits).
+const (
+	gzipFrame = 18
+	gzipRatio = 1032
+)
+
+// unpackedSize is how long a request of size bytes may be once it is unpacked.
+func unpackedSize(r *http.Request, size int64) int64 {
+	compressed := r.Method == http.MethodGet && strings.Contains(r.URL.RawQuery, "compression=")
+	for _, name := range [...]string{"Grpc-Encoding", "Content-Encoding", "Connect-Content-Encoding"} {
+		encoding := header(r, name)
+		compressed = compressed || encoding != "" && encoding != "identity"
+	}
+	if !compressed {
+		return size
+	}
+	return max(size, (size-gzipFrame)*gzipRatio)
 }
 
 // A share is what one request has of its budget.

@@ -73,24 +73,31 @@ func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 				request:    r,
 				control:    http.NewResponseController(w),
 				timeout:    stall,
+				budgeted:   !route.ServerStreams,
 				enveloped:  isEnveloped(header(r, "Content-Type")),
 			}
 			defer body.stop()
 			defer body.share.giveBack()
+			if r.Method == http.MethodGet { // has its message in the query
+				if err := body.share.take(r.Context(), unpackedSize(r, int64(len(r.URL.RawQuery)))); err != nil {
+					refuser.refuse(w, r, gone(r.Context(), err))
+					return
+				}
+			}
 			r.Body = body
 			route.Handler.ServeHTTP(w, r)
 			return
 		}
-		var share share
-		if err := share.take(r.Context(), size); err != nil {
-			refuser.refuse(w, r, gone(r.Context(), err))
-			return
-		}
-		defer share.giveBack()
 		if route.ServerStreams {
 			route.Handler.ServeHTTP(w, r)
 			return
 		}
+		var share share
+		if err := share.take(r.Context(), unpackedSize(r, size)); err != nil {
+			refuser.refuse(w, r, gone(r.Context(), err))
+			return
+		}
+		defer share.giveBack()
 		route.Handler.ServeHTTP(whole{w}, r)
 		w.WriteHeader(http.StatusOK) // of a reply that is trailers alone, for those who observe it
 	})

@@ -159,24 +159,14 @@ func (l *rates) known(next http.Handler) http.Handler {
 	})
 }
 
-// unknown bounds how many calls of an address access has to refuse. It goes
-// before it, and leaves alone those whom it lets in.
-func (l *rates) unknown(next http.Handler) http.Handler {
-	if l == nil {
-		return next
+// admitStranger bounds how many callers of an address are told that they are not
+// known. It reports false if this one is refused for being too many.
+func (l *rates) admitStranger(w http.ResponseWriter, r *http.Request) bool {
+	if l == nil || l.allow(caller{address: addressOf(r), refused: true}, startOf(call.From(r.Context()))) {
+		return true
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := call.From(r.Context())
-		who := caller{address: addressOf(r), refused: true}
-		if limiter, ok := l.callers.GetIfPresent(who); ok && limiter.TokensAt(startOf(c)) < 1 {
-			l.refuse(w, r, l.strange)
-			return
-		}
-		next.ServeHTTP(w, r)
-		if c != nil && c.Failure != nil && !c.Handled && c.Failure.Code() == connect.CodeUnauthenticated {
-			l.allow(who, startOf(c))
-		}
-	})
+	l.refuse(w, r, l.strange)
+	return false
 }
 
 // refuse makes the caller wait for it.

@@ -245,14 +245,13 @@ func TestRateLimitByIdentity(t *testing.T) {
 		limits := newRates(config, newRefuser())
 		answered := 0
 		serve := func(identity, address string, code connect.Code) int {
-			handler := limits.unknown(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				c := call.From(r.Context())
-				if c.Identity = identity; code != 0 {
-					c.Failure = connect.NewError(code, nil)
+			handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if call.From(r.Context()).Identity = identity; code != 0 {
+					limits.admitStranger(w, r)
 					return
 				}
 				limits.known(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { answered++ })).ServeHTTP(w, r)
-			}))
+			})
 			r := httptest.NewRequestWithContext(t.Context(), "POST", "/MyService/User", nil)
 			r.RemoteAddr = address
 			c, r := call.Of(r)
@@ -291,8 +290,9 @@ func TestRateLimitByIdentity(t *testing.T) {
 		before := answered
 		expect("bad tokens too often", serve("", "198.51.100.1:1000", connect.CodeUnauthenticated), 429)
 		expect("a good token elsewhere", serve("c", here, 0), 200)
-		if answered != before+1 {
-			t.Errorf("%d calls came through, want 1", answered-before)
+		expect("a good token at the same address", serve("d", "198.51.100.1:1000", 0), 200)
+		if answered != before+2 {
+			t.Errorf("%d calls came through, want 2", answered-before)
 		}
 	})
 }
@@ -342,7 +342,7 @@ func BenchmarkLimits(b *testing.B) {
 			handler := http.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 			handler = capped(api.Route{}, config.MaxDeadline, handler)
 			handler = newShedder(config, refuser).shed(api.Route{}, handler)
-			handler = rates.unknown(rates.known(handler))
+			handler = rates.known(handler)
 			r := httptest.NewRequest("POST", "/MyService/User", nil)
 			c, r := call.Of(r)
 			defer c.End()

@@ -164,8 +164,8 @@ func NewHandler(config Config, more ...api.Route) http.Handler {
 	})
 	routes := slices.Concat(stored, more, standardServices(config, refuser, stored, more))
 	refused := newRefusalLog(config.Log)
-	access, origins := newAccess(config, refuser, refused), newOrigins(config, refuser, refused)
 	shedder, rates := newShedder(config, refuser), newRates(config, refuser)
+	access, origins := newAccess(config, refuser, rates, refused), newOrigins(config, refuser, refused)
 	mux := http.NewServeMux()
 	for _, route := range routes {
 		// From the inside out: who refuses a request stands before, and so
@@ -175,7 +175,6 @@ func NewHandler(config Config, more ...api.Route) http.Handler {
 		handler = shedder.shed(route, handler)
 		handler = rates.known(handler)
 		handler = access.protect(route, handler)
-		handler = rates.unknown(handler)
 		handler = origins.protect(handler) // before access: a preflight has no token
 		handler = named(route.Path, handler)
 		mux.Handle(route.Path, handler)

@@ -34,7 +34,9 @@ type boundBody struct {
 	control *http.ResponseController
 	timeout time.Duration
 	share   share
-	size    int64 // bytes read
+	// budgeted: the reply is one message, and to be paid for.
+	budgeted bool
+	size     int64 // bytes read
 	// enveloped: the message has its length before it.
 	enveloped bool
 
@@ -55,8 +57,8 @@ func (b *boundBody) Read(p []byte) (int, error) {
 		return 0, b.discard()
 	}
 	b.size += int64(n)
-	if err == io.EOF || b.size > longRequest {
-		if err := b.share.take(b.request.Context(), b.size); err != nil {
+	if b.budgeted && (err == io.EOF || b.size > longRequest) {
+		if err := b.share.take(b.request.Context(), unpackedSize(b.request, b.size)); err != nil {
 			return n, gone(b.request.Context(), err)
 		}
 	}
@@ -219,7 +221,7 @@ func (c *stallConn) Write(p []byte) (written int, err error) {
 		}
 		n, err := c.Conn.Write(piece)
 		written += n
-		if err != nil || written == len(p) {
+		if written == len(p) || err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return written, err
 		}
 	}

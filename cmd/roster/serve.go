@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -98,6 +100,9 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	log, err := newLogger(stderr, f.logFormat, f.logLevel)
 	if err != nil {
 		return err
+	}
+	if !isTerminal(stderr) {
+		signal.Ignore(syscall.SIGHUP) // asks for a reload, and all that is reloaded without TLS is anyway
 	}
 	tlsFiles, err := f.tls.open(log)
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 
 	"connectrpc.com/connect"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/proto"
 
 	"example.com/roster/directory"
 	"example.com/roster/gen/go/grpc/health/v1/healthv1connect"
@@ -107,6 +108,10 @@ func (s *Service) List(context.Context, *healthv1.HealthListRequest) (*healthv1.
 	return &healthv1.HealthListResponse{Statuses: statuses}, nil
 }
 
+// maxWatched is how long the name of a service that is watched may be, in bytes.
+// One that does not exist may be watched, in case it comes to.
+const maxWatched = 1000
+
 // Watch implements healthv1connect.HealthHandler. Once the port drains it says
 // NOT_SERVING, and when the port closes it ends with UNAVAILABLE: after any end
 // but UNIMPLEMENTED a client watches again, on its next connection.
@@ -116,6 +121,12 @@ func (s *Service) Watch(ctx context.Context, request *healthv1.HealthCheckReques
 		return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
 			"%d watches of this server's health are open, the most it takes (--max-watches): use Check", s.maxWatches))
 	}
+	service := request.GetService()
+	if len(service) > maxWatched {
+		return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+			"the name of a service has %d bytes, to be watched it may have %d (a fixed limit, no flag): List names those that there are", len(service), maxWatched))
+	}
+	proto.Reset(request) // of what it does not know, too: a watch may last for ever
 	begun, closing := s.drain.Begun(), s.drain.Closing()
 	if over(closing) {
 		// Not a word first: a client that heard one would come back at once.
@@ -123,7 +134,7 @@ func (s *Service) Watch(ctx context.Context, request *healthv1.HealthCheckReques
 	}
 	sent := healthv1.HealthCheckResponse_UNKNOWN
 	for {
-		status, changed := s.of(request.GetService())
+		status, changed := s.of(service)
 		if status != sent {
 			if err := stream.Send(&healthv1.HealthCheckResponse{Status: status}); err != nil {
 				return err
