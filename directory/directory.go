@@ -189,6 +189,13 @@ func (d *Directory) appendSlowly(ctx context.Context, dst []byte, ids []int32, a
 	if err != nil {
 		return nil, err
 	}
+	size := 0
+	for _, e := range entries {
+		if e != nil {
+			size += len(e.encoded[as])
+		}
+	}
+	dst = slices.Grow(dst, size)
 	for _, e := range entries {
 		if e != nil {
 			dst = append(dst, e.encoded[as]...)

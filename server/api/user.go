@@ -39,6 +39,8 @@ func (r *userReply) appendTo(dst []byte) []byte {
 	dst = append(dst, r.encoded...)
 	if cap(r.encoded) <= maxPooledReply {
 		r.pool.Put(r)
+	} else {
+		r.encoded = nil // while what is in dst is sent, which may take its time
 	}
 	return dst
 }
