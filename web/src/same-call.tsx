@@ -9,7 +9,7 @@ import { type Language, LANGUAGE_NAMES, shorten, snippet } from "./snippets.ts";
 const LANGUAGES = Object.keys(LANGUAGE_NAMES) as Language[];
 const COPIED_FOR_MS = 2500;
 
-type Copied = { words: string; ok: boolean };
+type Copied = { text: string; words: string; ok: boolean };
 
 interface Props {
   ids: readonly number[];
@@ -29,7 +29,7 @@ export function SameCall({ ids, choice, token }: Props) {
   const shown = shorten(text);
 
   // What is said about the last copy is stale once the text is another.
-  useEffect(() => setCopied(null), [text]);
+  const said = copied?.text === text ? copied : null;
   useEffect(() => {
     if (!copied?.ok) return;
     const timer = setTimeout(() => setCopied(null), COPIED_FOR_MS);
@@ -39,6 +39,7 @@ export function SameCall({ ids, choice, token }: Props) {
   async function copy() {
     const ok = await copyText(text);
     setCopied({
+      text,
       ok,
       words: ok
         ? `${LANGUAGE_NAMES[language]} copied`
@@ -80,13 +81,13 @@ export function SameCall({ ids, choice, token }: Props) {
           ))}
         </div>
         <button type="button" class="secondary copy" onClick={() => void copy()}>
-          {copied?.ok ? <CheckIcon /> : <CopyIcon />}
-          {copied?.ok ? "Copied" : "Copy"}
+          {said?.ok ? <CheckIcon /> : <CopyIcon />}
+          {said?.ok ? "Copied" : "Copy"}
           <span class="visually-hidden"> {LANGUAGE_NAMES[language]}</span>
         </button>
       </div>
-      <p role="status" aria-label="Copying" class={copied && !copied.ok ? "note" : "visually-hidden"}>
-        {copied?.words ?? ""}
+      <p role="status" aria-label="Copying" class={said && !said.ok ? "note" : "visually-hidden"}>
+        {said?.words ?? ""}
       </p>
       <div role="tabpanel" id="same-call-text" aria-labelledby={`tab-${language}`}>
         {/* Scrolls sideways, so the keyboard must be able to reach it. */}
