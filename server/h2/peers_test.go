@@ -100,11 +100,17 @@ func TestPingsAreNoActivity(t *testing.T) {
 			}
 		}
 	}()
+	c.sentAway()
+}
+
+// sentAway waits for a GOAWAY, ten times as long as the IdleTimeout of the tests above and below, and answers nothing.
+func (c *client) sentAway() {
+	c.t.Helper()
 	c.nc.SetReadDeadline(time.Now().Add(4 * time.Second))
 	for {
 		f, err := c.fr.ReadFrame()
 		if err != nil {
-			t.Fatalf("10 times IdleTimeout: %v", err)
+			c.t.Fatalf("10 times IdleTimeout: %v", err)
 		}
 		if f.Header().Type == http2.FrameGoAway {
 			return
@@ -127,16 +133,7 @@ func TestPartsOfFramesAreNoActivity(t *testing.T) {
 			p = append(append([]byte{}, frame[4:]...), frame[:4]...)
 		}
 	}()
-	c.nc.SetReadDeadline(time.Now().Add(4 * time.Second))
-	for {
-		f, err := c.fr.ReadFrame()
-		if err != nil {
-			t.Fatalf("10 times IdleTimeout: %v", err)
-		}
-		if f.Header().Type == http2.FrameGoAway {
-			return
-		}
-	}
+	c.sentAway()
 }
 
 // What the peer sends after our half-close does not make us close altogether: the tail of the last reply is on its way.
