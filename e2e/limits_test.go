@@ -25,8 +25,8 @@ import (
 	"example.com/roster/gen/go/grpc/health/v1/healthv1connect"
 	rosterv1 "example.com/roster/gen/go/roster/v1"
 	"example.com/roster/gen/go/roster/v1/rosterv1connect"
-	"example.com/roster/server/api"
 	"example.com/roster/server/h2"
+	"example.com/roster/server/service"
 )
 
 // plainHTTP2 is a client without bounds of its own.
@@ -117,7 +117,7 @@ func TestEachLimitSaysWhichItIs(t *testing.T) {
 				}
 				// The one of the test before has not gone yet.
 				return first.Err()
-			}, "1 watches of this server's health are open, the most it takes (--max-watches): use Check"},
+			}, "1 calls of /grpc.health.v1.Health/Watch are open, the maximum of this server (--max-watches): call again later"},
 		}
 		for _, test := range tests {
 			t.Run(test.limit+", "+name, func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestEachLimitSaysWhichItIs(t *testing.T) {
 			}
 		}
 		if connect.CodeOf(refused) != connect.CodeResourceExhausted ||
-			!strings.Contains(refused.Error(), "100 calls of reflection are open, the most this server takes (a fixed limit, no flag)") {
+			!strings.Contains(refused.Error(), "100 calls of /grpc.reflection.v1.ServerReflection/ServerReflectionInfo are open, the maximum of this server (a fixed limit, no flag)") {
 			t.Errorf("got %v", refused)
 		}
 	})
@@ -187,7 +187,7 @@ func TestTheLargestRefusalReachesPython(t *testing.T) {
 	const procedure = "/test.Service/Refuse"
 	handler := connect.NewUnaryHandlerSimple(procedure,
 		func(context.Context, *emptypb.Empty) (*emptypb.Empty, error) { return nil, refusal },
-		api.HandlerOptions(slog.New(slog.DiscardHandler)))
+		service.HandlerOptions(slog.New(slog.DiscardHandler)))
 	mux := http.NewServeMux()
 	mux.Handle(procedure, handler)
 	port := httptest.NewUnstartedServer(mux)

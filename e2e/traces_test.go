@@ -30,8 +30,9 @@ import (
 	"example.com/roster/directory/sqlite"
 	"example.com/roster/gen/go/apipb"
 	"example.com/roster/server"
-	"example.com/roster/server/api"
-	"example.com/roster/server/call"
+	"example.com/roster/server/rpc"
+	"example.com/roster/server/rpc/rpctest"
+	"example.com/roster/server/service"
 	"example.com/roster/server/telemetry"
 )
 
@@ -265,7 +266,7 @@ func TestATraceFromPythonThroughGoToPython(t *testing.T) {
 		}
 		return &apipb.UserReply{Data: []*apipb.User{{Name: users[0].Name}}}, nil
 	}
-	ours := servePort(t, traces, api.Route{Path: "/relay.v1.Relay/User", Handler: connect.NewUnaryHandlerSimple("/relay.v1.Relay/User", relay, api.HandlerOptions(log))})
+	ours := servePort(t, traces, rpctest.Route{Path: "/relay.v1.Relay/User", Handler: connect.NewUnaryHandlerSimple("/relay.v1.Relay/User", relay, service.HandlerOptions(log))})
 
 	caller := exec.Command(python, script, "call", ours, "/relay.v1.Relay/User", "00-"+callersTrace+"-"+callersSpan+"-01")
 	caller.Env = env
@@ -296,7 +297,7 @@ func TestATraceFromPythonThroughGoToPython(t *testing.T) {
 }
 
 // servePort serves more routes on a port of Roster's, in this process.
-func servePort(t *testing.T, traces *telemetry.Traces, more ...api.Route) (address string) {
+func servePort(t *testing.T, traces *telemetry.Traces, more ...rpctest.Route) (address string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	store, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "roster.db"))
@@ -311,9 +312,12 @@ func servePort(t *testing.T, traces *telemetry.Traces, more ...api.Route) (addre
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := server.Config{Directory: dir, Observers: []call.Observer{traces}}
+	srv, err := server.New(server.Config{Directory: dir, Observers: []rpc.Observer{traces}, Mounts: rpctest.Mounts(t, more...)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(ctx, listener, config, server.NewHandler(config, more...)) }()
+	go func() { served <- srv.Serve(ctx, listener) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {

@@ -2,14 +2,10 @@ package server
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -17,42 +13,9 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-	"golang.org/x/sync/semaphore"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 )
-
-func TestLongRequestsOfAConnectionWaitForEachOther(t *testing.T) {
-	ctx, cancel := context.WithCancel(withBudget(t.Context(), semaphore.NewWeighted(portBudget)))
-	var first, second, third, short, other share
-	for _, s := range []*share{&first, &second} {
-		if err := s.take(ctx, longRequest/2); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := short.take(ctx, shortRequest); err != nil {
-		t.Errorf("a short request waits: %v", err)
-	}
-	if err := other.take(withBudget(t.Context(), semaphore.NewWeighted(portBudget)), 1<<30); err != nil {
-		t.Errorf("another connection waits: %v", err)
-	}
-	taken := make(chan error, 1)
-	go func() { taken <- third.take(ctx, longRequest/2) }()
-	select {
-	case <-taken:
-		t.Error("the budget is no bound")
-	case <-time.After(50 * time.Millisecond):
-	}
-	first.giveBack()
-	if err := <-taken; err != nil {
-		t.Error(err)
-	}
-	cancel()
-	var late share
-	if err := late.take(ctx, longRequest); !errors.Is(err, context.Canceled) {
-		t.Errorf("a caller who has gone: %v", err)
-	}
-}
 
 // Peers that ask for all they may and take nothing do not fill the memory, and
 // those beside them are answered.
@@ -114,27 +77,6 @@ func askMuchAndTakeNothing(t *testing.T, compressed bool) {
 	}
 }
 
-// A request is counted by what it may be once it is unpacked.
-func TestUnpackedSize(t *testing.T) {
-	for _, test := range []struct {
-		method, target, name, encoding string
-		size, want                     int64
-	}{
-		{"POST", "/", "Grpc-Encoding", "", 60, 60},
-		{"POST", "/", "Grpc-Encoding", "identity", 60, 60},
-		{"POST", "/", "Grpc-Encoding", "gzip", 60, 42 * 1032},
-		{"POST", "/", "Content-Encoding", "gzip", 19, 1032},
-		{"POST", "/", "Connect-Content-Encoding", "gzip", 5, 5},
-		{"GET", "/?compression=gzip", "X", "", 118, 100 * 1032},
-	} {
-		r := httptest.NewRequest(test.method, test.target, nil)
-		r.Header.Set(test.name, test.encoding)
-		if got := unpackedSize(r, test.size); got != test.want {
-			t.Errorf("%+v: %d", test, got)
-		}
-	}
-}
-
 // Who watches the port's health for ever, under however long a name, holds no memory and no budget.
 func TestAWatchKeepsNothing(t *testing.T) {
 	p := start(t, Config{}, nil)
@@ -151,29 +93,5 @@ func TestAWatchKeepsNothing(t *testing.T) {
 		if status := response.Header.Get("Grpc-Status"); status != "8" {
 			t.Errorf("compressed %v: status %q %q, want RESOURCE_EXHAUSTED", compressed, status, response.Header.Get("Grpc-Message"))
 		}
-	}
-}
-
-// A reader that is slow and goes on reading is not cut, however long one piece takes it.
-func TestASlowReaderIsNotCut(t *testing.T) {
-	near, far := net.Pipe()
-	defer near.Close()
-	go func(far io.Reader) {
-		for piece := make([]byte, 1024); ; time.Sleep(2 * time.Millisecond) {
-			if _, err := far.Read(piece); err != nil {
-				return
-			}
-		}
-	}(far)
-	c := &stallConn{Conn: near, timeout: 50 * time.Millisecond, stats: new(Stats), parting: new(parting)}
-	if n, err := c.Write(make([]byte, stallPiece)); n != stallPiece || err != nil {
-		t.Errorf("%d of %d bytes written: %v", n, stallPiece, err)
-	}
-	far.Close()
-	near, far = net.Pipe()
-	defer far.Close()
-	c.Conn = near
-	if n, err := c.Write(make([]byte, stallPiece)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("to one who does not read: %d bytes, %v", n, err)
 	}
 }

@@ -6,67 +6,42 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"example.com/roster/gen/go/apipb"
-	"example.com/roster/server/api"
+	"example.com/roster/server/rpc/rpctest"
+	"example.com/roster/server/service"
 )
 
 // Nothing of the frozen contract says that it is free of side effects, so no
 // link and no prefetching browser may call it.
 func TestMyServiceIsPOSTOnly(t *testing.T) {
-	for _, route := range api.RoutesOf(apipb.File_api_proto.Services().ByName("MyService"), nil) {
-		if route.SideEffectFree {
-			t.Errorf("%s takes GET", route.Path)
+	srv := start(t, Config{}, nil).server
+	for _, method := range srv.Table().Methods() {
+		if method.Service() == "MyService" && method.SideEffectFree {
+			t.Errorf("%s takes GET", method.Path)
 		}
 	}
 }
 
-// safeRoutes are the routes of a service with one method of each kind: /s/Read
-// is declared free of side effects, /s/Write is not.
-func safeRoutes(t *testing.T) []api.Route {
-	t.Helper()
-	method := func(name string, level descriptorpb.MethodOptions_IdempotencyLevel) *descriptorpb.MethodDescriptorProto {
-		return &descriptorpb.MethodDescriptorProto{
-			Name: &name, InputType: proto.String(".google.protobuf.Empty"), OutputType: proto.String(".google.protobuf.Empty"),
-			Options: &descriptorpb.MethodOptions{IdempotencyLevel: &level},
-		}
-	}
-	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: proto.String("s.proto"), Syntax: proto.String("proto3"), Dependency: []string{"google/protobuf/empty.proto"},
-		Service: []*descriptorpb.ServiceDescriptorProto{{Name: proto.String("s"), Method: []*descriptorpb.MethodDescriptorProto{
-			method("Read", descriptorpb.MethodOptions_NO_SIDE_EFFECTS),
-			method("Write", descriptorpb.MethodOptions_IDEMPOTENT),
-		}}},
-	}, protoregistry.GlobalFiles)
-	if err != nil {
-		t.Fatal(err)
-	}
+// safeRoutes are a service with one method of each kind: /s/Read is declared free of side effects,
+// /s/Write is not.
+func safeRoutes() []rpctest.Route {
 	answer := func(context.Context, *emptypb.Empty) (*emptypb.Empty, error) { return &emptypb.Empty{}, nil }
-	options := api.HandlerOptions(slog.New(slog.DiscardHandler))
-	mux := http.NewServeMux()
-	mux.Handle("/s/Read", connect.NewUnaryHandlerSimple("/s/Read", answer, options, connect.WithIdempotency(connect.IdempotencyNoSideEffects)))
-	mux.Handle("/s/Write", connect.NewUnaryHandlerSimple("/s/Write", answer, options, connect.WithIdempotency(connect.IdempotencyIdempotent)))
-	return api.RoutesOf(file.Services().ByName("s"), mux)
+	options := service.HandlerOptions(slog.New(slog.DiscardHandler))
+	return []rpctest.Route{
+		{Path: "/s/Read", SideEffectFree: true,
+			Handler: connect.NewUnaryHandlerSimple("/s/Read", answer, options, connect.WithIdempotency(connect.IdempotencyNoSideEffects))},
+		{Path: "/s/Write",
+			Handler: connect.NewUnaryHandlerSimple("/s/Write", answer, options, connect.WithIdempotency(connect.IdempotencyIdempotent))},
+	}
 }
 
 func TestGETIsForCallsWithoutSideEffects(t *testing.T) {
-	mux := http.NewServeMux()
-	for _, route := range safeRoutes(t) {
-		mux.Handle(route.Path, guard(route, time.Second, newRefuser()))
-	}
-	server := httptest.NewServer(mux)
-	defer server.Close()
+	p := start(t, Config{}, nil, safeRoutes()...)
 	const query = "?connect=v1&encoding=json&message=%7B%7D"
 	tests := []struct {
 		method, path string
@@ -84,12 +59,12 @@ func TestGETIsForCallsWithoutSideEffects(t *testing.T) {
 		{"GET", "/s/Write" + query, 405, "POST", "call it with POST"},
 	}
 	for _, test := range tests {
-		request, _ := http.NewRequest(test.method, server.URL+test.path, strings.NewReader("{}"))
+		request, _ := http.NewRequest(test.method, "http://"+p.address+test.path, strings.NewReader("{}"))
 		if test.method == "GET" || test.method == "HEAD" {
-			request, _ = http.NewRequest(test.method, server.URL+test.path, nil)
+			request, _ = http.NewRequest(test.method, "http://"+p.address+test.path, nil)
 		}
 		request.Header.Set("Content-Type", "application/json")
-		response, err := server.Client().Do(request)
+		response, err := client(t, false).Do(request)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,12 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect"
@@ -17,8 +14,8 @@ import (
 
 	"example.com/roster/gen/go/apipb"
 	"example.com/roster/gen/go/apipb/apipbconnect"
-	"example.com/roster/server/api"
-	"example.com/roster/server/call"
+	"example.com/roster/server/rpc/rpctest"
+	"example.com/roster/server/service"
 )
 
 // service is a client of p in each protocol.
@@ -56,8 +53,8 @@ func errorDetails(err error) []*connect.ErrorDetail {
 }
 
 // A procedure that waits, and stands in for a slow store.
-func slow(entered chan<- context.Context, release <-chan struct{}) api.Route {
-	return api.Route{Path: "/test.Slow/Call", Handler: connect.NewUnaryHandlerSimple("/test.Slow/Call",
+func slow(entered chan<- context.Context, release <-chan struct{}) rpctest.Route {
+	return rpctest.Route{Path: "/test.Slow/Call", Handler: connect.NewUnaryHandlerSimple("/test.Slow/Call",
 		func(ctx context.Context, _ *apipb.UserReq) (*apipb.UserReply, error) {
 			entered <- ctx
 			select {
@@ -66,7 +63,7 @@ func slow(entered chan<- context.Context, release <-chan struct{}) api.Route {
 			case <-ctx.Done():
 				return nil, ctx.Err()
 			}
-		}, api.HandlerOptions(Config{}.withDefaults().Log))}
+		}, service.HandlerOptions(Config{}.withDefaults().Log))}
 }
 
 func startSlow(t *testing.T, config Config, entered chan<- context.Context, release <-chan struct{}) (*port, func(context.Context, ...connect.ClientOption) error) {
@@ -163,7 +160,7 @@ func TestOddDeadlines(t *testing.T) {
 // A body that comes in drops is part of the call.
 func TestASlowBodyIsBoundByTheDeadline(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
-		p := start(t, Config{MaxDeadline: 300 * time.Millisecond, stall: time.Minute}, nil)
+		p := start(t, Config{MaxDeadline: 300 * time.Millisecond, stallTimeout: time.Minute}, nil)
 		reader, writer := io.Pipe()
 		done := make(chan bool)
 		go func() {
@@ -201,8 +198,8 @@ func TestTooManyCallsAtATime(t *testing.T) {
 		const want = "this server answers 2 calls, the most that it may at a time (--max-concurrent-calls): call again later"
 		if connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", name, err, want)
-		} else if got := retryDelay(t, err); got != shedRetry {
-			t.Errorf("%s: to be tried again in %v, want %v", name, got, shedRetry)
+		} else if got := retryDelay(t, err); got != 100*time.Millisecond {
+			t.Errorf("%s: to be tried again in %v, want %v", name, got, 100*time.Millisecond)
 		}
 		if response, text := p.post(true, "/grpc.health.v1.Health/Check", "application/json", strings.NewReader("{}")); !strings.Contains(text, "SERVING") {
 			t.Errorf("health: %d %s", response.StatusCode, text)
@@ -235,122 +232,5 @@ func TestRateLimitByAddress(t *testing.T) {
 			}
 			break
 		}
-	}
-}
-
-// Who has an identity has a rate of their own, whoever is at the same address.
-func TestRateLimitByIdentity(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		config := Config{RateLimit: 1, RateBurst: 2}
-		limits := newRates(config, newRefuser())
-		answered := 0
-		serve := func(identity, address string, code connect.Code) int {
-			handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if call.From(r.Context()).Identity = identity; code != 0 {
-					limits.admitStranger(w, r)
-					return
-				}
-				limits.known(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { answered++ })).ServeHTTP(w, r)
-			})
-			r := httptest.NewRequestWithContext(t.Context(), "POST", "/MyService/User", nil)
-			r.RemoteAddr = address
-			c, r := call.Of(r)
-			defer c.End()
-			w := httptest.NewRecorder()
-			handler.ServeHTTP(w, r)
-			return w.Code
-		}
-		expect := func(what string, got, want int) {
-			t.Helper()
-			if got != want {
-				t.Errorf("%s: %d, want %d", what, got, want)
-			}
-		}
-		const here, there = "192.0.2.1:1000", "192.0.2.2:1000"
-		expect("a", serve("a", here, 0), 200)
-		expect("a again", serve("a", here, 0), 200)
-		expect("a too often", serve("a", there, 0), 429)
-		expect("b", serve("b", here, 0), 200)
-		expect("nobody", serve("", here, 0), 200)
-		expect("nobody, from another port", serve("", "192.0.2.1:2000", 0), 200)
-		expect("nobody too often", serve("", here, 0), 429)
-		expect("nobody, as IPv6 has it", serve("", "[::ffff:192.0.2.1]:3000", 0), 429)
-		expect("nobody elsewhere", serve("", there, 0), 200)
-		expect("one of a network", serve("", "[2001:db8::1]:1000", 0), 200)
-		expect("another of it", serve("", "[2001:db8::ffff:2]:1000", 0), 200)
-		expect("a third of it", serve("", "[2001:db8::3]:1000", 0), 429)
-		expect("one of another network", serve("", "[2001:db8:0:1::1]:1000", 0), 200)
-		time.Sleep(3 * time.Second)
-		expect("a later", serve("a", here, 0), 200)
-
-		// Guesses at tokens do no harm to those who have one.
-		for range 2 {
-			expect("a bad token", serve("", "198.51.100.1:1000", connect.CodeUnauthenticated), 200)
-		}
-		before := answered
-		expect("bad tokens too often", serve("", "198.51.100.1:1000", connect.CodeUnauthenticated), 429)
-		expect("a good token elsewhere", serve("c", here, 0), 200)
-		expect("a good token at the same address", serve("d", "198.51.100.1:1000", 0), 200)
-		if answered != before+2 {
-			t.Errorf("%d calls came through, want 2", answered-before)
-		}
-	})
-}
-
-// A refusal waits, unless too many do.
-func TestARefusalWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		limits := newRates(Config{RateLimit: 1}, newRefuser())
-		refuse := func(ctx context.Context) time.Duration {
-			began := time.Now()
-			limits.refuse(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "POST", "/", nil), limits.why)
-			return time.Since(began)
-		}
-		for _, held := range []int64{0, rateHeld - 1} {
-			limits.held.Store(held)
-			about := rateHold + time.Duration(held)*rateHoldEach
-			if got := refuse(t.Context()); got < about/2 || got > 2*about {
-				t.Errorf("a refusal took %v beside %d others, want about %v", got, held, about)
-			}
-		}
-		limits.held.Store(0)
-		gone, cancel := context.WithCancel(t.Context())
-		cancel()
-		if got := refuse(gone); got != 0 {
-			t.Errorf("with the caller gone it took %v", got)
-		}
-		limits.held.Store(rateHeld)
-		if got := refuse(t.Context()); got != 0 {
-			t.Errorf("with too many waiting it took %v", got)
-		}
-		if got := limits.held.Load(); got != rateHeld {
-			t.Errorf("%d are counted as waiting, want %d", got, rateHeld)
-		}
-	})
-}
-
-// What the limits cost a call that is within them.
-func BenchmarkLimits(b *testing.B) {
-	for _, limited := range []bool{false, true} {
-		config := Config{}.withDefaults()
-		if limited {
-			config.RateLimit, config.RateBurst = 1e9, 1<<30
-		}
-		b.Run(fmt.Sprintf("rate limit %v", limited), func(b *testing.B) {
-			refuser := newRefuser()
-			rates := newRates(config, refuser)
-			handler := http.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-			handler = capped(api.Route{}, config.MaxDeadline, handler)
-			handler = newShedder(config, refuser).shed(api.Route{}, handler)
-			handler = rates.known(handler)
-			r := httptest.NewRequest("POST", "/MyService/User", nil)
-			c, r := call.Of(r)
-			defer c.End()
-			w := httptest.NewRecorder()
-			b.ReportAllocs()
-			for b.Loop() {
-				handler.ServeHTTP(w, r)
-			}
-		})
 	}
 }

@@ -14,14 +14,15 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"example.com/roster/server/api"
-	"example.com/roster/server/call"
+	"example.com/roster/server/rpc"
+	"example.com/roster/server/rpc/rpctest"
+	"example.com/roster/server/service"
 )
 
 // seen is what an observer saw of one request.
 type seen struct {
 	procedure string
-	protocol  call.Protocol
+	protocol  rpc.Protocol
 	json      bool
 	code      connect.Code
 	refused   string
@@ -29,29 +30,29 @@ type seen struct {
 }
 
 type observer struct {
-	mu         sync.Mutex
-	procedures []call.Procedure
-	running    int
-	ended      []seen
-	sent       int64
-	took       time.Duration
-	more       chan struct{}
+	mu      sync.Mutex
+	table   *rpc.Table
+	running int
+	ended   []seen
+	sent    int64
+	took    time.Duration
+	more    chan struct{}
 }
 
-func (o *observer) Serves(procedures []call.Procedure) { o.procedures = procedures }
+func (o *observer) Serves(table *rpc.Table) { o.table = table }
 
-func (o *observer) Begin(*call.Call, *http.Request) {
+func (o *observer) Begin(*rpc.Call, *http.Request) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.running++
 }
 
-func (o *observer) End(c *call.Call, _ *http.Request) {
+func (o *observer) End(c *rpc.Call, _ *http.Request) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.running--
 	o.sent, o.took = c.Sent(), c.Took
-	o.ended = append(o.ended, seen{c.Procedure, c.Protocol, c.JSON, c.Code(), c.Refused, c.Status()})
+	o.ended = append(o.ended, seen{c.Procedure, c.Protocol, c.Codec == rpc.JSON, c.Code(), string(c.Refused), c.Status()})
 	o.more <- struct{}{}
 }
 
@@ -70,25 +71,25 @@ func (o *observer) last(t *testing.T) seen {
 
 func observed() (*observer, Config) {
 	o := &observer{more: make(chan struct{}, 1000)}
-	return o, Config{Observers: []call.Observer{o}, Stats: new(Stats)}
+	return o, Config{Observers: []rpc.Observer{o}}
 }
 
 // failing is a route whose handler fails as its error says.
-func failing(path string, err error) api.Route {
+func failing(path string, err error) rpctest.Route {
 	answer := func(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
 		if err == http.ErrAbortHandler {
 			panic(err)
 		}
 		return nil, err
 	}
-	return api.Route{Path: path, Handler: connect.NewUnaryHandlerSimple(path, answer, api.HandlerOptions(slog.New(slog.DiscardHandler)))}
+	return rpctest.Route{Path: path, Handler: connect.NewUnaryHandlerSimple(path, answer, service.HandlerOptions(slog.New(slog.DiscardHandler)))}
 }
 
 func TestWhatObserversSee(t *testing.T) {
 	var (
 		good     = string(marshal(t, 1, 2))
 		grpcGood = string(envelope(0, []byte(good)))
-		long     = strings.Repeat("x", api.MaxMessageBytes+1)
+		long     = strings.Repeat("x", rpc.MaxMessageBytes+1)
 		grpcLong = string(envelope(0, []byte(long)))
 	)
 	type request struct {
@@ -96,40 +97,40 @@ func TestWhatObserversSee(t *testing.T) {
 		headers                               []string
 		want                                  seen
 	}
-	user := func(protocol call.Protocol, json bool, code connect.Code, status int) seen {
+	user := func(protocol rpc.Protocol, json bool, code connect.Code, status int) seen {
 		return seen{"/MyService/User", protocol, json, code, "", status}
 	}
 	tests := []request{
-		{"gRPC", "POST", "/MyService/User", "application/grpc", grpcGood, nil, user(call.GRPC, false, 0, 200)},
-		{"gRPC with its codec", "POST", "/MyService/User", "application/grpc+proto", grpcGood, nil, user(call.GRPC, false, 0, 200)},
-		{"gRPC-Web", "POST", "/MyService/User", "application/grpc-web+proto", grpcGood, nil, user(call.GRPCWeb, false, 0, 200)},
-		{"gRPC-Web JSON", "POST", "/MyService/User", "application/grpc-web+json", string(envelope(0, []byte("{}"))), nil, user(call.GRPCWeb, true, 0, 200)},
-		{"Connect", "POST", "/MyService/User", "application/proto", good, nil, user(call.Connect, false, 0, 200)},
-		{"JSON", "POST", "/MyService/User", "application/json", `{}`, nil, user(call.Connect, true, 0, 200)},
-		{"JSON with a charset", "POST", "/MyService/User", "application/json; charset=UTF-8", `{}`, nil, user(call.Connect, true, 0, 200)},
+		{"gRPC", "POST", "/MyService/User", "application/grpc", grpcGood, nil, user(rpc.GRPC, false, 0, 200)},
+		{"gRPC with its codec", "POST", "/MyService/User", "application/grpc+proto", grpcGood, nil, user(rpc.GRPC, false, 0, 200)},
+		{"gRPC-Web", "POST", "/MyService/User", "application/grpc-web+proto", grpcGood, nil, user(rpc.GRPCWeb, false, 0, 200)},
+		{"gRPC-Web JSON", "POST", "/MyService/User", "application/grpc-web+json", string(envelope(0, []byte("{}"))), nil, user(rpc.GRPCWeb, true, 0, 200)},
+		{"Connect", "POST", "/MyService/User", "application/proto", good, nil, user(rpc.Connect, false, 0, 200)},
+		{"JSON", "POST", "/MyService/User", "application/json", `{}`, nil, user(rpc.Connect, true, 0, 200)},
+		{"JSON with a charset", "POST", "/MyService/User", "application/json; charset=UTF-8", `{}`, nil, user(rpc.Connect, true, 0, 200)},
 
-		{"the handler's error, gRPC", "POST", "/s/Fails", "application/grpc", string(envelope(0, nil)), nil, seen{"/s/Fails", call.GRPC, false, connect.CodeDataLoss, "", 200}},
-		{"the handler's error, gRPC-Web", "POST", "/s/Fails", "application/grpc-web", string(envelope(0, nil)), nil, seen{"/s/Fails", call.GRPCWeb, false, connect.CodeDataLoss, "", 200}},
-		{"the handler's error, Connect", "POST", "/s/Fails", "application/json", "{}", nil, seen{"/s/Fails", call.Connect, true, connect.CodeDataLoss, "", 500}},
+		{"the handler's error, gRPC", "POST", "/s/Fails", "application/grpc", string(envelope(0, nil)), nil, seen{"/s/Fails", rpc.GRPC, false, connect.CodeDataLoss, "", 200}},
+		{"the handler's error, gRPC-Web", "POST", "/s/Fails", "application/grpc-web", string(envelope(0, nil)), nil, seen{"/s/Fails", rpc.GRPCWeb, false, connect.CodeDataLoss, "", 200}},
+		{"the handler's error, Connect", "POST", "/s/Fails", "application/json", "{}", nil, seen{"/s/Fails", rpc.Connect, true, connect.CodeDataLoss, "", 500}},
 
 		// What Connect finds wrong before it calls an interceptor.
-		{"malformed, gRPC", "POST", "/MyService/User", "application/grpc", string(envelope(0, []byte("x"))), nil, user(call.GRPC, false, connect.CodeInvalidArgument, 200)},
-		{"malformed, gRPC-Web", "POST", "/MyService/User", "application/grpc-web", string(envelope(0, []byte("x"))), nil, user(call.GRPCWeb, false, connect.CodeInvalidArgument, 200)},
-		{"malformed, Connect", "POST", "/MyService/User", "application/json", `{`, nil, user(call.Connect, true, connect.CodeInvalidArgument, 400)},
-		{"too long, gRPC", "POST", "/MyService/User", "application/grpc", grpcLong, nil, user(call.GRPC, false, connect.CodeResourceExhausted, 200)},
-		{"too long, gRPC-Web", "POST", "/MyService/User", "application/grpc-web", grpcLong, nil, user(call.GRPCWeb, false, connect.CodeResourceExhausted, 200)},
-		{"too long, Connect", "POST", "/MyService/User", "application/proto", long, nil, user(call.Connect, false, connect.CodeResourceExhausted, 429)},
-		{"a timeout that is none, gRPC", "POST", "/MyService/User", "application/grpc", grpcGood, []string{"Grpc-Timeout", "soon"}, user(call.GRPC, false, connect.CodeInvalidArgument, 200)},
-		{"too late when it comes, Connect", "POST", "/MyService/Health", "application/json", "{}", []string{"Connect-Timeout-Ms", "0"}, seen{"/MyService/Health", call.Connect, true, connect.CodeDeadlineExceeded, "", 504}},
+		{"malformed, gRPC", "POST", "/MyService/User", "application/grpc", string(envelope(0, []byte("x"))), nil, user(rpc.GRPC, false, connect.CodeInvalidArgument, 200)},
+		{"malformed, gRPC-Web", "POST", "/MyService/User", "application/grpc-web", string(envelope(0, []byte("x"))), nil, user(rpc.GRPCWeb, false, connect.CodeInvalidArgument, 200)},
+		{"malformed, Connect", "POST", "/MyService/User", "application/json", `{`, nil, user(rpc.Connect, true, connect.CodeInvalidArgument, 400)},
+		{"too long, gRPC", "POST", "/MyService/User", "application/grpc", grpcLong, nil, user(rpc.GRPC, false, connect.CodeResourceExhausted, 200)},
+		{"too long, gRPC-Web", "POST", "/MyService/User", "application/grpc-web", grpcLong, nil, user(rpc.GRPCWeb, false, connect.CodeResourceExhausted, 200)},
+		{"too long, Connect", "POST", "/MyService/User", "application/proto", long, nil, user(rpc.Connect, false, connect.CodeResourceExhausted, 429)},
+		{"a timeout that is none, gRPC", "POST", "/MyService/User", "application/grpc", grpcGood, []string{"Grpc-Timeout", "soon"}, user(rpc.GRPC, false, connect.CodeInvalidArgument, 200)},
+		{"too late when it comes, Connect", "POST", "/MyService/Health", "application/json", "{}", []string{"Connect-Timeout-Ms", "0"}, seen{"/MyService/Health", rpc.Connect, true, connect.CodeDeadlineExceeded, "", 504}},
 
-		{"compression", "POST", "/MyService/User", "application/grpc", grpcGood, []string{"Grpc-Encoding", "br"}, seen{"/MyService/User", call.GRPC, false, connect.CodeUnimplemented, "unimplemented", 200}},
-		{"no such procedure", "POST", "/MyService/None", "application/grpc", grpcGood, nil, seen{"", call.NotRPC, false, connect.CodeUnimplemented, "unimplemented", 200}},
-		{"content type", "POST", "/MyService/User", "text/plain", "x", nil, seen{"/MyService/User", call.NotRPC, false, 0, "content_type", 415}},
-		{"method", "GET", "/MyService/User", "", "", nil, seen{"/MyService/User", call.NotRPC, false, 0, "method", 405}},
-		{"a GET as Connect has it", "GET", "/MyService/User?connect=v1&encoding=json&message=%7B%7D", "", "", nil, seen{"/MyService/User", call.NotRPC, true, 0, "method", 405}},
-		{"the page", "GET", "/", "", "", nil, seen{"", call.NotRPC, false, 0, "", 200}},
-		{"no page", "GET", "/none", "", "", nil, seen{"", call.NotRPC, false, 0, "", 404}},
-		{"handler gives up", "POST", "/s/Aborts", "application/json", "{}", nil, seen{"/s/Aborts", call.Connect, true, connect.CodeUnknown, "", 0}},
+		{"compression", "POST", "/MyService/User", "application/grpc", grpcGood, []string{"Grpc-Encoding", "br"}, seen{"/MyService/User", rpc.GRPC, false, connect.CodeUnimplemented, "unimplemented", 200}},
+		{"no such procedure", "POST", "/MyService/None", "application/grpc", grpcGood, nil, seen{"", rpc.NotRPC, false, connect.CodeUnimplemented, "unimplemented", 200}},
+		{"content type", "POST", "/MyService/User", "text/plain", "x", nil, seen{"/MyService/User", rpc.NotRPC, false, 0, "content_type", 415}},
+		{"method", "GET", "/MyService/User", "", "", nil, seen{"/MyService/User", rpc.NotRPC, false, 0, "method", 405}},
+		{"a GET as Connect has it", "GET", "/MyService/User?connect=v1&encoding=json&message=%7B%7D", "", "", nil, seen{"/MyService/User", rpc.NotRPC, true, 0, "method", 405}},
+		{"the page", "GET", "/", "", "", nil, seen{"", rpc.NotRPC, false, 0, "", 200}},
+		{"no page", "GET", "/none", "", "", nil, seen{"", rpc.NotRPC, false, 0, "", 404}},
+		{"handler gives up", "POST", "/s/Aborts", "application/json", "{}", nil, seen{"/s/Aborts", rpc.Connect, true, connect.CodeUnknown, "", 0}},
 	}
 	for _, http2 := range []bool{true, false} {
 		for _, standard := range []bool{false, true} {
@@ -164,8 +165,8 @@ func TestObserversAreToldTheProcedures(t *testing.T) {
 	o, config := observed()
 	p := start(t, config, nil, failing("/s/Fails", nil))
 	var paths []string
-	for _, procedure := range o.procedures {
-		paths = append(paths, procedure.Path)
+	for _, method := range o.table.Methods() {
+		paths = append(paths, method.Path)
 	}
 	if got := strings.Join(paths, " "); !strings.Contains(got, "/MyService/User") || !strings.Contains(got, "/s/Fails") {
 		t.Errorf("procedures %s", got)
@@ -181,7 +182,7 @@ func TestObserversAreToldTheProcedures(t *testing.T) {
 func TestAnObservedBodyThatIsTooLongEndsItsConnection(t *testing.T) {
 	_, config := observed()
 	p := start(t, config, nil)
-	response, _ := p.post(false, "/MyService/User", "application/json", bytes.NewReader(make([]byte, 2*maxBodyBytes)))
+	response, _ := p.post(false, "/MyService/User", "application/json", bytes.NewReader(make([]byte, 2*rpc.MaxMessageBytes)))
 	if !response.Close {
 		t.Errorf("status %d, and the connection stays open", response.StatusCode)
 	}
@@ -200,8 +201,8 @@ func TestStatsCountConnections(t *testing.T) {
 			_, _ = io.Copy(io.Discard, response.Body)
 			response.Body.Close()
 		}
-		accepted, open := config.Stats.Connections()
-		engine := config.Stats.HTTP2.Read()
+		accepted, open := p.server.Stats().Connections.Connections()
+		engine := p.server.Stats().HTTP2.Read()
 		if accepted != 1 || open != 1 {
 			t.Errorf("HTTP/2 %v: accepted %d, open %d, want 1 and 1", http2, accepted, open)
 		}
@@ -210,10 +211,10 @@ func TestStatsCountConnections(t *testing.T) {
 		}
 		c.CloseIdleConnections()
 		p.stop()
-		if accepted, open := config.Stats.Connections(); accepted != 1 || open != 0 {
+		if accepted, open := p.server.Stats().Connections.Connections(); accepted != 1 || open != 0 {
 			t.Errorf("HTTP/2 %v, at the end: accepted %d, open %d, want 1 and 0", http2, accepted, open)
 		}
-		if engine := config.Stats.HTTP2.Read(); engine.ConnectionsOpen != 0 || http2 && engine.Streams != 3 {
+		if engine := p.server.Stats().HTTP2.Read(); engine.ConnectionsOpen != 0 || http2 && engine.Streams != 3 {
 			t.Errorf("HTTP/2 %v, at the end: the engine counts %+v", http2, engine)
 		}
 	}

@@ -15,8 +15,9 @@ import (
 
 	"connectrpc.com/connect"
 
-	"example.com/roster/server/api"
 	"example.com/roster/server/drain"
+	"example.com/roster/server/rpc"
+	"example.com/roster/server/rpc/rpctest"
 )
 
 // keptAlive is an HTTP/1.1 connection of a client that uses it again.
@@ -87,8 +88,8 @@ func TestAnHTTP1ConnectionIsClosedWithAReply(t *testing.T) {
 	if _, err := idle.replies.ReadByte(); err != io.EOF {
 		t.Errorf("the idle one: %v, want the end", err)
 	}
-	if took := time.Since(began); took < partingTimeout {
-		t.Errorf("the idle one was closed after %v, sooner than %v", took, partingTimeout)
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("the idle one was closed after %v, sooner than %v", took, time.Second)
 	}
 	if err := <-stopped; err != nil {
 		t.Error(err)
@@ -109,8 +110,6 @@ func TestHTTP2ConnectionsNeedNoParting(t *testing.T) {
 		{"TLS, net/http's engine", Config{StandardHTTP2: true, TLS: &tls.Config{Certificates: certificates}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			partings := new(parting)
-			test.config.partings = partings
 			p := start(t, test.config, nil)
 			url, caller := "http://"+p.address, client(t, true)
 			if test.config.TLS != nil {
@@ -126,9 +125,9 @@ func TestHTTP2ConnectionsNeedNoParting(t *testing.T) {
 				t.Fatal(response, err)
 			}
 			defer response.Body.Close()
-			for deadline := time.Now().Add(20 * time.Second); partings.conns.Load() != 0; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(20 * time.Second); p.server.parting.Left() != 0; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
-					t.Fatalf("%d connections would be waited for, want none", partings.conns.Load())
+					t.Fatalf("%d connections would be waited for, want none", p.server.parting.Left())
 				}
 			}
 		})
@@ -136,8 +135,8 @@ func TestHTTP2ConnectionsNeedNoParting(t *testing.T) {
 }
 
 func TestDrainDelayServesOn(t *testing.T) {
-	state := drain.New()
-	p := start(t, Config{Drain: state, DrainDelay: 300 * time.Millisecond}, nil)
+	p := start(t, Config{DrainDelay: 300 * time.Millisecond}, nil)
+	state := p.server.Drain()
 	stopped := make(chan error, 1)
 	began := time.Now()
 	go func() { stopped <- p.stop() }()
@@ -161,7 +160,7 @@ func TestDrainDelayServesOn(t *testing.T) {
 // A stream ends when the port closes, with a code that says to call again.
 func TestStreamsAreToldToReconnect(t *testing.T) {
 	for _, standard := range []bool{false, true} {
-		state := drain.New()
+		var p *port
 		entered := make(chan bool, 2)
 		echo := connect.NewBidiStreamHandler("/test.Streams/Echo",
 			func(ctx context.Context, stream *connect.BidiStream[[]byte, []byte]) error {
@@ -173,17 +172,15 @@ func TestStreamsAreToldToReconnect(t *testing.T) {
 			func(ctx context.Context, _ *connect.Request[[]byte], _ *connect.ServerStream[[]byte]) error {
 				entered <- true
 				select {
-				case <-state.Closing():
+				case <-p.server.Drain().Closing():
 					return drain.Reconnect()
 				case <-ctx.Done():
 					return ctx.Err()
 				}
 			}, connect.WithCodec(rawCodec{}))
-		p := start(t, Config{Drain: state, StandardHTTP2: standard}, func(http.Handler) http.Handler {
-			return NewHandler(Config{Drain: state},
-				api.Route{Path: "/test.Streams/Echo", Handler: echo, ClientStreams: true, ServerStreams: true, MaxQuiet: time.Minute},
-				api.Route{Path: "/test.Streams/Watch", Handler: watch, ServerStreams: true})
-		})
+		p = start(t, Config{StandardHTTP2: standard}, nil,
+			rpctest.Route{Path: "/test.Streams/Echo", Handler: echo, ClientStreams: true, ServerStreams: true, Policy: rpc.Policy{MaxQuiet: time.Minute}},
+			rpctest.Route{Path: "/test.Streams/Watch", Handler: watch, ServerStreams: true})
 		codes := make(chan error, 2)
 		go func() {
 			stream := connect.NewClient[[]byte, []byte](client(t, true), "http://"+p.address+"/test.Streams/Echo",
@@ -228,9 +225,8 @@ func TestAQuietStreamIsEnded(t *testing.T) {
 					received.Add(1)
 				}
 			}, connect.WithCodec(rawCodec{}))
-		p := start(t, Config{StandardHTTP2: standard}, func(http.Handler) http.Handler {
-			return NewHandler(Config{}, api.Route{Path: "/test.Streams/Count", Handler: count, ClientStreams: true, ServerStreams: true, MaxQuiet: maxQuiet})
-		})
+		p := start(t, Config{StandardHTTP2: standard}, nil,
+			rpctest.Route{Path: "/test.Streams/Count", Handler: count, ClientStreams: true, ServerStreams: true, Policy: rpc.Policy{MaxQuiet: maxQuiet}})
 		stream := connect.NewClient[[]byte, []byte](client(t, true), "http://"+p.address+"/test.Streams/Count",
 			connect.WithGRPC(), connect.WithCodec(rawCodec{})).CallBidiStream(t.Context())
 		for range 5 {

@@ -23,13 +23,15 @@ import (
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
 	"example.com/roster/gen/go/apipb"
-	"example.com/roster/server/api"
+	"example.com/roster/server/rpc"
+	"example.com/roster/server/rpc/rpctest"
 )
 
 // port is a server of this package on a real port, with users 1 to 3.
 type port struct {
 	t       *testing.T
 	address string
+	server  *Server
 	log     *logBuffer
 	stop    func() error
 }
@@ -53,7 +55,7 @@ func (b *logBuffer) String() string {
 
 // start serves, more routes too if there are any; wrap, if given, may replace
 // the handler.
-func start(t *testing.T, config Config, wrap func(http.Handler) http.Handler, more ...api.Route) *port {
+func start(t *testing.T, config Config, wrap func(http.Handler) http.Handler, more ...rpctest.Route) *port {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "roster.db"))
 	if err != nil {
@@ -81,14 +83,16 @@ func start(t *testing.T, config Config, wrap func(http.Handler) http.Handler, mo
 		config.Directory = dir
 	}
 	config.Log = slog.New(slog.NewTextHandler(p.log, nil))
-	config = config.withDefaults()
-	handler := NewHandler(config, more...)
+	config.Mounts = rpctest.Mounts(t, more...)
+	if p.server, err = New(config); err != nil {
+		t.Fatal(err)
+	}
 	if wrap != nil {
-		handler = wrap(handler)
+		p.server.handler = wrap(p.server.handler)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, listener, config, handler) }()
+	go func() { served <- p.server.Serve(ctx, listener) }()
 	p.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-served
@@ -180,7 +184,7 @@ func TestJSONHasEveryField(t *testing.T) {
 
 func TestBadInputOverConnect(t *testing.T) {
 	p := start(t, Config{MaxBatch: 3}, nil)
-	big := bytes.Repeat([]byte{0x20}, api.MaxMessageBytes+1)
+	big := bytes.Repeat([]byte{0x20}, rpc.MaxMessageBytes+1)
 	huge := bytes.Repeat([]byte{0x20}, 16<<20)
 	tests := []struct {
 		name, path, contentType string
@@ -241,7 +245,7 @@ func TestBadInputOverGRPC(t *testing.T) {
 		{"malformed protobuf", "/MyService/User", envelope(0, []byte{0x0a, 0xff}), "", "3", "not a UserReq in protobuf"},
 		{"malformed gzip", "/MyService/User", envelope(1, []byte("this is no gzip at all")), "gzip", "3", "invalid header"},
 		{"a bomb", "/MyService/User", envelope(1, bytes.Repeat(zipped(make([]byte, 16<<20)), 64)), "gzip", "8", "a message is longer than 4194304 bytes, before or after compression (a fixed limit, no flag)"},
-		{"a message over 4 MiB", "/MyService/User", envelope(0, make([]byte, api.MaxMessageBytes+1)), "", "8", "a message is longer than 4194304 bytes, before or after compression (a fixed limit, no flag)"},
+		{"a message over 4 MiB", "/MyService/User", envelope(0, make([]byte, rpc.MaxMessageBytes+1)), "", "8", "a message is longer than 4194304 bytes, before or after compression (a fixed limit, no flag)"},
 		{"an envelope that ends early", "/MyService/User", envelope(0, make([]byte, 100))[:50], "", "13", "promised 100 bytes in enveloped message, got 45 bytes"},
 		{"an envelope that promises 4 GiB", "/MyService/User", []byte{0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3}, "", "8", "4194304"},
 		{"two messages in a unary call", "/MyService/User", append(envelope(0, marshal(t, 1)), envelope(0, marshal(t, 2))...), "", "12", "unary request has multiple messages"},
@@ -339,7 +343,7 @@ func TestUpgradeToH2CIsIgnored(t *testing.T) {
 }
 
 func TestABodyThatStallsIsGivenUp(t *testing.T) {
-	p := start(t, Config{stall: 300 * time.Millisecond}, nil)
+	p := start(t, Config{stallTimeout: 300 * time.Millisecond}, nil)
 	for _, http2 := range []bool{false, true} {
 		reader, writer := io.Pipe()
 		go func() {
@@ -361,7 +365,7 @@ func TestABodyThatStallsIsGivenUp(t *testing.T) {
 
 func TestAPeerThatStopsReadingIsCut(t *testing.T) {
 	returned := make(chan error, 1)
-	p := start(t, Config{stall: 200 * time.Millisecond}, func(http.Handler) http.Handler {
+	p := start(t, Config{stallTimeout: 200 * time.Millisecond}, func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, err := w.Write(make([]byte, 64<<20))
 			returned <- err
@@ -530,7 +534,7 @@ func unzipped(t *testing.T, text string) string {
 // Whatever becomes of a request, the body that it promised over HTTP/1.1 is not
 // waited for longer than a stall may take.
 func TestABodyThatNeverComesIsGivenUp(t *testing.T) {
-	p := start(t, Config{stall: 200 * time.Millisecond}, nil)
+	p := start(t, Config{stallTimeout: 200 * time.Millisecond}, nil)
 	for name, head := range map[string]string{
 		"a look-up":             "POST /MyService/User HTTP/1.1\r\nContent-Type: application/json\r\n",
 		"the page":              "GET / HTTP/1.1\r\n",

@@ -20,7 +20,6 @@ import (
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
 	"example.com/roster/gen/go/grpc/health/v1/healthv1connect"
-	"example.com/roster/server/drain"
 )
 
 const (
@@ -154,8 +153,8 @@ func TestHealthFollowsTheStore(t *testing.T) {
 }
 
 func TestHealthOfAPortThatDrains(t *testing.T) {
-	state := drain.New()
-	p := start(t, Config{Drain: state}, nil)
+	p := start(t, Config{}, nil)
+	state := p.server.Drain()
 	health := p.health()
 	overall, none := watching(t, health, ""), watching(t, health, "none")
 	overall.want(serving)
@@ -178,7 +177,7 @@ func TestHealthOfAPortThatDrains(t *testing.T) {
 // and its watches do not keep it.
 func TestWatchesEndWithThePort(t *testing.T) {
 	for _, standard := range []bool{false, true} {
-		p := start(t, Config{Drain: drain.New(), StandardHTTP2: standard}, nil)
+		p := start(t, Config{StandardHTTP2: standard}, nil)
 		watch := watching(t, p.health(), "")
 		watch.want(serving)
 		stopped := make(chan error, 1)
@@ -198,7 +197,7 @@ func TestWatchesAreBounded(t *testing.T) {
 	first.want(serving)
 	second := watching(t, health, "")
 	second.want(serving)
-	watching(t, health, "").wantEnd(connect.CodeResourceExhausted, "2 watches of this server's health are open, the most it takes (--max-watches)")
+	watching(t, health, "").wantEnd(connect.CodeResourceExhausted, "2 calls of /grpc.health.v1.Health/Watch are open, the maximum of this server (--max-watches)")
 	// Whoever leaves makes room, and leaves nothing behind.
 	before := runtime.NumGoroutine()
 	for range 100 {
@@ -272,13 +271,13 @@ func TestReflection(t *testing.T) {
 }
 
 func TestReflectionIsBounded(t *testing.T) {
-	p := start(t, Config{Drain: drain.New()}, nil)
+	p := start(t, Config{}, nil)
 	http := client(t, true)
 	open := func() *grpcreflect.ClientStream {
 		return grpcreflect.NewClient(http, "http://"+p.address, connect.WithGRPC()).NewStream(t.Context())
 	}
 	var streams []*grpcreflect.ClientStream
-	for range maxReflections {
+	for range 100 {
 		stream := open()
 		if _, err := stream.ListServices(); err != nil {
 			t.Fatal(err)
@@ -286,7 +285,7 @@ func TestReflectionIsBounded(t *testing.T) {
 		streams = append(streams, stream)
 	}
 	_, err := open().ListServices()
-	if connect.CodeOf(err) != connect.CodeResourceExhausted || !strings.Contains(err.Error(), "100 calls of reflection are open") {
+	if connect.CodeOf(err) != connect.CodeResourceExhausted || !strings.Contains(err.Error(), "100 calls of /grpc.reflection.v1.ServerReflection/ServerReflectionInfo are open") {
 		t.Errorf("one too many: %v", err)
 	}
 	// They do not keep the port from stopping.

@@ -18,7 +18,6 @@ import (
 
 	"example.com/roster/directory"
 	"example.com/roster/server"
-	"example.com/roster/server/drain"
 )
 
 // serveFlags are the flags of roster serve.
@@ -164,7 +163,6 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		MaxWatches:    f.services.maxWatches,
 		DrainTimeout:  f.restart.drainTimeout,
 		DrainDelay:    f.restart.drainDelay,
-		Drain:         drain.New(),
 		StandardHTTP2: f.http2 == "std",
 		Log:           log,
 	}
@@ -174,12 +172,17 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		config.TLS = tlsFiles.TLS()
 		go watchTLS(watching, tlsFiles, isTerminal(stderr))
 	}
-	f.telemetry.observe(watch, &config, tlsFiles)
 	config.ClientCertificates = f.tls.clientCA != ""
 	f.access.apply(watching, &config, tokens, listener)
 	f.limits.apply(&config)
+	sources := f.telemetry.observers(watch, &config)
+	srv, err := server.New(config)
+	if err != nil {
+		return err
+	}
+	watch.observe(srv, dir, config, tlsFiles, sources)
 	tellManager(ctx, log)
-	err = server.Serve(ctx, listener, config, server.NewHandler(config))
+	err = srv.Serve(ctx, listener)
 	if err == nil {
 		log.Info("stopped")
 	}

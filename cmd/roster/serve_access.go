@@ -8,8 +8,10 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"example.com/roster/internal/loopback"
 	"example.com/roster/server"
 	"example.com/roster/server/auth"
+	"example.com/roster/server/gate"
 )
 
 // accessFlags are the flags of roster serve that say who may call.
@@ -30,7 +32,7 @@ func (f accessFlags) check() error {
 		return usage("--open-reads goes with --tokens: without tokens everybody may read anyway")
 	}
 	for _, origin := range f.origins {
-		if _, err := server.ParseOrigin(origin); err != nil {
+		if _, err := gate.ParseOrigin(origin); err != nil {
 			return usage("--cors-origin %q: %w", origin, err)
 		}
 	}
@@ -49,9 +51,9 @@ func (f accessFlags) open(log *slog.Logger) (*auth.Live, error) {
 // --tokens, until ctx is done. The rest of config is as it will be served.
 func (f accessFlags) apply(ctx context.Context, config *server.Config, tokens *auth.Live, listener net.Listener) {
 	config.OpenReads = f.openReads
-	config.Local = isLocal(listener.Addr())
+	config.Local = loopback.Addr(listener.Addr())
 	for _, text := range f.origins {
-		origin, _ := server.ParseOrigin(text) // as checked
+		origin, _ := gate.ParseOrigin(text) // as checked
 		config.Origins = append(config.Origins, origin)
 	}
 	if tokens != nil {
@@ -74,17 +76,6 @@ func (f accessFlags) welcome(lines string) string {
 		"-H 'content-type", `-H "authorization: Bearer $ROSTER_TOKEN" -H 'content-type`,
 		"userIDs=[1, 2]))", "userIDs=[1, 2]), metadata=[('authorization', 'Bearer $ROSTER_TOKEN')])",
 	).Replace(lines)
-}
-
-// isLocal tells whether only this machine reaches an address.
-func isLocal(address net.Addr) bool {
-	switch a := address.(type) {
-	case *net.TCPAddr:
-		return a.IP.IsLoopback()
-	case *net.UnixAddr:
-		return true
-	}
-	return false
 }
 
 // whatIsOpen says what whoever reaches the port, or the way to it, can do;

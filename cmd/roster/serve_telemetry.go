@@ -79,7 +79,6 @@ type watch struct {
 	log     *slog.Logger
 	metrics *telemetry.Metrics // nil without an admin port
 	traces  *telemetry.Traces  // nil if the environment asks for none
-	stats   *server.Stats
 	ready   atomic.Pointer[func(context.Context) error]
 	admin   *http.Server
 	served  chan struct{} // closed when admin has ended
@@ -88,7 +87,7 @@ type watch struct {
 // start opens the admin port, so that a scrape sees the server come up. stop
 // must be called in the end. shared lets another process have the address, too.
 func (f *telemetryFlags) start(ctx context.Context, shared bool, log *slog.Logger) (*watch, error) {
-	w := &watch{log: log, stats: new(server.Stats)}
+	w := &watch{log: log}
 	if err := w.startTraces(ctx); err != nil {
 		return nil, err
 	}
@@ -163,22 +162,9 @@ func (w *watch) directory(config directory.Config) directory.Config {
 	return config
 }
 
-// observe has config's port watched. The server is ready from now on, but for
-// what its directory and its drain say.
-func (f *telemetryFlags) observe(w *watch, config *server.Config, files *tlsfile.Files) {
-	sources := telemetry.Sources{
-		Version:       buildVersion(),
-		Directory:     config.Directory.Stats,
-		Port:          w.stats,
-		TLS:           config.TLS != nil,
-		StandardHTTP2: config.StandardHTTP2,
-		Draining:      config.Drain.Draining,
-		Traces:        w.traces,
-	}
-	if files != nil {
-		sources.CertificateExpiry = files.NotAfter
-	}
-	config.Stats = w.stats
+// observers adds to config what watches its port, and returns what a scrape reads of that.
+func (f *telemetryFlags) observers(w *watch, config *server.Config) telemetry.Sources {
+	sources := telemetry.Sources{Version: buildVersion(), TLS: config.TLS != nil, Traces: w.traces}
 	if w.traces != nil { // first: the others find its span
 		config.Observers = append(config.Observers, w.traces)
 	}
@@ -188,11 +174,27 @@ func (f *telemetryFlags) observe(w *watch, config *server.Config, files *tlsfile
 	}
 	if w.metrics != nil {
 		config.Observers = append(config.Observers, w.metrics)
+	}
+	return sources
+}
+
+// observe shows the port to scrapes and probes. The server is ready from now on, but for what its
+// directory and its drain say.
+func (w *watch) observe(srv *server.Server, dir *directory.Directory, config server.Config, files *tlsfile.Files, sources telemetry.Sources) {
+	sources.Directory = dir.Stats
+	sources.Connections = srv.Stats().Connections.Connections
+	if !config.StandardHTTP2 {
+		sources.HTTP2 = &srv.Stats().HTTP2
+	}
+	sources.Draining = srv.Drain().Draining
+	if files != nil {
+		sources.CertificateExpiry = files.NotAfter
+	}
+	if w.metrics != nil {
 		w.metrics.Read(sources)
 	}
-	dir, state := config.Directory, config.Drain
 	ready := func(ctx context.Context) error {
-		if state.Draining() {
+		if srv.Drain().Draining() {
 			return errors.New("draining: the server finishes what runs, and takes nothing new")
 		}
 		return dir.Health(ctx)

@@ -29,7 +29,8 @@ import (
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
 	"example.com/roster/server"
-	"example.com/roster/server/api"
+	"example.com/roster/server/rpc"
+	"example.com/roster/server/service"
 	"example.com/roster/server/tlsfile"
 )
 
@@ -70,14 +71,17 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	}); err != nil {
 		return err
 	}
-	config := server.Config{
+	srv, err := server.New(server.Config{
 		Directory:    dir,
+		Mounts:       []rpc.Mount{suite(log, asked.GetMessageReceiveLimit())},
 		TLS:          tlsConfig,
 		DrainTimeout: time.Second,
 		Log:          log,
+	})
+	if err != nil {
+		return err
 	}
-	handler := server.NewHandler(config, routes(log, asked.GetMessageReceiveLimit())...)
-	err = server.Serve(ctx, listener, config, handler)
+	err = srv.Serve(ctx, listener)
 	if ctx.Err() != nil {
 		// The suite has its answers; what it left open is not worth a word.
 		return nil
@@ -85,16 +89,20 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	return err
 }
 
-// routes is the suite's service, as api.Routes has Roster's. The suite tries a
-// limit of its own on messages, lower than Roster's.
-func routes(log *slog.Logger, maxMessageBytes uint32) []api.Route {
-	options := []connect.HandlerOption{api.HandlerOptions(log)}
+// suite mounts the suite's service. The suite tries a limit of its own on messages, lower than
+// Roster's.
+func suite(log *slog.Logger, maxMessageBytes uint32) rpc.Mount {
+	options := []connect.HandlerOption{service.HandlerOptions(log)}
 	if maxMessageBytes > 0 {
-		options = append(options, connect.WithReadMaxBytes(min(int(maxMessageBytes), api.MaxMessageBytes)))
+		options = append(options, connect.WithReadMaxBytes(min(int(maxMessageBytes), rpc.MaxMessageBytes)))
 	}
-	_, handler := conformancepbconnect.NewConformanceServiceHandler(service{}, options...)
-	services := conformancepb.File_connectrpc_conformance_v1_service_proto.Services()
-	return api.RoutesOf(services.ByName("ConformanceService"), handler)
+	_, handler := conformancepbconnect.NewConformanceServiceHandler(conformanceService{}, options...)
+	descriptor := conformancepb.File_connectrpc_conformance_v1_service_proto.Services().ByName("ConformanceService")
+	return rpc.Mount{
+		Service:  descriptor,
+		Handler:  handler,
+		Policies: rpc.SamePolicy(descriptor, rpc.Policy{Role: rpc.Anyone}, 10_000),
+	}
 }
 
 // openDirectory is a directory as `roster serve` opens one, on a store of its

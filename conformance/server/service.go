@@ -19,12 +19,12 @@ import (
 // service answers every call as the call itself asks for it, and echoes what
 // it saw of the request; service.proto says how. Unimplemented stays
 // unimplemented, which is what the suite expects of it.
-type service struct {
+type conformanceService struct {
 	conformancepbconnect.UnimplementedConformanceServiceHandler
 }
 
 // Unary implements conformancepbconnect.ConformanceServiceHandler.
-func (service) Unary(ctx context.Context, request *conformancepb.UnaryRequest) (*conformancepb.UnaryResponse, error) {
+func (conformanceService) Unary(ctx context.Context, request *conformancepb.UnaryRequest) (*conformancepb.UnaryResponse, error) {
 	payload, err := answerOne(ctx, request.GetResponseDefinition(), request)
 	if err != nil {
 		return nil, err
@@ -33,7 +33,7 @@ func (service) Unary(ctx context.Context, request *conformancepb.UnaryRequest) (
 }
 
 // IdempotentUnary implements conformancepbconnect.ConformanceServiceHandler.
-func (service) IdempotentUnary(ctx context.Context, request *conformancepb.IdempotentUnaryRequest) (*conformancepb.IdempotentUnaryResponse, error) {
+func (conformanceService) IdempotentUnary(ctx context.Context, request *conformancepb.IdempotentUnaryRequest) (*conformancepb.IdempotentUnaryResponse, error) {
 	payload, err := answerOne(ctx, request.GetResponseDefinition(), request)
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func (service) IdempotentUnary(ctx context.Context, request *conformancepb.Idemp
 }
 
 // ClientStream implements conformancepbconnect.ConformanceServiceHandler.
-func (service) ClientStream(ctx context.Context, stream *connect.ClientStream[conformancepb.ClientStreamRequest]) (*conformancepb.ClientStreamResponse, error) {
+func (conformanceService) ClientStream(ctx context.Context, stream *connect.ClientStream[conformancepb.ClientStreamRequest]) (*conformancepb.ClientStreamResponse, error) {
 	var requests []proto.Message
 	var definition *conformancepb.UnaryResponseDefinition
 	for stream.Receive() {
@@ -62,7 +62,7 @@ func (service) ClientStream(ctx context.Context, stream *connect.ClientStream[co
 }
 
 // ServerStream implements conformancepbconnect.ConformanceServiceHandler.
-func (service) ServerStream(ctx context.Context, request *conformancepb.ServerStreamRequest, stream *connect.ServerStream[conformancepb.ServerStreamResponse]) error {
+func (conformanceService) ServerStream(ctx context.Context, request *conformancepb.ServerStreamRequest, stream *connect.ServerStream[conformancepb.ServerStreamResponse]) error {
 	replies := &replies{
 		definition: request.GetResponseDefinition(),
 		send: func(payload *conformancepb.ConformancePayload) error {
@@ -76,7 +76,7 @@ func (service) ServerStream(ctx context.Context, request *conformancepb.ServerSt
 }
 
 // BidiStream implements conformancepbconnect.ConformanceServiceHandler.
-func (service) BidiStream(ctx context.Context, stream *connect.BidiStream[conformancepb.BidiStreamRequest, conformancepb.BidiStreamResponse]) error {
+func (conformanceService) BidiStream(ctx context.Context, stream *connect.BidiStream[conformancepb.BidiStreamRequest, conformancepb.BidiStreamResponse]) error {
 	replies := &replies{
 		send: func(payload *conformancepb.ConformancePayload) error {
 			return stream.Send(&conformancepb.BidiStreamResponse{Payload: payload})

@@ -13,7 +13,7 @@ import (
 	"connectrpc.com/connect"
 	"go.opentelemetry.io/otel/trace"
 
-	"example.com/roster/server/call"
+	"example.com/roster/server/rpc"
 )
 
 // AccessLogConfig says which requests are logged.
@@ -28,7 +28,7 @@ type AccessLogConfig struct {
 }
 
 // AccessLog writes a line for a request when it has ended. It is a
-// call.Observer.
+// rpc.Observer.
 //
 // A line has the time, procedure, protocol, code, duration, what was sent, who
 // called by the name of their token or certificate, and the trace if there is
@@ -42,7 +42,7 @@ type AccessLog struct {
 	debug     bool
 	successes window
 	errors    window
-	streams   map[string]bool
+	mounted   atomic.Pointer[rpc.Table]
 	base      time.Time
 }
 
@@ -66,24 +66,17 @@ func (l *AccessLog) Skipped() uint64 {
 	return uint64(l.successes.skipped.Load() + l.errors.skipped.Load())
 }
 
-// Serves implements call.Observer.
-func (l *AccessLog) Serves(procedures []call.Procedure) {
-	l.streams = make(map[string]bool)
-	for _, p := range procedures {
-		if p.Streams {
-			l.streams[p.Path] = true
-		}
-	}
-}
+// Serves implements rpc.Observer.
+func (l *AccessLog) Serves(mounted *rpc.Table) { l.mounted.Store(mounted) }
 
-// Begin implements call.Observer.
-func (l *AccessLog) Begin(*call.Call, *http.Request) {}
+// Begin implements rpc.Observer.
+func (l *AccessLog) Begin(*rpc.Call, *http.Request) {}
 
-// End implements call.Observer.
-func (l *AccessLog) End(c *call.Call, r *http.Request) {
+// End implements rpc.Observer.
+func (l *AccessLog) End(c *rpc.Call, r *http.Request) {
 	w := &l.successes
 	if c.Failure != nil || c.Refused != "" || c.Status() >= 400 ||
-		l.config.Slow > 0 && c.Took >= l.config.Slow && !l.streams[c.Procedure] {
+		l.config.Slow > 0 && c.Took >= l.config.Slow && !l.mayLast(c.Procedure) {
 		w = &l.errors
 	}
 	left, ok := w.take(int64((c.Start.Sub(l.base) + c.Took) / time.Second))
@@ -93,7 +86,13 @@ func (l *AccessLog) End(c *call.Call, r *http.Request) {
 	l.write(c, r, left)
 }
 
-func (l *AccessLog) write(c *call.Call, r *http.Request, left int64) {
+// mayLast tells whether calls of a procedure are not slow however long they take, being streams.
+func (l *AccessLog) mayLast(procedure string) bool {
+	method := l.mounted.Load().Method(procedure)
+	return method != nil && method.Streams()
+}
+
+func (l *AccessLog) write(c *rpc.Call, r *http.Request, left int64) {
 	attrs := make([]slog.Attr, 0, 12)
 	add := func(a ...slog.Attr) { attrs = append(attrs, a...) }
 	message := "request"
@@ -101,20 +100,16 @@ func (l *AccessLog) write(c *call.Call, r *http.Request, left int64) {
 		message = "call"
 		add(slog.String("procedure", c.Procedure))
 	}
-	if c.Protocol != call.NotRPC {
-		codec := "proto"
-		if c.JSON {
-			codec = "json"
-		}
-		add(slog.String("protocol", c.Protocol.String()), slog.String("codec", codec))
+	if c.Protocol != rpc.NotRPC {
+		add(slog.String("protocol", c.Protocol.String()), slog.String("codec", c.Codec.String()))
 	} else {
 		add(slog.String("method", method(r.Method)), slog.Int("status", c.Status()))
 	}
-	if c.Protocol != call.NotRPC || c.Failure != nil {
+	if c.Protocol != rpc.NotRPC || c.Failure != nil {
 		add(slog.String("code", codeNames[codeIndex(c.Code())]))
 	}
 	if c.Refused != "" {
-		add(slog.String("refused", c.Refused))
+		add(slog.String("refused", string(c.Refused)))
 	}
 	add(slog.Float64("ms", float64(c.Took.Microseconds())/1000), slog.Int64("sent", c.Sent()),
 		slog.String("http", r.Proto), slog.String("peer", l.peer(r.RemoteAddr)))
@@ -134,7 +129,7 @@ func (l *AccessLog) write(c *call.Call, r *http.Request, left int64) {
 }
 
 // level is warn for what is, or may be, a fault of the server.
-func level(c *call.Call) slog.Level {
+func level(c *rpc.Call) slog.Level {
 	switch c.Code() {
 	case connect.CodeUnknown, connect.CodeInternal, connect.CodeUnavailable, connect.CodeDataLoss:
 		return slog.LevelWarn

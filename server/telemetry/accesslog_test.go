@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -17,17 +18,17 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"example.com/roster/server"
-	"example.com/roster/server/api"
-	"example.com/roster/server/call"
+	"example.com/roster/server/rpc"
+	"example.com/roster/server/rpc/rpctest"
 	"example.com/roster/server/telemetry"
 )
 
 // logged serves requests with an access log and returns its lines.
-func logged(t *testing.T, level slog.Level, config telemetry.AccessLogConfig, routes []api.Route, serve func(post func(path, contentType, body string, headers ...string))) []map[string]any {
+func logged(t *testing.T, level slog.Level, config telemetry.AccessLogConfig, routes []rpctest.Route, serve func(post func(path, contentType, body string, headers ...string))) []map[string]any {
 	t.Helper()
 	var text bytes.Buffer
 	log := telemetry.NewAccessLog(slog.New(slog.NewJSONHandler(&text, &slog.HandlerOptions{Level: level})), config)
-	handler := server.NewHandler(server.Config{Directory: newDirectory(t, nil), Observers: []call.Observer{log}}, routes...)
+	handler := telemetry.NewServer(t, server.Config{Directory: newDirectory(t, nil), Observers: []rpc.Observer{log}}, routes...).Handler()
 	serve(func(path, contentType, body string, headers ...string) {
 		method := "POST"
 		if contentType == "" {
@@ -56,7 +57,7 @@ func logged(t *testing.T, level slog.Level, config telemetry.AccessLogConfig, ro
 
 func TestAccessLog(t *testing.T) {
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	routes := []api.Route{failing("/s/Fails", errors.New("user ann@example.com is private")),
+	routes := []rpctest.Route{failing("/s/Fails", errors.New("user ann@example.com is private")),
 		failing("/s/Refuses", connect.NewError(connect.CodeFailedPrecondition, errors.New("user 4242 is private")))}
 	lines := logged(t, slog.LevelInfo, telemetry.AccessLogConfig{Successes: -1, Errors: -1}, routes, func(post func(path, contentType, body string, headers ...string)) {
 		post("/MyService/User", "application/grpc", string(grpcBody(t, 1, 4242)), "Traceparent", parent)
@@ -110,7 +111,7 @@ func TestAccessLogOfDebugHasAll(t *testing.T) {
 }
 
 func TestAccessLogAtWarnHasFaultsAlone(t *testing.T) {
-	routes := []api.Route{failing("/s/Fails", errors.New("broken"))}
+	routes := []rpctest.Route{failing("/s/Fails", errors.New("broken"))}
 	lines := logged(t, slog.LevelWarn, telemetry.AccessLogConfig{Successes: -1, Errors: -1}, routes, func(post func(path, contentType, body string, headers ...string)) {
 		post("/", "", "")
 		post("/none", "", "")
@@ -125,10 +126,15 @@ func TestAccessLogKeepsToItsRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
 		log := telemetry.NewAccessLog(slog.New(slog.NewTextHandler(&text, nil)), telemetry.AccessLogConfig{Successes: 3, Errors: 2, Slow: time.Second})
-		log.Serves([]call.Procedure{{Path: "/s/Waits"}, {Path: "/s/Watch", Streams: true}})
+		table, err := rpc.NewTable(rpctest.Mounts(t, rpctest.Route{Path: "/s/Waits", Handler: http.NotFoundHandler()},
+			rpctest.Route{Path: "/s/Watch", Handler: http.NotFoundHandler(), ServerStreams: true})...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Serves(table)
 		ended := func(procedure string, took time.Duration, failure *connect.Error) {
-			c, r := call.Of(post(t, procedure))
-			c.Procedure, c.Protocol, c.Failure = procedure, call.GRPC, failure
+			c, r := rpc.Of(post(t, procedure))
+			c.Procedure, c.Protocol, c.Failure = procedure, rpc.GRPC, failure
 			time.Sleep(took)
 			c.Took = took
 			log.End(c, r)
@@ -174,15 +180,15 @@ func TestAccessLogKeepsToItsRate(t *testing.T) {
 func TestAccessLogUnderAFlood(t *testing.T) {
 	var text bytes.Buffer
 	log := telemetry.NewAccessLog(slog.New(slog.NewTextHandler(&text, nil)), telemetry.AccessLogConfig{Successes: 10, Errors: 100})
-	log.Serves(nil)
+	log.Serves(new(rpc.Table))
 	start := time.Now()
 	var all sync.WaitGroup
 	const each, floods = 5000, 4
 	for range floods {
 		all.Go(func() {
 			for range each {
-				c, r := call.Of(post(t, "/s/Fails"))
-				c.Protocol, c.Failure = call.GRPC, connect.NewError(connect.CodeInternal, nil)
+				c, r := rpc.Of(post(t, "/s/Fails"))
+				c.Protocol, c.Failure = rpc.GRPC, connect.NewError(connect.CodeInternal, nil)
 				log.End(c, r)
 			}
 		})
@@ -201,10 +207,10 @@ func TestAccessLogUnderAFlood(t *testing.T) {
 // A handler that gives its caller's identity has it in the log.
 func TestAccessLogHasTheIdentity(t *testing.T) {
 	answer := func(ctx context.Context, _ *emptypb.Empty) (*emptypb.Empty, error) {
-		call.From(ctx).Identity = "batch-import"
+		rpc.From(ctx).Identity = "batch-import"
 		return &emptypb.Empty{}, nil
 	}
-	routes := []api.Route{{Path: "/s/Who", Handler: connect.NewUnaryHandlerSimple("/s/Who", answer)}}
+	routes := []rpctest.Route{{Path: "/s/Who", Handler: connect.NewUnaryHandlerSimple("/s/Who", answer)}}
 	lines := logged(t, slog.LevelInfo, telemetry.AccessLogConfig{Successes: -1}, routes, func(post func(path, contentType, body string, headers ...string)) {
 		post("/s/Who", "application/json", "{}")
 	})

@@ -23,8 +23,8 @@ import (
 	"example.com/roster/gen/go/apipb"
 	"example.com/roster/gen/go/apipb/apipbconnect"
 	"example.com/roster/server"
-	"example.com/roster/server/api"
-	"example.com/roster/server/call"
+	"example.com/roster/server/rpc"
+	"example.com/roster/server/service"
 )
 
 // BenchmarkCall is the handler chain of a port, for a gRPC call of two ids that
@@ -32,7 +32,7 @@ import (
 // observer; otelconnect is there to compare our traces with.
 func BenchmarkCall(b *testing.B) {
 	quiet := slog.New(slog.NewJSONHandler(io.Discard, nil))
-	accessLog := func() call.Observer {
+	accessLog := func() rpc.Observer {
 		return NewAccessLog(quiet, AccessLogConfig{Successes: 10, Errors: 100, Slow: 1e9})
 	}
 	traces := func(ratio float64) *Traces {
@@ -42,22 +42,22 @@ func BenchmarkCall(b *testing.B) {
 	const unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 	for _, bench := range []struct {
 		name      string
-		observers []call.Observer
+		observers []rpc.Observer
 		parent    string
 	}{
 		{"bare", nil, ""},
-		{"access log", []call.Observer{accessLog()}, ""},
-		{"metrics", []call.Observer{NewMetrics()}, ""},
-		{"traces, none sampled", []call.Observer{traces(0)}, ""},
-		{"traces, 1% sampled", []call.Observer{traces(0.01)}, ""},
-		{"traces, all sampled", []call.Observer{traces(1)}, ""},
-		{"traces, parent not sampled", []call.Observer{traces(1)}, unsampled},
-		{"traces, parent sampled", []call.Observer{traces(0)}, sampled},
-		{"all, 1% sampled", []call.Observer{traces(0.01), accessLog(), NewMetrics()}, ""},
+		{"access log", []rpc.Observer{accessLog()}, ""},
+		{"metrics", []rpc.Observer{NewMetrics()}, ""},
+		{"traces, none sampled", []rpc.Observer{traces(0)}, ""},
+		{"traces, 1% sampled", []rpc.Observer{traces(0.01)}, ""},
+		{"traces, all sampled", []rpc.Observer{traces(1)}, ""},
+		{"traces, parent not sampled", []rpc.Observer{traces(1)}, unsampled},
+		{"traces, parent sampled", []rpc.Observer{traces(0)}, sampled},
+		{"all, 1% sampled", []rpc.Observer{traces(0.01), accessLog(), NewMetrics()}, ""},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			dir := benchDirectory(b)
-			benchmark(b, server.NewHandler(server.Config{Directory: dir, Observers: bench.observers}), bench.parent)
+			benchmark(b, NewServer(b, server.Config{Directory: dir, Observers: bench.observers}).Handler(), bench.parent)
 		})
 	}
 	for name, ratio := range map[string]float64{"otelconnect, none sampled": 0, "otelconnect, all sampled": 1} {
@@ -75,7 +75,7 @@ func BenchmarkCall(b *testing.B) {
 
 // connectOnly is the handler of a service by itself.
 func connectOnly(b *testing.B, options ...connect.HandlerOption) http.Handler {
-	_, handler := apipbconnect.NewMyServiceHandler(fixed{}, append(options, api.HandlerOptions(slog.New(slog.DiscardHandler)))...)
+	_, handler := apipbconnect.NewMyServiceHandler(fixed{}, append(options, service.HandlerOptions(slog.New(slog.DiscardHandler)))...)
 	return handler
 }
 

@@ -1,10 +1,10 @@
 // Package telemetry shows a port from outside: Prometheus metrics, an access
-// log and OpenTelemetry traces. Each is a call.Observer, read from the record of
+// log and OpenTelemetry traces. Each is a rpc.Observer, read from the record of
 // a call when it has ended, and none knows of the others.
 //
 //	metrics := telemetry.NewMetrics()
 //	log := telemetry.NewAccessLog(logger, telemetry.AccessLogConfig{Successes: 10})
-//	config := server.Config{Directory: dir, Observers: []call.Observer{metrics, log}}
+//	config := server.Config{Directory: dir, Observers: []rpc.Observer{metrics, log}}
 //	handler := server.NewHandler(config)
 //	metrics.Read(telemetry.Sources{Directory: dir.Stats})
 //	admin.Handle("/metrics", metrics.Handler())

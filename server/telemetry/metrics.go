@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -10,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"example.com/roster/server/call"
+	"example.com/roster/server/rpc"
 )
 
 // buckets are the upper bounds, in seconds, in which durations are counted. A
@@ -24,7 +25,7 @@ var buckets = [...]float64{
 }
 
 // Metrics counts the calls of a port for Prometheus, in a registry of its own.
-// It is a call.Observer.
+// It is a rpc.Observer.
 type Metrics struct {
 	registry *prometheus.Registry
 
@@ -43,8 +44,8 @@ type Metrics struct {
 type procedure struct {
 	path      string
 	inFlight  atomic.Int64
-	codes     [call.Protocols][2][len(codeNames)]lazy[prometheus.Counter]
-	durations [call.Protocols]lazy[prometheus.Observer]
+	codes     [rpc.Protocols][rpc.Codecs][len(codeNames)]lazy[prometheus.Counter]
+	durations [rpc.Protocols]lazy[prometheus.Observer]
 }
 
 // lazy is one metric of a family that is there from its first use on.
@@ -110,9 +111,8 @@ func NewMetrics() *Metrics {
 	for class := 1; class < len(m.pages); class++ {
 		m.pages[class] = pages.WithLabelValues(strconv.Itoa(class) + "xx")
 	}
-	for _, reason := range []string{"method", "content_type", "unimplemented", "unauthenticated", "permission_denied",
-		"resource_exhausted", "unavailable", "invalid_argument"} {
-		m.refused.WithLabelValues(reason)
+	for _, reason := range rpc.Reasons {
+		m.refused.WithLabelValues(string(reason))
 	}
 	m.procedures.Store(&map[string]*procedure{})
 	m.registry.MustRegister(
@@ -141,40 +141,45 @@ func (m *Metrics) Handler() http.Handler {
 	})
 }
 
-// Serves implements call.Observer. A counter must be there before it rises, or
-// its first step shows in no rate: so the usual ones are made now.
-func (m *Metrics) Serves(procedures []call.Procedure) {
-	table := make(map[string]*procedure, len(procedures))
-	for _, known := range procedures {
-		p := &procedure{path: known.Path}
-		table[known.Path] = p
-		for _, protocol := range []call.Protocol{call.GRPC, call.GRPCWeb, call.Connect} {
-			m.counter(p, protocol, false, 0)
+// Serves implements rpc.Observer. A counter must be there before it rises, or its first step shows in
+// no rate: so the usual ones are made now. A procedure that the port no longer has keeps what it
+// counted.
+func (m *Metrics) Serves(mounted *rpc.Table) {
+	table := maps.Clone(*m.procedures.Load())
+	for _, method := range mounted.Methods() {
+		if table[method.Path] != nil {
+			continue
 		}
-		m.counter(p, call.Connect, true, 0)
+		p := &procedure{path: method.Path}
+		table[method.Path] = p
+		for _, protocol := range []rpc.Protocol{rpc.GRPC, rpc.GRPCWeb, rpc.Connect} {
+			m.counter(p, protocol, rpc.Proto, 0)
+		}
+		m.counter(p, rpc.Connect, rpc.JSON, 0)
 	}
 	m.procedures.Store(&table)
 }
 
-// Begin implements call.Observer.
-func (m *Metrics) Begin(_ *call.Call, r *http.Request) {
+// Begin implements rpc.Observer.
+func (m *Metrics) Begin(c *rpc.Call, r *http.Request) {
 	if p := (*m.procedures.Load())[r.URL.Path]; p != nil {
 		p.inFlight.Add(1)
+		c.InFlight = &p.inFlight
 	}
 }
 
-// End implements call.Observer.
-func (m *Metrics) End(c *call.Call, r *http.Request) {
-	p := (*m.procedures.Load())[r.URL.Path]
-	if p != nil {
-		p.inFlight.Add(-1)
+// End implements rpc.Observer.
+func (m *Metrics) End(c *rpc.Call, r *http.Request) {
+	if c.InFlight != nil {
+		c.InFlight.Add(-1)
 	}
+	p := (*m.procedures.Load())[c.Procedure]
 	if c.Refused != "" {
-		m.refused.WithLabelValues(c.Refused).Inc()
+		m.refused.WithLabelValues(string(c.Refused)).Inc()
 	}
 	switch {
-	case p != nil && c.Protocol != call.NotRPC:
-		m.counter(p, c.Protocol, c.JSON, codeIndex(c.Code())).Inc()
+	case p != nil && c.Protocol != rpc.NotRPC:
+		m.counter(p, c.Protocol, c.Codec, codeIndex(c.Code())).Inc()
 		m.duration(p, c.Protocol).Observe(c.Took.Seconds())
 	case c.Refused == "":
 		class := c.Status() / 100
@@ -185,17 +190,13 @@ func (m *Metrics) End(c *call.Call, r *http.Request) {
 	}
 }
 
-func (m *Metrics) counter(p *procedure, protocol call.Protocol, json bool, code int) prometheus.Counter {
-	codec := 0
-	if json {
-		codec = 1
-	}
+func (m *Metrics) counter(p *procedure, protocol rpc.Protocol, codec rpc.Codec, code int) prometheus.Counter {
 	return p.codes[protocol][codec][code].get(func() prometheus.Counter {
-		return m.calls.WithLabelValues(p.path, protocol.String(), [2]string{"proto", "json"}[codec], codeNames[code])
+		return m.calls.WithLabelValues(p.path, protocol.String(), codec.String(), codeNames[code])
 	})
 }
 
-func (m *Metrics) duration(p *procedure, protocol call.Protocol) prometheus.Observer {
+func (m *Metrics) duration(p *procedure, protocol rpc.Protocol) prometheus.Observer {
 	return p.durations[protocol].get(func() prometheus.Observer {
 		return m.durations.WithLabelValues(p.path, protocol.String())
 	})

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.com/roster/directory"
-	"example.com/roster/server"
+	"example.com/roster/server/h2"
 )
 
 // Sources is what is read at each scrape. What is nil is left out.
@@ -17,10 +17,13 @@ type Sources struct {
 	Version string
 	// Directory is the cache's counts.
 	Directory func() directory.Stats
-	// Port is the connections of the port, with TLS or without. StandardHTTP2
-	// says that it serves HTTP/2 with net/http, which does not count.
-	Port               *server.Stats
-	TLS, StandardHTTP2 bool
+	// Connections returns how many connections the port has accepted, and how many are open; TLS says
+	// whether they speak it.
+	Connections func() (accepted, open uint64)
+	TLS         bool
+	// HTTP2 counts what happens on those that speak HTTP/2. nil says that the port serves HTTP/2 with
+	// net/http, which does not count.
+	HTTP2 *h2.Stats
 	// AccessLog counts what it left out.
 	AccessLog *AccessLog
 	// Traces counts what it exported.
@@ -120,7 +123,7 @@ func (s *scraped) Collect(ch chan<- prometheus.Metric) {
 		counter(descSpans, exported, "exported")
 		counter(descSpans, lost, "lost")
 	}
-	if s.sources.Port != nil {
+	if s.sources.Connections != nil {
 		s.collectPort(gauge, counter)
 	}
 }
@@ -130,13 +133,13 @@ func (s *scraped) collectPort(gauge func(*prometheus.Desc, float64, ...string), 
 	if s.sources.TLS {
 		secure = "true"
 	}
-	engine := s.sources.Port.HTTP2.Read()
-	accepted, open := s.sources.Port.Connections()
+	accepted, open := s.sources.Connections()
 	counter(descAccepted, accepted, secure)
-	if s.sources.StandardHTTP2 {
+	if s.sources.HTTP2 == nil {
 		gauge(descOpen, float64(open), "any", secure)
 		return
 	}
+	engine := s.sources.HTTP2.Read()
 	gauge(descOpen, float64(engine.ConnectionsOpen), "2", secure)
 	// The two were not read at the same moment.
 	gauge(descOpen, max(0, float64(open)-float64(engine.ConnectionsOpen)), "1.1", secure)

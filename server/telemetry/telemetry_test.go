@@ -22,8 +22,9 @@ import (
 	"example.com/roster/directory/sqlite"
 	"example.com/roster/gen/go/apipb"
 	"example.com/roster/server"
-	"example.com/roster/server/api"
-	"example.com/roster/server/call"
+	"example.com/roster/server/rpc"
+	"example.com/roster/server/rpc/rpctest"
+	"example.com/roster/server/service"
 	"example.com/roster/server/telemetry"
 )
 
@@ -55,9 +56,9 @@ func newDirectory(t testing.TB, wrap func(directory.Store) directory.Store) *dir
 }
 
 // failing is a route whose handler ends with err.
-func failing(path string, err error) api.Route {
+func failing(path string, err error) rpctest.Route {
 	answer := func(context.Context, *emptypb.Empty) (*emptypb.Empty, error) { return &emptypb.Empty{}, err }
-	return api.Route{Path: path, Handler: connect.NewUnaryHandlerSimple(path, answer, api.HandlerOptions(slog.New(slog.DiscardHandler)))}
+	return rpctest.Route{Path: path, Handler: connect.NewUnaryHandlerSimple(path, answer, service.HandlerOptions(slog.New(slog.DiscardHandler)))}
 }
 
 func grpcBody(t testing.TB, ids ...int32) []byte {
@@ -107,14 +108,15 @@ func TestMetrics(t *testing.T) {
 	m := telemetry.NewMetrics()
 	dir := newDirectory(t, m.Store)
 	draining := false
-	routes := []api.Route{failing("/s/Exhausted", connect.NewError(connect.CodeResourceExhausted, nil))}
+	routes := []rpctest.Route{failing("/s/Exhausted", connect.NewError(connect.CodeResourceExhausted, nil))}
 	for code := connect.CodeCanceled; code <= connect.CodeUnauthenticated; code++ {
 		routes = append(routes, failing(fmt.Sprintf("/s/Code%d", code), connect.NewError(code, nil)))
 	}
 	routes = append(routes, failing("/s/Beyond", connect.NewError(99, nil)))
-	config := server.Config{Directory: dir, Observers: []call.Observer{m}, Stats: new(server.Stats)}
-	handler := server.NewHandler(config, routes...)
-	m.Read(telemetry.Sources{Version: "v1.2.3", Directory: dir.Stats, Port: config.Stats, Draining: func() bool { return draining }})
+	config := server.Config{Directory: dir, Observers: []rpc.Observer{m}}
+	srv := telemetry.NewServer(t, config, routes...)
+	handler := srv.Handler()
+	m.Read(telemetry.Sources{Version: "v1.2.3", Directory: dir.Stats, Connections: srv.Stats().Connections.Connections, HTTP2: &srv.Stats().HTTP2, Draining: func() bool { return draining }})
 
 	before, _, _ := scrape(t, m, "")
 	if got := before[`roster_calls_total{code="ok",codec="proto",procedure="/MyService/User",protocol="grpc"}`]; got != "0" {
@@ -230,8 +232,8 @@ func TestInFlight(t *testing.T) {
 		<-release
 		return &emptypb.Empty{}, nil
 	}
-	route := api.Route{Path: "/s/Waits", Handler: connect.NewUnaryHandlerSimple("/s/Waits", answer)}
-	handler := server.NewHandler(server.Config{Directory: newDirectory(t, nil), Observers: []call.Observer{m}}, route)
+	route := rpctest.Route{Path: "/s/Waits", Handler: connect.NewUnaryHandlerSimple("/s/Waits", answer)}
+	handler := telemetry.NewServer(t, server.Config{Directory: newDirectory(t, nil), Observers: []rpc.Observer{m}}, route).Handler()
 	m.Read(telemetry.Sources{})
 	done := make(chan bool)
 	go func() {

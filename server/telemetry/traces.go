@@ -23,12 +23,12 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"example.com/roster/directory"
-	"example.com/roster/server/call"
+	"example.com/roster/server/rpc"
 )
 
 // Traces has a span for every call that is sampled, beneath the caller's if it
 // sent one (W3C Trace Context), and beneath that one for each wait for the
-// store and each query. It is a call.Observer, the first one of a port: those
+// store and each query. It is a rpc.Observer, the first one of a port: those
 // after it, and the handler, find the span in the call's context.
 //
 // Spans follow the semantic conventions for RPC, v1.43. They have what the
@@ -39,7 +39,7 @@ type Traces struct {
 	propagator propagation.TextMapPropagator
 	exporter   *exporter
 	kind       []trace.SpanStartOption
-	names      map[string]string // of spans, by the path of the procedure
+	mounted    atomic.Pointer[rpc.Table]
 }
 
 // TracesWanted tells whether the environment asks for traces: OTEL_SDK_DISABLED
@@ -148,49 +148,43 @@ func (t *Traces) Exported() (spans, lost uint64) {
 	return t.exporter.exported.Load(), t.exporter.lost.Load()
 }
 
-// Serves implements call.Observer.
-func (t *Traces) Serves(procedures []call.Procedure) {
-	t.names = make(map[string]string, len(procedures))
-	for _, p := range procedures {
-		t.names[p.Path] = strings.TrimPrefix(p.Path, "/")
-	}
-}
+// spanName is the name of the span of a procedure: its path without the slash that it begins with.
+func spanName(path string) string { return strings.TrimPrefix(path, "/") }
 
-// Begin implements call.Observer.
-func (t *Traces) Begin(c *call.Call, r *http.Request) {
-	name, ok := t.names[r.URL.Path]
-	if !ok {
+// Serves implements rpc.Observer.
+func (t *Traces) Serves(mounted *rpc.Table) { t.mounted.Store(mounted) }
+
+// Begin implements rpc.Observer.
+func (t *Traces) Begin(c *rpc.Call, r *http.Request) {
+	method := t.mounted.Load().Method(r.URL.Path)
+	if method == nil {
 		return // the page has no spans
 	}
 	ctx := c.Parent()
 	if r.Header["Traceparent"] != nil || r.Header["Baggage"] != nil {
 		ctx = t.propagator.Extract(ctx, propagation.HeaderCarrier(r.Header))
 	}
-	ctx, _ = t.tracer.Start(ctx, name, t.kind...)
+	ctx, _ = t.tracer.Start(ctx, spanName(method.Path), t.kind...)
 	c.SetParent(ctx)
 }
 
-// End implements call.Observer.
-func (t *Traces) End(c *call.Call, r *http.Request) {
-	name, ok := t.names[r.URL.Path]
-	if !ok {
-		return
-	}
+// End implements rpc.Observer.
+func (t *Traces) End(c *rpc.Call, r *http.Request) {
 	span := trace.SpanFromContext(c.Parent())
 	if !span.IsRecording() {
 		return
 	}
 	attributes := make([]attribute.KeyValue, 0, 6)
 	switch c.Protocol {
-	case call.GRPC, call.GRPCWeb:
+	case rpc.GRPC, rpc.GRPCWeb:
 		attributes = append(attributes, semconv.RPCSystemNameGRPC)
-	case call.Connect:
+	case rpc.Connect:
 		attributes = append(attributes, semconv.RPCSystemNameConnectrpc)
 	default:
 		attributes = append(attributes, semconv.HTTPResponseStatusCode(c.Status()))
 	}
-	attributes = append(attributes, semconv.RPCMethod(name))
-	if c.Protocol != call.NotRPC {
+	attributes = append(attributes, semconv.RPCMethod(spanName(r.URL.Path)))
+	if c.Protocol != rpc.NotRPC {
 		code := strings.ToUpper(codeNames[codeIndex(c.Code())])
 		attributes = append(attributes, semconv.RPCResponseStatusCode(code), attribute.String("roster.protocol", c.Protocol.String()))
 		if c.Failure != nil {
@@ -198,7 +192,7 @@ func (t *Traces) End(c *call.Call, r *http.Request) {
 		}
 	}
 	if c.Refused != "" {
-		attributes = append(attributes, attribute.String("roster.refused", c.Refused))
+		attributes = append(attributes, attribute.String("roster.refused", string(c.Refused)))
 	}
 	span.SetAttributes(attributes...)
 	if slices.Contains(faults, c.Code()) {

@@ -21,8 +21,9 @@ import (
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
 	"example.com/roster/server"
-	"example.com/roster/server/api"
-	"example.com/roster/server/call"
+	"example.com/roster/server/rpc"
+	"example.com/roster/server/rpc/rpctest"
+	"example.com/roster/server/service"
 )
 
 const (
@@ -31,7 +32,7 @@ const (
 )
 
 // traced is a port whose spans go to spans, with the users 1 and 2.
-func traced(t *testing.T, sampler sdktrace.Sampler, more ...api.Route) (serve func(path, body string, headers ...string), spans *tracetest.InMemoryExporter) {
+func traced(t *testing.T, sampler sdktrace.Sampler, more ...rpctest.Route) (serve func(path, body string, headers ...string), spans *tracetest.InMemoryExporter) {
 	t.Helper()
 	spans = tracetest.NewInMemoryExporter()
 	traces := newTraces(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans), sdktrace.WithSampler(sampler)),
@@ -50,7 +51,7 @@ func traced(t *testing.T, sampler sdktrace.Sampler, more ...api.Route) (serve fu
 		t.Fatal(err)
 	}
 	t.Cleanup(dir.Close)
-	handler := server.NewHandler(server.Config{Directory: dir, Observers: []call.Observer{traces}}, more...)
+	handler := NewServer(t, server.Config{Directory: dir, Observers: []rpc.Observer{traces}}, more...).Handler()
 	return func(path, body string, headers ...string) {
 		t.Helper()
 		r := httptest.NewRequest("POST", path, strings.NewReader(body))
@@ -88,7 +89,7 @@ func tree(spans tracetest.SpanStubs) string {
 }
 
 func TestSpans(t *testing.T) {
-	routes := []api.Route{route("/s/Fails", errors.New("ann@example.com is broken")), route("/s/Refuses", connect.NewError(connect.CodeNotFound, nil))}
+	routes := []rpctest.Route{route("/s/Fails", errors.New("ann@example.com is broken")), route("/s/Refuses", connect.NewError(connect.CodeNotFound, nil))}
 	parent := []string{"Traceparent", "00-" + traceOfCaller + "-" + spanOfCaller + "-01"}
 	tests := []struct {
 		name, path, body string
@@ -154,7 +155,7 @@ func TestTheHandlerHasTheSpan(t *testing.T) {
 		propagation.Baggage{}.Inject(ctx, carried)
 		return &emptypb.Empty{}, nil
 	}
-	serve, _ := traced(t, sdktrace.AlwaysSample(), api.Route{Path: "/s/Looks", Handler: connect.NewUnaryHandlerSimple("/s/Looks", answer)})
+	serve, _ := traced(t, sdktrace.AlwaysSample(), rpctest.Route{Path: "/s/Looks", Handler: connect.NewUnaryHandlerSimple("/s/Looks", answer)})
 	serve("/s/Looks", "{}", "Traceparent", "00-"+traceOfCaller+"-"+spanOfCaller+"-01", "Baggage", "tenant=north")
 	if seen.TraceID().String() != traceOfCaller || !seen.IsSampled() || seen.IsRemote() {
 		t.Errorf("the handler is in %v", seen)
@@ -164,9 +165,9 @@ func TestTheHandlerHasTheSpan(t *testing.T) {
 	}
 }
 
-func route(path string, err error) api.Route {
+func route(path string, err error) rpctest.Route {
 	answer := func(context.Context, *emptypb.Empty) (*emptypb.Empty, error) { return nil, err }
-	return api.Route{Path: path, Handler: connect.NewUnaryHandlerSimple(path, answer, api.HandlerOptions(slog.New(slog.DiscardHandler)))}
+	return rpctest.Route{Path: path, Handler: connect.NewUnaryHandlerSimple(path, answer, service.HandlerOptions(slog.New(slog.DiscardHandler)))}
 }
 
 func TestWhenTracesAreWanted(t *testing.T) {

@@ -31,7 +31,8 @@ import (
 	"example.com/roster/directory/userfile"
 	"example.com/roster/examples"
 	"example.com/roster/server"
-	"example.com/roster/server/api"
+	"example.com/roster/server/rpc"
+	"example.com/roster/server/service"
 )
 
 func main() {
@@ -68,9 +69,14 @@ func run(ctx context.Context, common *peerflags.Flags, file string, options *opt
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	config := server.Config{Directory: dir, Log: logger}
 	options.apply(&config)
-	_, handler := tickerpbconnect.NewTickerServiceHandler(ticker.Service{}, api.HandlerOptions(logger))
-	routes := api.RoutesOf(tickerpb.File_ticker_proto.Services().ByName("TickerService"), handler)
-	return server.Serve(ctx, listener, config, server.NewHandler(config, routes...))
+	ticks := tickerpb.File_ticker_proto.Services().ByName("TickerService")
+	_, handler := tickerpbconnect.NewTickerServiceHandler(ticker.Service{}, service.HandlerOptions(logger))
+	config.Mounts = []rpc.Mount{{Service: ticks, Handler: handler, Policies: rpc.SamePolicy(ticks, rpc.Policy{Role: rpc.Reader}, 10_000)}}
+	srv, err := server.New(config)
+	if err != nil {
+		return err
+	}
+	return srv.Serve(ctx, listener)
 }
 
 // fill loads the sample users.

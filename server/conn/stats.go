@@ -1,0 +1,14 @@
+package conn
+
+import "sync/atomic"
+
+// Stats counts the connections of a port. The zero value is ready; read it at any time.
+type Stats struct{ accepted, closed atomic.Uint64 }
+
+// Connections returns how many connections the port has accepted so far, and how many of them are
+// open.
+func (s *Stats) Connections() (accepted, open uint64) {
+	closed := s.closed.Load() // first, so that it is never the larger one
+	accepted = s.accepted.Load()
+	return accepted, accepted - closed
+}

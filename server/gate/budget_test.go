@@ -1,0 +1,72 @@
+package gate
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"example.com/roster/server/rpc"
+)
+
+// A request is counted by what it may be once it is unpacked.
+func TestUnpackedSize(t *testing.T) {
+	for _, test := range []struct {
+		method, target, name, encoding string
+		size, want                     int64
+	}{
+		{"POST", "/", "Grpc-Encoding", "", 60, 60},
+		{"POST", "/", "Grpc-Encoding", "identity", 60, 60},
+		{"POST", "/", "Grpc-Encoding", "gzip", 60, 42 * 1032},
+		{"POST", "/", "Content-Encoding", "gzip", 19, 1032},
+		{"POST", "/", "Connect-Content-Encoding", "gzip", 5, 5},
+		{"GET", "/?compression=gzip", "X", "", 118, 100 * 1032},
+	} {
+		r := httptest.NewRequest(test.method, test.target, nil)
+		r.Header.Set(test.name, test.encoding)
+		if got := unpackedSize(r, test.size); got != test.want {
+			t.Errorf("%+v: %d", test, got)
+		}
+	}
+}
+
+func TestLongRequestsOfAConnectionWaitForEachOther(t *testing.T) {
+	request := func() (*http.Request, context.CancelFunc) {
+		ctx, cancel := context.WithCancel(newBudget().connContext(t.Context()))
+		c, r := rpc.Of(httptest.NewRequestWithContext(ctx, "POST", "/MyService/User", nil))
+		t.Cleanup(c.End)
+		return r, cancel
+	}
+	r, cancel := request()
+	elsewhere, _ := request()
+	var first, second, third, short, other share
+	for _, s := range []*share{&first, &second} {
+		if err := s.take(r, longRequest/2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := short.take(r, shortRequest); err != nil {
+		t.Errorf("a short request waits: %v", err)
+	}
+	if err := other.take(elsewhere, 1<<30); err != nil {
+		t.Errorf("another connection waits: %v", err)
+	}
+	taken := make(chan *connect.Error, 1)
+	go func() { taken <- third.take(r, longRequest/2) }()
+	select {
+	case <-taken:
+		t.Error("the budget is no bound")
+	case <-time.After(50 * time.Millisecond):
+	}
+	first.giveBack()
+	if err := <-taken; err != nil {
+		t.Error(err)
+	}
+	cancel()
+	var late share
+	if err := late.take(r, longRequest); err.Code() != connect.CodeCanceled {
+		t.Errorf("a caller who has gone: %v", err)
+	}
+}

@@ -1,0 +1,56 @@
+package gate
+
+import (
+	"fmt"
+	"net/http"
+
+	"connectrpc.com/connect"
+
+	"example.com/roster/server/rpc"
+)
+
+// wrapProtocol lets in the HTTP methods, content types and compressions that the handler speaks.
+// Connect would refuse others without a word. GET is for procedures without side effects alone,
+// since links and prefetching browsers send it unasked.
+func wrapProtocol(method *rpc.Method, next http.Handler) http.Handler {
+	allow := http.MethodPost
+	if method.SideEffectFree {
+		allow = http.MethodGet + ", " + http.MethodPost
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodPost:
+			contentType := rpc.Header(r, "Content-Type")
+			if _, ok := rpc.ParseMediaType(contentType); !ok {
+				rpc.RefuseHTTP(r, rpc.ReasonContentType)
+				w.Header().Set("Accept-Post", rpc.AcceptPost)
+				http.Error(w, fmt.Sprintf("content-type %q is not one of %s", contentType, rpc.AcceptPost),
+					http.StatusUnsupportedMediaType)
+				return
+			}
+			if encoding := rpc.Header(r, "Grpc-Encoding"); !rpc.IsCompression(encoding) {
+				// Connect's own answer has an empty Grpc-Encoding, on which newer grpcio breaks.
+				w.Header().Set("Grpc-Accept-Encoding", rpc.Compressions)
+				rpc.Refuse(w, r, rpc.ReasonUnimplemented, connect.NewError(connect.CodeUnimplemented, fmt.Errorf(
+					"unknown compression %.50q: supported encodings are %s", encoding, rpc.Compressions)))
+				return
+			}
+		case r.Method == http.MethodGet && method.SideEffectFree:
+			if _, ok := rpc.RequestMediaType(r); !ok {
+				rpc.RefuseHTTP(r, rpc.ReasonContentType)
+				http.Error(w, fmt.Sprintf(
+					"encoding %q is not json or proto: a GET of %s has its message in the query, for example\ncurl -G -d connect=v1 -d encoding=json --data-urlencode 'message={}' http://%s%s",
+					r.URL.Query().Get("encoding"), method.Path, r.Host, method.Path), http.StatusUnsupportedMediaType)
+				return
+			}
+		default:
+			rpc.RefuseHTTP(r, rpc.ReasonMethod)
+			w.Header().Set("Allow", allow)
+			http.Error(w, fmt.Sprintf(
+				"%s is a remote procedure: call it with POST, for example\ncurl -H 'content-type: application/json' -d '{}' http://%s%s",
+				method.Path, r.Host, method.Path), http.StatusMethodNotAllowed)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,134 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"example.com/roster/server/drain"
+	"example.com/roster/server/rpc"
+)
+
+// streams bounds how many calls of each streaming method are open, and ends the streams that clients
+// send: when the port closes, with UNAVAILABLE, which a handler passes on and the client takes for a
+// reason to call again, or the stream would hold up the drain to its timeout; and when nothing has
+// come for as long as the policy allows. A handler that only sends has no such moment: it looks at
+// drain.State.Closing.
+type streams struct {
+	drain *drain.State
+
+	mu sync.Mutex
+	// open has the number of open calls by path. It outlives the mounts, so that those of a method
+	// that is mounted anew still count.
+	open map[string]*atomic.Int64
+}
+
+func newStreams(drain *drain.State) *streams {
+	return &streams{drain: drain, open: make(map[string]*atomic.Int64)}
+}
+
+func (s *streams) count(path string) *atomic.Int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[path] == nil {
+		s.open[path] = new(atomic.Int64)
+	}
+	return s.open[path]
+}
+
+func (s *streams) wrap(method *rpc.Method, next http.Handler) http.Handler {
+	if !method.Streams() {
+		return next
+	}
+	if method.ClientStreams {
+		next = s.ended(method, next)
+	}
+	open := s.count(method.Path)
+	limit := "a fixed limit, no flag"
+	if method.StreamsFlag != "" {
+		limit = method.StreamsFlag
+	}
+	full := connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+		"%d calls of %s are open, the maximum of this server (%s): call again later", method.MaxStreams, method.Path, limit))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer open.Add(-1)
+		if open.Add(1) > int64(method.MaxStreams) {
+			rpc.Refuse(w, r, rpc.ReasonResourceExhausted, full)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *streams) ended(method *rpc.Method, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := &endingBody{ReadCloser: r.Body, control: http.NewResponseController(w), maxQuiet: method.MaxQuiet}
+		stop := s.drain.AfterClosing(body.end)
+		defer stop()
+		defer body.leave()
+		r.Body = body
+		next.ServeHTTP(w, r)
+	})
+}
+
+// endingBody is a request's body that can be ended from elsewhere.
+type endingBody struct {
+	io.ReadCloser
+	control  *http.ResponseController
+	maxQuiet time.Duration
+
+	mu    sync.Mutex
+	ended bool
+	left  bool // the handler has returned, and control is not to be used
+}
+
+// Read implements io.Reader.
+func (b *endingBody) Read(p []byte) (int, error) {
+	b.quiet()
+	n, err := b.ReadCloser.Read(p)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.ended:
+		return n, drain.Reconnect()
+	case b.maxQuiet > 0:
+		return n, connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf("no message for %v: call again", b.maxQuiet))
+	}
+	return n, err
+}
+
+// quiet gives the next read as long as the stream may be quiet.
+func (b *endingBody) quiet() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.maxQuiet > 0 && !b.ended && !b.left {
+		// A server that cannot set one has timers of its own.
+		_ = b.control.SetReadDeadline(time.Now().Add(b.maxQuiet))
+	}
+}
+
+func (b *endingBody) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended = true
+	if !b.left {
+		// In the past, so it ends a read that waits. Both engines can.
+		_ = b.control.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (b *endingBody) leave() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left = true
+}

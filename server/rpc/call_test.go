@@ -1,0 +1,128 @@
+package rpc_test
+
+import (
+	"context"
+	"errors"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"example.com/roster/server/rpc"
+)
+
+type key struct{}
+
+type another struct{}
+
+func newCall(ctx context.Context) (*rpc.Call, context.Context) {
+	c, r := rpc.Of(httptest.NewRequestWithContext(ctx, "POST", "/MyService/User", nil))
+	return c, r.Context()
+}
+
+func TestFromFindsTheCallBeneathOtherContexts(t *testing.T) {
+	c, ctx := newCall(context.WithValue(t.Context(), key{}, "kept"))
+	below, cancel := context.WithTimeout(context.WithValue(ctx, another{}, 1), time.Minute)
+	defer cancel()
+	if rpc.From(below) != c || below.Value(key{}) != "kept" {
+		t.Errorf("From = %p, want %p; the value above is %v, want kept", rpc.From(below), c, below.Value(key{}))
+	}
+	if rpc.From(t.Context()) != nil {
+		t.Error("a context without a call has one")
+	}
+}
+
+func TestCode(t *testing.T) {
+	c, _ := newCall(t.Context())
+	if c.Code() != 0 {
+		t.Errorf("Code = %v, want 0", c.Code())
+	}
+	c.Failure = connect.NewError(connect.CodeUnavailable, nil)
+	if c.Code() != connect.CodeUnavailable {
+		t.Errorf("Code = %v, want unavailable", c.Code())
+	}
+}
+
+func TestLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, ctx := newCall(context.Background())
+		defer c.End()
+		start := time.Now()
+		c.Limit(start.Add(time.Second))
+		if deadline, ok := ctx.Deadline(); !ok || !deadline.Equal(start.Add(time.Second)) {
+			t.Errorf("Deadline = %v, %v, want a second from the start", deadline, ok)
+		}
+		if ctx.Err() != nil {
+			t.Errorf("Err = %v before the deadline", ctx.Err())
+		}
+		<-ctx.Done()
+		if took := time.Since(start); took != time.Second || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			t.Errorf("done after %v with %v, want 1s and DeadlineExceeded", took, ctx.Err())
+		}
+	})
+}
+
+// Nobody waits, so no timer was made, and yet the deadline holds.
+func TestLimitWithoutATimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, ctx := newCall(context.Background())
+		c.Limit(time.Now().Add(time.Second))
+		time.Sleep(time.Second)
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			t.Errorf("Err = %v, want DeadlineExceeded", ctx.Err())
+		}
+	})
+}
+
+func TestTheEarlierDeadlineHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		early := time.Now().Add(time.Second)
+		parent, cancel := context.WithDeadline(context.Background(), early)
+		defer cancel()
+		c, ctx := newCall(parent)
+		defer c.End()
+		c.Limit(early.Add(time.Hour))
+		if deadline, _ := ctx.Deadline(); !deadline.Equal(early) {
+			t.Errorf("Deadline = %v, want %v", deadline, early)
+		}
+		<-ctx.Done()
+		if time.Now().After(early) {
+			t.Error("done later than the parent")
+		}
+	})
+}
+
+func TestParentCancels(t *testing.T) {
+	for name, limit := range map[string]time.Duration{"with a deadline": time.Minute, "without": 0} {
+		t.Run(name, func(t *testing.T) {
+			parent, cancel := context.WithCancel(t.Context())
+			c, ctx := newCall(parent)
+			defer c.End()
+			if limit > 0 {
+				c.Limit(time.Now().Add(limit))
+			}
+			child, stop := context.WithCancel(ctx)
+			defer stop()
+			ran := make(chan struct{})
+			context.AfterFunc(ctx, func() { close(ran) })
+			cancel()
+			<-ran
+			<-child.Done()
+			if !errors.Is(ctx.Err(), context.Canceled) {
+				t.Errorf("Err = %v, want Canceled", ctx.Err())
+			}
+		})
+	}
+}
+
+// A request that came with its record is passed on as it is.
+func TestOfFindsTheRecordThatTheServerMade(t *testing.T) {
+	ctx := rpc.NewContext(context.WithValue(t.Context(), key{}, "kept"))
+	request := httptest.NewRequestWithContext(ctx, "POST", "/MyService/User", nil)
+	c, passed := rpc.Of(request)
+	if passed != request || context.Context(c) != ctx || c.Start.IsZero() || passed.Context().Value(key{}) != "kept" {
+		t.Errorf("Of made another request or record: %p and %p, want %p and %p", passed, c, request, ctx)
+	}
+}

@@ -1,0 +1,130 @@
+package service
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+)
+
+// jsonCodec is the JSON of curl and of browsers: every field is there, zero or
+// not, and a key that the request does not have is refused rather than
+// ignored, since a call with userIds for userIDs would find nobody.
+type jsonCodec struct{ name string }
+
+// codecs are ours in place of Connect's, under both names that it knows JSON by.
+func codecs() connect.HandlerOption {
+	return connect.WithHandlerOptions(
+		connect.WithCodec(protoCodec{}),
+		connect.WithCodec(jsonCodec{"json"}),
+		connect.WithCodec(jsonCodec{"json; charset=utf-8"}),
+	)
+}
+
+// Name implements connect.Codec.
+func (c jsonCodec) Name() string { return c.name }
+
+// Marshal implements connect.Codec.
+func (c jsonCodec) Marshal(message any) ([]byte, error) { return c.MarshalAppend(nil, message) }
+
+// MarshalAppend spares Connect a copy. The output is compact: protojson puts
+// spaces where it likes, different ones in each build. A reply of User has been
+// encoded already.
+func (c jsonCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
+	if reply, ok := message.(*userReply); ok {
+		if !reply.json {
+			// Connect does not unmarshal a message of no bytes, so the request does
+			// not know that it is one in JSON; it has no ids.
+			return append(dst, jsonStart+jsonEnd...), nil
+		}
+		return reply.appendTo(dst), nil
+	}
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a protobuf message", message)
+	}
+	text, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	compact := bytes.NewBuffer(dst)
+	if err := json.Compact(compact, text); err != nil {
+		return nil, err
+	}
+	return compact.Bytes(), nil
+}
+
+// Unmarshal implements connect.Codec. A request of User is read here if it is
+// of the usual form.
+func (c jsonCodec) Unmarshal(data []byte, message any) error {
+	if request, ok := message.(*userReq); ok {
+		request.json = true
+		if request.UserIDs, ok = parseUserReq(data); ok {
+			return nil
+		}
+	}
+	m, ok := message.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is not a protobuf message", message)
+	}
+	if len(data) == 0 {
+		return fmt.Errorf("an empty body is not JSON: send {} for an empty %s", m.ProtoReflect().Descriptor().Name())
+	}
+	return shortened(protojson.UnmarshalOptions{}.Unmarshal(data, m))
+}
+
+// MarshalStable and IsBinary are what Connect needs for GET requests.
+func (c jsonCodec) MarshalStable(message any) ([]byte, error) { return c.Marshal(message) }
+
+// IsBinary tells that JSON can stand in a URL as it is.
+func (c jsonCodec) IsBinary() bool { return false }
+
+// protoCodec is Connect's own of that name, but that it sends the reply of User
+// as it is, and that its error names the message as the contract does, and not a
+// type of this program.
+type protoCodec struct{}
+
+// Name implements connect.Codec.
+func (protoCodec) Name() string { return "proto" }
+
+// Marshal implements connect.Codec.
+func (c protoCodec) Marshal(message any) ([]byte, error) { return c.MarshalAppend(nil, message) }
+
+// MarshalAppend spares Connect a copy. A reply of User has been encoded already.
+func (protoCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
+	if reply, ok := message.(*userReply); ok {
+		return reply.appendTo(dst), nil
+	}
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a protobuf message", message)
+	}
+	return proto.MarshalOptions{}.MarshalAppend(dst, m)
+}
+
+// Unmarshal implements connect.Codec.
+func (protoCodec) Unmarshal(data []byte, message any) error {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is not a protobuf message", message)
+	}
+	if err := proto.Unmarshal(data, m); err != nil {
+		return fmt.Errorf("these %d bytes are not a %s in protobuf: %w", len(data), m.ProtoReflect().Descriptor().FullName(), err)
+	}
+	return nil
+}
+
+// MarshalStable and IsBinary are what Connect needs for GET requests.
+func (protoCodec) MarshalStable(message any) ([]byte, error) {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a protobuf message", message)
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
+}
+
+// IsBinary tells that protobuf stands in a URL as base64.
+func (protoCodec) IsBinary() bool { return true }

@@ -1,0 +1,123 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+
+	"connectrpc.com/connect"
+	"golang.org/x/time/rate"
+
+	"example.com/roster/directory"
+	"example.com/roster/server/rpc"
+)
+
+// codes is the one table from errors of the domain to codes on the wire. The
+// text is what the caller reads; where there is none, it is the error's own.
+// An error that is not here is a fault of ours: the caller reads no more than
+// "internal error", the log has all of it.
+var codes = []struct {
+	err  error
+	code connect.Code
+	text string
+}{
+	{err: directory.ErrInvalid, code: connect.CodeInvalidArgument},
+	{err: directory.ErrUnavailable, code: connect.CodeUnavailable, text: "the user store does not answer: try again"},
+	{err: directory.ErrReadOnly, code: connect.CodeFailedPrecondition, text: "the user store is read-only"},
+	{err: context.Canceled, code: connect.CodeCanceled, text: "the call was cancelled"},
+	{err: context.DeadlineExceeded, code: connect.CodeDeadlineExceeded, text: "the deadline passed before the answer was ready"},
+}
+
+// wireError is what the caller is told of err, and whether that hides a fault
+// that the log should have.
+func wireError(err error) (wire *connect.Error, hidden bool) {
+	if errors.As(err, &wire) {
+		return wire, false
+	}
+	for _, row := range codes {
+		if !errors.Is(err, row.err) {
+			continue
+		}
+		if row.text == "" {
+			return connect.NewError(row.code, err), false
+		}
+		return connect.NewError(row.code, errors.New(row.text)), row.code == connect.CodeUnavailable
+	}
+	return errInternal(), true
+}
+
+// errInternal is all that a caller learns of a fault of ours.
+func errInternal() *connect.Error {
+	return connect.NewError(connect.CodeInternal, errors.New("internal error"))
+}
+
+// errorInterceptor puts every error of a handler through the table, and makes
+// an error of its panic.
+type errorInterceptor struct {
+	log *slog.Logger
+	// unavailable is how often a store that does not answer is worth a line: it
+	// fails all calls.
+	unavailable *rate.Limiter
+}
+
+func newErrorInterceptor(log *slog.Logger) errorInterceptor {
+	return errorInterceptor{log, rate.NewLimiter(1, 10)}
+}
+
+// WrapUnary implements connect.Interceptor.
+func (i errorInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, request connect.AnyRequest) (response connect.AnyResponse, err error) {
+		defer func() { err = i.translate(ctx, request.Spec(), err, recover()) }()
+		return next(ctx, request)
+	}
+}
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (i errorInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
+		defer func() { err = i.translate(ctx, conn.Spec(), err, recover()) }()
+		return next(ctx, limitedConn{conn})
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor; servers have no clients.
+func (i errorInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+// translate returns the error of the call for its caller, and notes it in the
+// record of the call.
+func (i errorInterceptor) translate(ctx context.Context, spec connect.Spec, err error, panicked any) error {
+	wire := i.wire(ctx, spec, err, panicked)
+	if c := rpc.From(ctx); c != nil {
+		c.Handled, c.Failure = true, wire
+	}
+	if wire == nil {
+		return nil // and no interface with a nil pointer in it
+	}
+	return wire
+}
+
+func (i errorInterceptor) wire(ctx context.Context, spec connect.Spec, err error, panicked any) *connect.Error {
+	switch {
+	case panicked == http.ErrAbortHandler:
+		panic(panicked) // meant for the HTTP server
+	case panicked != nil:
+		i.log.ErrorContext(ctx, "handler panicked", "procedure", spec.Procedure, "panic", panicked, "stack", string(debug.Stack()))
+		return errInternal()
+	case err == nil:
+		return nil
+	}
+	wire, hidden := wireError(err)
+	if c := rpc.From(ctx); c != nil && wire.Code() == connect.CodeDeadlineExceeded && errors.Is(err, context.DeadlineExceeded) {
+		if limit, over := c.Overdue(); over {
+			return rpc.Overdue(limit)
+		}
+	}
+	if hidden && (wire.Code() != connect.CodeUnavailable || i.unavailable.Allow()) {
+		i.log.ErrorContext(ctx, "call failed", "procedure", spec.Procedure, "code", wire.Code().String(), "error", err.Error())
+	}
+	return wire
+}

@@ -1,0 +1,200 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"sync"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"example.com/roster/directory"
+	"example.com/roster/gen/go/apipb"
+	"example.com/roster/gen/go/apipb/apipbconnect"
+	"example.com/roster/server/rpc"
+)
+
+// myServiceMount mounts the frozen contract.
+func myServiceMount(config Config) rpc.Mount {
+	service := &myService{directory: config.Directory, maxBatch: config.MaxBatch}
+	return rpc.Mount{
+		Service: apipb.File_api_proto.Services().ByName("MyService"),
+		Handler: newHandler(service, HandlerOptions(config.Log)),
+		Policies: map[string]rpc.Policy{
+			"User":   {Role: rpc.Reader, Upstream: rpc.Store},
+			"Health": {Role: rpc.Anyone, Vital: true, Upstream: rpc.Store},
+		},
+	}
+}
+
+// myService is the frozen contract.
+type myService struct {
+	directory *directory.Directory
+	maxBatch  int
+	replies   sync.Pool // of *userReply
+}
+
+// Health answers when the store does.
+func (s *myService) Health(ctx context.Context, _ *emptypb.Empty) (*emptypb.Empty, error) {
+	if err := s.directory.Health(ctx); err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, nil
+}
+
+// userReq is the request of User, and how it came: the reply goes in the same
+// encoding.
+type userReq struct {
+	apipb.UserReq
+	// json is set by the JSON codec.
+	json bool
+}
+
+// userReply is the reply of User, encoded already as its caller gets it. Most
+// of what a look-up allocated would be the encoding, so it is used again once
+// the codec has it.
+type userReply struct {
+	encoded []byte
+	json    bool // or else protobuf
+	pool    *sync.Pool
+}
+
+// maxPooledReply is how long a reply may be to be kept for another call, in
+// bytes: some 20,000 users.
+const maxPooledReply = 1 << 20
+
+// appendTo appends the reply to dst. It is over with the reply then: Connect
+// encodes a reply once.
+func (r *userReply) appendTo(dst []byte) []byte {
+	dst = append(dst, r.encoded...)
+	if cap(r.encoded) <= maxPooledReply {
+		r.pool.Put(r)
+	} else {
+		r.encoded = nil // while what is in dst is sent, which may take its time
+	}
+	return dst
+}
+
+// newHandler is what apipbconnect.NewMyServiceHandler is, except that User has
+// the request and the reply above.
+func newHandler(service *myService, options connect.HandlerOption) http.Handler {
+	methods := apipb.File_api_proto.Services().ByName("MyService").Methods()
+	health := connect.NewUnaryHandlerSimple(apipbconnect.MyServiceHealthProcedure, service.Health,
+		connect.WithSchema(methods.ByName("Health")), options)
+	user := connect.NewUnaryHandlerSimple(apipbconnect.MyServiceUserProcedure, service.User,
+		connect.WithSchema(methods.ByName("User")), options)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == apipbconnect.MyServiceHealthProcedure {
+			health.ServeHTTP(w, r)
+			return
+		}
+		user.ServeHTTP(w, r)
+	})
+}
+
+// success is the message of every reply. wireStart is a reply before its users
+// in protobuf, with field 1 of UserReply; jsonStart and jsonEnd are what stands
+// around them in JSON.
+const (
+	success   = "success"
+	wireStart = "\x0a\x07" + success
+	jsonStart = `{"message":"` + success + `","data":[`
+	jsonEnd   = `]}`
+)
+
+// User answers a look-up.
+func (s *myService) User(ctx context.Context, request *userReq) (*userReply, error) {
+	ids := request.GetUserIDs()
+	if err := checkBatch(len(ids), s.maxBatch); err != nil {
+		return nil, err
+	}
+	reply, ok := s.replies.Get().(*userReply)
+	if !ok {
+		reply = &userReply{pool: &s.replies}
+	}
+	reply.json = request.json
+	var err error
+	if reply.json {
+		reply.encoded = append(reply.encoded[:0], jsonStart...)
+		reply.encoded, err = s.directory.AppendJSON(ctx, reply.encoded, ids)
+		reply.encoded = append(reply.encoded, jsonEnd...)
+	} else {
+		reply.encoded = append(reply.encoded[:0], wireStart...)
+		reply.encoded, err = s.directory.AppendWire(ctx, reply.encoded, ids)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return reply, checkReply(len(reply.encoded))
+}
+
+// parseUserReq is the ids of a UserReq in JSON as programs write it:
+// {"userIDs":[1,2]}, with white space or without. For anything else, right or
+// wrong, ok is false: that is for protojson to read, or to say what is wrong.
+func parseUserReq(text []byte) (ids []int32, ok bool) {
+	p := parser{text: text}
+	if !p.token(`{`) || !p.token(`"userIDs"`) || !p.token(`:`) || !p.token(`[`) {
+		return nil, false
+	}
+	if !p.token(`]`) {
+		// No more at once than most calls have: the commas may be all there is.
+		ids = make([]int32, 0, min(1+bytes.Count(p.text, []byte{','}), 10_000))
+		for {
+			id, ok := p.int32()
+			if !ok {
+				return nil, false
+			}
+			ids = append(ids, id)
+			if p.token(`]`) {
+				break
+			}
+			if !p.token(`,`) {
+				return nil, false
+			}
+		}
+	}
+	return ids, p.token(`}`) && p.token(``) && len(p.text) == 0
+}
+
+// A parser takes tokens of JSON (RFC 8259) off the front of text.
+type parser struct{ text []byte }
+
+func (p *parser) skipSpace() {
+	for len(p.text) > 0 && (p.text[0] == ' ' || p.text[0] == '\n' || p.text[0] == '\r' || p.text[0] == '\t') {
+		p.text = p.text[1:]
+	}
+}
+
+// token skips white space and then token, if that is what comes.
+func (p *parser) token(token string) bool {
+	p.skipSpace()
+	if len(p.text) < len(token) || string(p.text[:len(token)]) != token {
+		return false
+	}
+	p.text = p.text[len(token):]
+	return true
+}
+
+// int32 skips white space and takes an integer. What comes after it is not
+// looked at: another digit, a fraction or an exponent is no token.
+func (p *parser) int32() (n int32, ok bool) {
+	p.skipSpace()
+	negative := len(p.text) > 0 && p.text[0] == '-'
+	if negative {
+		p.text = p.text[1:]
+	}
+	var value int64
+	i := 0
+	for ; i < len(p.text) && i < len("2147483648") && p.text[i]-'0' <= 9; i++ {
+		value = value*10 + int64(p.text[i]-'0')
+	}
+	if i == 0 || p.text[0] == '0' && (i > 1 || negative) {
+		return 0, false // no number, or not as JSON or as anybody writes it
+	}
+	p.text = p.text[i:]
+	if negative {
+		value = -value
+	}
+	return int32(value), value == int64(int32(value))
+}

@@ -1,0 +1,57 @@
+package service
+
+import (
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpcreflect"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"example.com/roster/server/rpc"
+)
+
+// Reflection is for people and their tools, who ask and leave.
+const (
+	// maxReflections is how many calls of it may be open at a time.
+	maxReflections = 100
+	// reflectionQuiet is how long one may be without a question.
+	reflectionQuiet = time.Minute
+)
+
+// reflectionMounts mounts both versions of grpc.reflection, which tell what can be called.
+func reflectionMounts(config Config) []rpc.Mount {
+	reflector := grpcreflect.NewReflector(namer(config.Table))
+	mount := func(newHandler func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler),
+		file protoreflect.FileDescriptor) rpc.Mount {
+		_, handler := newHandler(reflector, HandlerOptions(config.Log))
+		return rpc.Mount{
+			Service: file.Services().ByName("ServerReflection"),
+			Handler: handler,
+			Policies: map[string]rpc.Policy{
+				"ServerReflectionInfo": {Role: rpc.Reader, Vital: true, MaxStreams: maxReflections, MaxQuiet: reflectionQuiet},
+			},
+		}
+	}
+	return []rpc.Mount{
+		mount(grpcreflect.NewHandlerV1, reflectionv1.File_grpc_reflection_v1_reflection_proto),
+		mount(grpcreflect.NewHandlerV1Alpha, reflectionv1alpha.File_grpc_reflection_v1alpha_reflection_proto),
+	}
+}
+
+// namer names the services that the port has at the moment.
+type namer func() *rpc.Table
+
+// Names implements grpcreflect.Namer.
+func (table namer) Names() []string { return names(table()) }
+
+// names is the names of the services in a table.
+func names(table *rpc.Table) []string {
+	var names []string
+	for _, service := range table.Services() {
+		names = append(names, string(service.FullName()))
+	}
+	return names
+}
