@@ -153,8 +153,8 @@ type flagGroup struct {
 	flags *pflag.FlagSet
 }
 
-// flagGroups returns the flags of a command by their groups, in the order of its table; --help, which
-// is in no table, comes last.
+// flagGroups returns the flags of a command by their groups, in the order of its table. Last comes
+// --help, which is in no table.
 func flagGroups(command *cobra.Command) []flagGroup {
 	var groups []flagGroup
 	place := make(map[string]int)

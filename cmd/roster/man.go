@@ -15,9 +15,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// newManCommand returns the command that writes the man pages, which say what --help says. It is for
-// those who make packages, in a build of its own (make install): the code that formats the pages
-// would take half a megabyte of live memory in every process.
+// newManCommand returns the command that writes the man pages, which say what --help says. It is
+// for those who make packages, in a build of its own (make install): the code that formats the
+// pages would take half a megabyte of live memory in every process.
 func newManCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "man DIRECTORY",

@@ -18,7 +18,6 @@ import (
 	"example.com/roster/server"
 	"example.com/roster/server/auth"
 	"example.com/roster/server/drain"
-	"example.com/roster/server/telemetry"
 	"example.com/roster/server/tlsfile"
 )
 
@@ -97,11 +96,6 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	if err != nil {
 		return err
 	}
-	announce(f, listener.Addr(), store, log)
-	if terminal {
-		fmt.Fprint(stderr, newWelcome(f, callAddress(f.addr, listener.Addr()), tlsFiles))
-	}
-
 	reloading, stop := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain
 	defer stop()
 	config := f.config()
@@ -117,19 +111,15 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		config.Tokens = tokens.Set
 		go tokens.Watch(reloading)
 	}
+	handler := server.NewHandler(config)
+	monitor.serving(config, tlsFiles)
+	announce(f, listener.Addr(), store, log)
+	if terminal {
+		fmt.Fprint(stderr, newWelcome(f, callAddress(f.addr, listener.Addr()), tlsFiles))
+	}
 	warnIfOpen(config, listener.Addr().String())
-	sources := telemetry.Sources{
-		Port:          config.Stats,
-		Draining:      config.Drain.Draining,
-		TLS:           tlsFiles != nil,
-		StandardHTTP2: config.StandardHTTP2,
-	}
-	if tlsFiles != nil {
-		sources.CertificateExpiry = tlsFiles.NotAfter
-	}
-	monitor.serving(dir, sources)
 	notifySystemd(ctx, log)
-	err = server.Serve(ctx, listener, config, server.NewHandler(config))
+	err = server.Serve(ctx, listener, config, handler)
 	if err == nil {
 		log.Info("stopped")
 	}

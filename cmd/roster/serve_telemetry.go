@@ -13,10 +13,12 @@ import (
 	"go.opentelemetry.io/otel"
 
 	"example.com/roster/directory"
+	"example.com/roster/server"
 	"example.com/roster/server/admin"
 	"example.com/roster/server/call"
 	"example.com/roster/server/listen"
 	"example.com/roster/server/telemetry"
+	"example.com/roster/server/tlsfile"
 )
 
 // flushTimeout is how long the last traces may take to export.
@@ -130,19 +132,30 @@ func (m *monitor) observers() (observers []call.Observer) {
 	return observers
 }
 
-// serving has the metrics read sources, of which the monitor adds its own. From now on the server
-// is ready unless it drains or the directory is not healthy.
-func (m *monitor) serving(dir *directory.Directory, sources telemetry.Sources) {
-	sources.Version, sources.Directory = buildVersion(), dir.Stats
-	sources.AccessLog, sources.Traces = m.accessLog, m.traces
+// serving is called when the server of config can serve: from now on the metrics have its counts,
+// and it is ready unless it drains or its directory is not healthy.
+func (m *monitor) serving(config server.Config, files *tlsfile.Files) {
 	if m.metrics != nil {
+		sources := telemetry.Sources{
+			Version:       buildVersion(),
+			Directory:     config.Directory.Stats,
+			Port:          config.Stats,
+			TLS:           files != nil,
+			StandardHTTP2: config.StandardHTTP2,
+			Draining:      config.Drain.Draining,
+			AccessLog:     m.accessLog,
+			Traces:        m.traces,
+		}
+		if files != nil {
+			sources.CertificateExpiry = files.NotAfter
+		}
 		m.metrics.Read(sources)
 	}
 	ready := func(ctx context.Context) error {
-		if sources.Draining() {
+		if config.Drain.Draining() {
 			return errors.New("draining: running calls finish, new ones are not accepted")
 		}
-		return dir.Health(ctx)
+		return config.Directory.Health(ctx)
 	}
 	m.ready.Store(&ready)
 }
