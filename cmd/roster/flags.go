@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,10 +60,8 @@ func into[T string | bool | int | float64 | time.Duration | []string](target *T,
 // choice returns a setting that is one of words, or value, its default.
 func choice(target *string, value string, words ...string) setting {
 	return into(target, value, func(text string) error {
-		for _, word := range words {
-			if text == word || text == value {
-				return nil
-			}
+		if text == value || slices.Contains(words, text) {
+			return nil
 		}
 		return errors.New("want " + strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1])
 	}).completedBy(words...)
@@ -79,8 +78,8 @@ func (s setting) completedBy(words ...string) setting {
 	return s
 }
 
-func positive[T int | time.Duration](v T) error {
-	if v <= 0 {
+func positive(d time.Duration) error {
+	if d <= 0 {
 		return errors.New("must be more than 0")
 	}
 	return nil

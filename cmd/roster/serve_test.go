@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,7 +99,7 @@ func TestTheSampleWithoutAStoreIsTemporary(t *testing.T) {
 			t.Errorf("it left %v", left)
 		}
 		if content, _ := os.ReadFile("roster.db"); string(content) != before {
-			t.Errorf("roster.db was %q and is %q", before, content)
+			t.Errorf("roster.db was %q and is %.20q", before, content)
 		}
 		if files, _ := filepath.Glob("*"); len(files) > 1 || before == "" && len(files) > 0 {
 			t.Errorf("it made %v", files)
@@ -111,9 +113,8 @@ func TestTheTemporaryStoreIsRemovedAfterAFailure(t *testing.T) {
 	t.Setenv("TMPDIR", temporary)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	var stderr bytes.Buffer
-	if code := run(ctx, []string{"serve", "--sample", "--addr", "localhost:0"}, nil, &stderr, &stderr); code != 1 {
-		t.Errorf("exit code %d: %s", code, stderr.String())
+	if _, err := openServedStore(ctx, serveFlags{store: defaultStore, sample: true}, slog.New(slog.DiscardHandler)); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want that it was canceled", err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(temporary, "*")); len(left) > 0 {
 		t.Errorf("it left %v", left)
