@@ -17,9 +17,10 @@ BUF      = $(GO) tool buf
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: ## Serve the sample users on localhost:50051 (needs Go alone)
+run: ## Serve the sample users on localhost:50051, also to pages of any localhost origin (needs only Go)
+	@echo "building roster, which takes a minute the first time"
 	@mkdir -p build
-	$(GO) run ./cmd/roster serve --sample --store build/sample.db
+	$(GO) run ./cmd/roster serve --sample --store build/sample.db --cors-origin 'http://localhost:*'
 
 # The compiler optimises for the calls of make profile. Other commands build
 # without, which is quicker.

@@ -47,6 +47,10 @@ func TestInstall(t *testing.T) {
 		if err != nil || !strings.Contains(string(text), ".SH SYNOPSIS") {
 			t.Errorf("man page %s: %v, %.60q", page, err, text)
 		}
+		// Each heading stands before the flags of its group.
+		if page == "roster-serve.1" && !regexp.MustCompile(`(?s)\.SS TLS\n.*--tls-key.*\.SS Access\n.*--tokens.*\.SS Limits\n`).Match(text) {
+			t.Errorf("man page %s has no groups of flags:\n%s", page, text)
+		}
 	}
 	for _, completion := range []string{
 		"bash-completion/completions/roster", "zsh/site-functions/_roster", "fish/vendor_completions.d/roster.fish",

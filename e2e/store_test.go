@@ -42,7 +42,7 @@ func TestServeSaysWhatIsWrongWithItsStoreOrAddress(t *testing.T) {
 		{"a directory", []string{"--store", dir}, 1, "is a directory: give the name of a file in it, such as " + dir + "/roster.db"},
 		{"not a database", []string{"--store", text}, 1, "notes.txt is not a SQLite database (nor empty): give another file name"},
 		{"no such directory", []string{"--store", dir + "/no/roster.db"}, 1, "there is no directory " + dir + "/no: create it first"},
-		{"PostgreSQL", []string{"--store", "postgres://localhost/x"}, 2, "this version has the SQLite store alone"},
+		{"PostgreSQL", []string{"--store", "postgres://me:secret@localhost/x"}, 2, "--store postgres://me:xxxxx@localhost/x: this version has only the SQLite store"},
 		{"a port in use", []string{"--addr", taken.Addr().String()}, 1, taken.Addr().String() + " is in use by another program: stop that one, or choose another port"},
 		{"no port", []string{"--addr", "localhost"}, 1, "--addr localhost: listen tcp: address localhost: missing port in address"},
 		{"a batch of none", []string{"--max-batch", "0"}, 2, "--max-batch 0: must be at least 1"},

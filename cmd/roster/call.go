@@ -1,56 +1,85 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"example.com/roster/client"
+	"example.com/roster/server/tlsfile"
 )
 
-// callFlags are the flags of the commands that call a server.
+// callFlags are the values of the flags of the commands that call a server.
 type callFlags struct {
-	server   string
-	tls      callTLSFlags
-	token    callTokenFlags
-	protocol protocolFlag
-	timeout  time.Duration
-	output   outputFlag
+	server        string
+	protocol      protocolFlag
+	timeout       time.Duration
+	output        outputFlag
+	ca, cert, key string
+	token         string
+	tokenInClear  bool
 }
 
-// addTo defines the flags on a command, with their completions.
-func (f *callFlags) addTo(command *cobra.Command) {
+// table returns the flags of a command that calls a server.
+func (f *callFlags) table() []flagRow {
+	const (
+		call   = "Call"
+		tls    = "TLS"
+		access = "Access"
+	)
 	f.output = outputTable
-	flags := command.Flags()
-	flags.StringVar(&f.server, "server", "http://localhost:50051", "server to call: http://host:port, or https:// for TLS")
-	f.tls.register(flags)
-	f.token.register(flags)
-	flags.Var(&f.protocol, "protocol", "wire protocol: grpc, grpcweb or connect; a Python server speaks grpc alone")
-	flags.DurationVar(&f.timeout, "timeout", time.Second, "how long the call may take in all")
-	flags.Var(&f.output, "output", "how to print the answer: table or json")
-	completeFlag(command, "protocol", client.GRPC.String(), client.GRPCWeb.String(), client.Connect.String())
-	completeFlag(command, "output", string(outputTable), string(outputJSON))
+	return []flagRow{
+		{call, "server", into(&f.server, "http://localhost:50051", nil),
+			"server to call: http://host:port, or https:// for TLS"},
+		{call, "protocol", parsed(&f.protocol).completedBy(client.GRPC.String(), client.GRPCWeb.String(), client.Connect.String()),
+			"protocol to call it by: grpc, grpcweb or connect; a Python server speaks only grpc"},
+		{call, "timeout", into(&f.timeout, time.Second, positive),
+			"how long the call may take in all"},
+		{call, "output", parsed(&f.output).completedBy(outputFormats...),
+			"how to print the answer: table or json"},
+
+		{tls, "ca", into(&f.ca, "", f.checkTLS),
+			"PEM file with the CA certificates to trust, instead of those of this machine"},
+		{tls, "cert", into(&f.cert, "", f.checkTLS),
+			"PEM file with the certificate to present to a server that asks for one"},
+		{tls, "key", into(&f.key, "", f.checkTLS),
+			"PEM file with the private key of --cert"},
+
+		{access, "token", into(&f.token, "", nil),
+			"token to send, or @FILE to read it from; in ROSTER_TOKEN it does not show in the list of processes"},
+		{access, "token-in-clear", into(&f.tokenInClear, false, nil),
+			"send the token without TLS to another machine: for a network that is itself encrypted"},
+	}
 }
 
-// call makes one call with the flags' server, protocol and timeout.
-func (f *callFlags) call(ctx context.Context, call func(context.Context, *client.Client) error) error {
-	if f.timeout <= 0 {
-		return usage("--timeout %v: must be more than 0", f.timeout)
+func (f *callFlags) checkTLS(string) error {
+	switch {
+	case (f.cert == "") != (f.key == ""):
+		return usage("--cert and --key go together")
+	case (f.ca != "" || f.cert != "") && !strings.HasPrefix(f.server, "https://"):
+		return usage("--ca, --cert and --key are for TLS, but --server %s is called without: use https://", f.server)
 	}
-	tlsConfig, err := f.tls.config(f.server)
+	return nil
+}
+
+// call makes one call as the flags say.
+func (f *callFlags) call(ctx context.Context, call func(context.Context, *client.Client) error) error {
+	tlsConfig, err := f.tlsConfig()
 	if err != nil {
 		return err
 	}
-	token, err := f.token.read()
+	token, err := f.readToken()
 	if err != nil {
 		return err
 	}
 	c, err := client.New(f.server, client.Config{
-		Protocol: client.Protocol(f.protocol), TLS: tlsConfig, Token: token, TokenInClear: f.token.inClear})
+		Protocol: client.Protocol(f.protocol), TLS: tlsConfig, Token: token, TokenInClear: f.tokenInClear})
 	if err != nil {
 		return usage("--server: %w", err)
 	}
@@ -58,6 +87,54 @@ func (f *callFlags) call(ctx context.Context, call func(context.Context, *client
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	return call(ctx, c)
+}
+
+// tlsConfig returns what the client trusts and presents, nil if no flag says so.
+func (f *callFlags) tlsConfig() (*tls.Config, error) {
+	if f.ca == "" && f.cert == "" {
+		return nil, nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.ca != "" {
+		roots, err := tlsfile.Pool(f.ca)
+		if err != nil {
+			return nil, fmt.Errorf("--ca: %w", err)
+		}
+		config.RootCAs = roots
+	}
+	if f.cert != "" {
+		pair, err := tlsfile.Pair(f.cert, f.key)
+		if err != nil {
+			return nil, fmt.Errorf("--cert, --key: %w", err)
+		}
+		// Presented whichever CAs the server says it accepts: the server then says what is wrong
+		// with this certificate, rather than that there is none.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+	}
+	return config, nil
+}
+
+// readToken returns the token, empty if there is none. Its errors do not quote it.
+func (f *callFlags) readToken() (string, error) {
+	name, isFile := strings.CutPrefix(f.token, "@")
+	if !isFile {
+		return f.token, nil
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return "", fmt.Errorf("--token: %w", err)
+	}
+	defer file.Close()
+	const maxHeader = 16 << 10 // bytes that a server takes
+	content, err := io.ReadAll(io.LimitReader(file, maxHeader))
+	if err != nil {
+		return "", fmt.Errorf("--token: %w", err)
+	}
+	token := string(bytes.TrimSpace(content))
+	if token == "" {
+		return "", fmt.Errorf("--token: the file %s is empty", name)
+	}
+	return token, nil
 }
 
 // protocolFlag is a client.Protocol on the command line.
@@ -74,13 +151,15 @@ func (p *protocolFlag) Set(value string) error {
 	return nil
 }
 
-// outputFlag is how the answer is printed.
+// outputFlag is the format in which a command prints its result.
 type outputFlag string
 
 const (
 	outputTable outputFlag = "table"
 	outputJSON  outputFlag = "json"
 )
+
+var outputFormats = []string{string(outputTable), string(outputJSON)}
 
 func (o *outputFlag) String() string { return string(*o) }
 func (o *outputFlag) Type() string   { return "format" }

@@ -20,12 +20,12 @@ func newGetCommand() *cobra.Command {
 		Use:   "get ID...",
 		Short: "Look users up by id",
 		Long: `Get asks a server for users and prints them in the order of the ids, a repeated
-id each time. Unknown ids are left out; how many were found is then said on
-standard error.
+id each time. Unknown ids are left out; standard error then says how many were
+found.
 
-It calls MyService.User and so works with any server of the contract, a Python
-one included. A look-up that fails because the server is unavailable is tried
-again within --timeout. Before an id below zero, write --.`,
+It calls MyService.User, and so works with every server of api.proto, also one
+in Python. A look-up that fails because the server is unavailable is retried
+within --timeout. Before an id below zero, write --.`,
 		Example: `  roster get 1 2
   roster get 1 2 --output json | jq -r '.[].email'
   roster get 7 --server https://roster.example.com --protocol connect --timeout 5s
@@ -40,7 +40,7 @@ again within --timeout. Before an id below zero, write --.`,
 			return runGet(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), f, ids)
 		},
 	}
-	f.addTo(command)
+	addFlags(command, f.table())
 	return command
 }
 
@@ -67,7 +67,7 @@ func runGet(ctx context.Context, stdout, stderr io.Writer, f callFlags, ids []in
 	return nil
 }
 
-// parseIDs reads the ids of the command line.
+// parseIDs returns the ids of the command line.
 func parseIDs(args []string) ([]int32, error) {
 	if len(args) == 0 {
 		return nil, usage("give one id or more, as in: roster get 1 2")
@@ -94,8 +94,8 @@ func printUsers(w io.Writer, users []client.User) error {
 	return table.Flush()
 }
 
-// cell makes text fit one cell: a tab, a line break or a terminal's escape
-// sequence in a name would disturb more than its own.
+// cell escapes control characters: a tab, a line break or a terminal's escape sequence in a name
+// would disturb other cells, too.
 func cell(text string) string {
 	if strings.IndexFunc(text, unicode.IsControl) < 0 {
 		return text

@@ -15,13 +15,13 @@ func newHealthCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "health",
 		Short: "Ask a server whether it can answer",
-		Long: `Health asks a server once whether it can answer. If it can, it says so and the
-exit code is 0; if not, the exit code is 1 and standard error says what is
-wrong: nothing listens, TLS on one side only, not a gRPC server, no answer
+		Long: `Health asks a server once whether it can answer. If it can, the exit code is 0.
+If not, the exit code is 1 and standard error says what is wrong: nothing
+listens, only one side speaks TLS, it is not a gRPC server, it does not answer
 within --timeout, and so on.
 
-It calls MyService.Health and so works with any server of the contract, a
-Python one included.`,
+It calls MyService.Health, and so works with every server of api.proto, also
+one in Python.`,
 		Example: `  roster health
   roster health --server http://10.0.0.5:50051 --timeout 200ms
   roster health --protocol connect --output json`,
@@ -30,7 +30,7 @@ Python one included.`,
 			return runHealth(cmd.Context(), cmd.OutOrStdout(), f)
 		},
 	}
-	f.addTo(command)
+	addFlags(command, f.table())
 	return command
 }
 

@@ -14,8 +14,8 @@ import (
 	"example.com/roster/directory/userfile"
 )
 
-// mostBadRows is how many bad rows are told one by one.
-const mostBadRows = 20
+// maxBadRows is how many bad rows are reported one by one.
+const maxBadRows = 20
 
 func newImportCommand() *cobra.Command {
 	var store, format, onBadRow string
@@ -27,11 +27,11 @@ func newImportCommand() *cobra.Command {
 CSV has the columns id,name,age,email, named in its first line, in any order.
 NDJSON has one object with those keys a line. Both are UTF-8.
 
-A user whose id is in the store already is replaced. The import is one change:
-one that fails or is interrupted leaves the store as it was, and a server
-beside it answers what is new within a second of the end.
+A user whose id is already in the store is replaced. The import is one change:
+if it fails or is interrupted, the store stays as it was. A server that runs on
+the store answers with the new users within a second of the end.
 
-A bad row (a field out of bounds, an id that came before) is told with its
+A bad row (a field out of bounds, an id that came before) is reported with its
 line. By default one bad row refuses the whole file; with --on-bad-row skip
 only the bad rows are left out.`,
 		Example: `  roster import users.csv
@@ -44,16 +44,16 @@ only the bad rows are left out.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if onBadRow != "refuse" && onBadRow != "skip" {
-				return usage("--on-bad-row %q: want refuse or skip", onBadRow)
-			}
 			return runImport(cmd, args[0], store, userfile.Format(format), onBadRow == "skip")
 		},
 	}
-	flags := command.Flags()
-	flags.StringVar(&store, "store", "roster.db", storeUsage)
-	flags.StringVar(&format, "format", "", "csv or ndjson; by default from the name of FILE")
-	flags.StringVar(&onBadRow, "on-bad-row", "refuse", "what a bad row does: refuse the whole file, or skip the row")
+	addFlags(command, []flagRow{
+		{"", "store", into(&store, defaultStore, checkStore), storeHelp},
+		{"", "format", choice(&format, "", string(userfile.CSV), string(userfile.NDJSON)),
+			"csv or ndjson; by default from the name of FILE"},
+		{"", "on-bad-row", choice(&onBadRow, "refuse", "refuse", "skip"),
+			"what a bad row does: refuse the whole file, or skip the row"},
+	})
 	return command
 }
 
@@ -64,8 +64,6 @@ func runImport(cmd *cobra.Command, name, storeName string, format userfile.Forma
 		if format, err = userfile.FormatOf(name); err != nil {
 			return usage("%w: say --format csv or ndjson", err)
 		}
-	} else if format != userfile.CSV && format != userfile.NDJSON {
-		return usage("--format %q: want csv or ndjson", format)
 	}
 	file, size, err := openInput(cmd, name)
 	if err != nil {
@@ -93,10 +91,10 @@ func runImport(cmd *cobra.Command, name, storeName string, format userfile.Forma
 	badRows := 0
 	began := time.Now()
 	stored, err := importUsers(ctx, store, reader, func(row *userfile.RowError) {
-		if badRows++; badRows <= mostBadRows {
+		if badRows++; badRows <= maxBadRows {
 			bar.Clear()
 			fmt.Fprintf(stderr, "%s: %v\n", name, row)
-		} else if badRows == mostBadRows+1 {
+		} else if badRows == maxBadRows+1 {
 			bar.Clear()
 			fmt.Fprintf(stderr, "%s: more bad rows follow; they are counted\n", name)
 		}
@@ -113,7 +111,7 @@ func runImport(cmd *cobra.Command, name, storeName string, format userfile.Forma
 	case err != nil:
 		return fmt.Errorf("%w; nothing was imported", err)
 	}
-	fmt.Fprintf(stderr, "imported %d users into %s in %v", stored, storeName, time.Since(began).Round(time.Millisecond))
+	fmt.Fprintf(stderr, "imported %d users into %s in %v", stored, redactStore(storeName), time.Since(began).Round(time.Millisecond))
 	if badRows > 0 {
 		fmt.Fprintf(stderr, "; %d bad rows were left out", badRows)
 	}
@@ -121,8 +119,8 @@ func runImport(cmd *cobra.Command, name, storeName string, format userfile.Forma
 	return nil
 }
 
-// openInput opens name, or standard input for "-", and tells its size in
-// bytes, -1 if that is not known.
+// openInput opens name, or standard input for "-", and returns its size in bytes, -1 if it is
+// unknown.
 func openInput(cmd *cobra.Command, name string) (io.ReadCloser, int64, error) {
 	if name == "-" {
 		return io.NopCloser(cmd.InOrStdin()), -1, nil
@@ -145,8 +143,8 @@ func openInput(cmd *cobra.Command, name string) (io.ReadCloser, int64, error) {
 	return file, info.Size(), nil
 }
 
-// beginReading is userfile.NewReader, given up when ctx is done: a pipe may
-// keep it waiting for ever.
+// beginReading is userfile.NewReader, but returns when ctx is done: a pipe may keep it waiting for
+// ever.
 func beginReading(ctx context.Context, r io.Reader, format userfile.Format) (*userfile.Reader, error) {
 	type begun struct {
 		reader *userfile.Reader
@@ -165,7 +163,7 @@ func beginReading(ctx context.Context, r io.Reader, format userfile.Format) (*us
 	}
 }
 
-// newProgressBar draws on a terminal, and nowhere else.
+// newProgressBar returns a progress bar that is drawn only on a terminal.
 func newProgressBar(w io.Writer, size int64, name string) *progressbar.ProgressBar {
 	return progressbar.NewOptions64(size,
 		progressbar.OptionSetWriter(w),

@@ -1,8 +1,11 @@
 // Command roster serves the user directory and calls it.
 //
-// Every subcommand is one file of this package, its help text inside it;
-// `roster help` lists them. Exit codes: 0 done, 1 failed, 2 wrong usage. Data
-// goes to standard output, everything else to standard error.
+// Every subcommand is one file of this package, with its help text inside it; `roster help` lists
+// them. Its flags are a table of rows (flags.go); that of roster serve is serve_flags.go, and the
+// parts of serving are in the other files serve_*.go. To add a flag is to add a row.
+//
+// Exit codes: 0 done, 1 failed, 2 wrong usage. Data goes to standard output, everything else to
+// standard error.
 package main
 
 import (
@@ -16,8 +19,8 @@ import (
 )
 
 func main() {
-	// After the first signal the context is done and the program winds down. By
-	// then the default is restored, so that a second signal ends it at once.
+	// The first signal ends the context, and the program winds down. The default action is
+	// restored before that, so that a second signal ends the program at once.
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -29,7 +32,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole program: tests call it without a process of its own.
+// run is the whole program, so that tests can call it in their own process.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRootCommand()
 	root.SetArgs(args)
@@ -48,13 +51,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return 1
 }
 
-// usageError marks an error of the command line itself: exit code 2.
+// A usageError is an error in the command line itself: exit code 2.
 type usageError struct{ err error }
 
 func (e usageError) Error() string { return e.err.Error() }
 func (e usageError) Unwrap() error { return e.err }
 
-// usage makes a usageError.
+// usage returns a usageError.
 func usage(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }

@@ -5,14 +5,19 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
 )
 
-// newManCommand writes the man pages, which say what --help says. It is for
-// those who make packages, in a build of its own (make install): what formats
-// them is half a megabyte of live memory in every process that has it linked.
+// newManCommand returns the command that writes the man pages, which say what --help says. It is
+// for those who make packages, in a build of its own (make install): the code that formats the
+// pages would take half a megabyte of live memory in every process.
 func newManCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "man DIRECTORY",
@@ -31,7 +36,44 @@ func newManCommand() *cobra.Command {
 			root := cmd.Root()
 			root.DisableAutoGenTag = true // the same source, the same pages
 			header := &doc.GenManHeader{Title: "ROSTER", Section: "1", Source: "Roster " + buildVersion(), Manual: "Roster"}
-			return doc.GenManTree(root, header, args[0])
+			if err := doc.GenManTree(root, header, args[0]); err != nil {
+				return err
+			}
+			return addHeadings(root, args[0])
 		},
 	}
+}
+
+// addHeadings puts the groups of flags into the man pages of command and its subcommands.
+func addHeadings(command *cobra.Command, folder string) error {
+	for _, sub := range command.Commands() {
+		if err := addHeadings(sub, folder); err != nil {
+			return err
+		}
+	}
+	groups := flagGroups(command)
+	if len(groups) < 2 {
+		return nil
+	}
+	page := filepath.Join(folder, strings.ReplaceAll(command.CommandPath(), " ", "-")+".1")
+	text, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	for _, group := range groups {
+		first := ""
+		group.flags.VisitAll(func(flag *pflag.Flag) {
+			if first == "" {
+				first = flag.Name
+			}
+		})
+		// A flag is a paragraph that begins with its name in bold.
+		flag := regexp.MustCompile(`(?m)^(\.PP\n)?(\\fB-\w\\fP, )?\\fB--` + first + `\\fP`)
+		at := flag.FindIndex(text)
+		if at == nil {
+			return fmt.Errorf("%s has no flag --%s", page, first)
+		}
+		text = slices.Insert(text, at[0], []byte(".SS "+group.title+"\n")...)
+	}
+	return os.WriteFile(page, text, 0o644)
 }

@@ -4,5 +4,5 @@ package main
 
 import "github.com/spf13/cobra"
 
-// newManCommand is nil but in the build that makes the man pages.
+// newManCommand returns nil, except in the build that makes the man pages.
 func newManCommand() *cobra.Command { return nil }

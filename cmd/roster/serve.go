@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -10,29 +9,17 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"example.com/roster/directory"
+	"example.com/roster/internal/loopback"
 	"example.com/roster/server"
+	"example.com/roster/server/auth"
+	"example.com/roster/server/tlsfile"
 )
-
-// serveFlags are the flags of roster serve.
-type serveFlags struct {
-	addr, store, http2  string
-	tls                 tlsFlags
-	access              accessFlags
-	sample              bool
-	maxBatch            int
-	limits              limitFlags
-	restart             restartFlags
-	logFormat, logLevel string
-	telemetry           telemetryFlags
-	services            servicesFlags
-}
 
 func newServeCommand() *cobra.Command {
 	var f serveFlags
@@ -40,101 +27,62 @@ func newServeCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Serve the directory: gRPC, gRPC-Web, Connect, JSON and the page on one port",
 		Long: `Serve answers on one port: gRPC over HTTP/2, gRPC-Web, Connect and JSON over
-HTTP/1.1 and HTTP/2, and the page at /. It speaks plain, or, with --tls-cert and
---tls-key, TLS alone.
+HTTP/1.1 and HTTP/2, and the page at /. It speaks cleartext or, with --tls-cert
+and --tls-key, only TLS.
 
-SIGTERM or SIGINT drains: no new connections, and running calls may finish
-within --drain-timeout. A second signal ends the process at once.
+SIGTERM or SIGINT drains: the port accepts no new connections, and running
+calls may finish within --drain-timeout. A second signal ends the process at
+once.
 
-Restarted without a failed call: start the next process beside this one, both
-with --reuse-port, and when it serves send SIGTERM to this one. Or pass the
-listening socket to it as systemd does (LISTEN_FDS).`,
+To restart without a failed call, start the next process beside this one, both
+with --reuse-port, and send SIGTERM to this one when the next one serves. Or
+pass the listening socket to it as systemd does (LISTEN_FDS).`,
 		Example: `  roster serve --sample
   roster serve --addr :50051 --store /var/lib/roster/roster.db
   ROSTER_ADDR=:8080 roster serve`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runServe(cmd.Context(), cmd.ErrOrStderr(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.storeGiven = cmd.Flags().Changed("store")
+			return runServe(cmd.Context(), cmd.ErrOrStderr(), f)
+		},
 	}
-	flags := command.Flags()
-	flags.StringVar(&f.addr, "addr", "localhost:50051", "host:port to listen on; :50051 is every address of this machine")
-	flags.StringVar(&f.store, "store", "roster.db", storeUsage)
-	flags.BoolVar(&f.sample, "sample", false, "load the sample users into an empty store")
-	f.tls.register(flags)
-	f.access.register(flags)
-	flags.StringVar(&f.http2, "http2", "fast", "HTTP/2 engine: fast is Roster's own, std is the one of Go's net/http")
-	flags.IntVar(&f.maxBatch, "max-batch", 10_000, "most ids in one call")
-	f.services.register(flags)
-	f.limits.register(flags)
-	f.restart.register(flags)
-	flags.StringVar(&f.logFormat, "log-format", "", "text or json; by default text on a terminal, else json")
-	flags.StringVar(&f.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
-	f.telemetry.register(flags)
+	addFlags(command, f.table())
 	return command
 }
 
-func (f serveFlags) check() error {
-	switch {
-	case f.addr == "":
-		return usage("--addr is empty: give host:port, or :port for every address of this machine")
-	case f.http2 != "fast" && f.http2 != "std":
-		return usage("--http2 %q: want fast or std", f.http2)
-	case f.maxBatch < 1:
-		return usage("--max-batch %d: must be at least 1", f.maxBatch)
-	}
-	return cmp.Or(
-		f.tls.check(),
-		f.telemetry.check(f.addr),
-		f.access.check(),
-		f.services.check(),
-		f.limits.check(),
-		f.restart.check(),
-	)
-}
-
-// runServe wires the whole server: store, directory, port.
+// runServe serves until ctx is done, from the first file that it opens to the last one that it
+// closes: TLS, tokens, monitor, port, store, directory, server.
 func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
-	if err := f.check(); err != nil {
-		return err
+	terminal := isTerminal(stderr)
+	log := newLogger(stderr, f.logFormat, f.logLevel)
+	if !terminal {
+		signal.Ignore(syscall.SIGHUP) // it asks for a reload, and without TLS there is nothing to reload
 	}
-	log, err := newLogger(stderr, f.logFormat, f.logLevel)
+	tlsFiles, err := openTLS(f, log)
 	if err != nil {
 		return err
 	}
-	if !isTerminal(stderr) {
-		signal.Ignore(syscall.SIGHUP) // asks for a reload, and all that is reloaded without TLS is anyway
-	}
-	tlsFiles, err := f.tls.open(log)
+	tokens, err := openTokens(f, log)
 	if err != nil {
 		return err
 	}
-	tokens, err := f.access.open(log)
+	monitor, err := startMonitor(ctx, f, log)
 	if err != nil {
 		return err
 	}
-	watch, err := f.telemetry.start(ctx, f.restart.reusePort, log)
-	if err != nil {
-		return err
-	}
-	defer watch.stop()
-	// The port first: if it is taken, nothing else needs to happen.
-	port, err := f.restart.takePort(ctx, f.addr, log)
+	defer monitor.stop()
+	// The port first: if its address is in use, nothing else needs to happen.
+	port, err := takePort(ctx, f.addr, f.reusePort, log)
 	if err != nil {
 		return err
 	}
 	defer port.close()
-	store, err := openStore(ctx, f.store)
+	store, err := openServedStore(ctx, f, log)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	if f.sample {
-		loaded, err := loadSample(ctx, store)
-		if err != nil {
-			return fmt.Errorf("load the sample users: %w", err)
-		}
-		log.Info("sample users", "loaded", loaded)
-	}
-	dir, err := directory.New(ctx, watch.store(store), watch.directory(directory.Config{Log: log}))
+	dir, err := directory.New(ctx, monitor.store(store), directory.Config{OnWait: monitor.onWait(), Log: log})
 	if err != nil {
 		return err
 	}
@@ -148,40 +96,32 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	if err != nil {
 		return err
 	}
-	log.Info("serving", "address", listener.Addr().String(), "store", f.store, "version", buildVersion())
-	if isTerminal(stderr) {
-		address := callAddress(f.addr, listener.Addr())
-		if tlsFiles != nil {
-			fmt.Fprint(stderr, f.access.welcome(f.tls.welcome(address, tlsFiles.SelfSigned())))
-		} else {
-			fmt.Fprint(stderr, f.access.welcome(welcome(address)))
-		}
-	}
-	config := server.Config{
-		Directory:     dir,
-		MaxBatch:      f.maxBatch,
-		MaxWatches:    f.services.maxWatches,
-		DrainTimeout:  f.restart.drainTimeout,
-		DrainDelay:    f.restart.drainDelay,
-		StandardHTTP2: f.http2 == "std",
-		Log:           log,
-	}
-	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain
+	reloading, stop := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain
 	defer stop()
+	config := f.config()
+	config.Directory = dir
+	config.Local = loopback.Addr(listener.Addr())
+	config.Log = log
+	config.Observers = monitor.observers()
 	if tlsFiles != nil {
 		config.TLS = tlsFiles.TLS()
-		go watchTLS(watching, tlsFiles, isTerminal(stderr))
+		go watchTLS(reloading, tlsFiles, terminal)
 	}
-	config.ClientCertificates = f.tls.clientCA != ""
-	f.access.apply(watching, &config, tokens, listener)
-	f.limits.apply(&config)
-	sources := f.telemetry.observers(watch, &config)
+	if tokens != nil {
+		config.Tokens = tokens.Set
+		go tokens.Watch(reloading)
+	}
 	srv, err := server.New(config)
 	if err != nil {
 		return err
 	}
-	watch.observe(srv, dir, config, tlsFiles, sources)
-	tellManager(ctx, log)
+	monitor.serving(srv, config, tlsFiles)
+	announce(f, listener.Addr(), store, log)
+	if terminal {
+		fmt.Fprint(stderr, newWelcome(f, callAddress(f.addr, listener.Addr()), tlsFiles))
+	}
+	warnIfOpen(config, listener.Addr().String())
+	notifySystemd(ctx, log)
 	err = srv.Serve(ctx, listener)
 	if err == nil {
 		log.Info("stopped")
@@ -189,54 +129,125 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	return err
 }
 
-// heapFloor is memory that is never touched, and so never resident. The garbage
-// collector counts it as live: it runs when about as much has been allocated,
-// and not, with the few megabytes that are in use, every few thousand calls.
+// announce logs that the port is served, and what that means for those who call it.
+func announce(f serveFlags, address net.Addr, store *servedStore, log *slog.Logger) {
+	log.Info("serving", "address", address.String(), "store", store.name, "users", store.users, "version", buildVersion())
+	if store.users == 0 {
+		log.Info("the store has no users: load some with roster import --store " + shellWord(store.name) +
+			" FILE, while this server runs, or start it with --sample")
+	}
+	if len(f.corsOrigins) > 0 {
+		log.Info("pages of these origins may call", "origins", f.corsOrigins)
+	}
+}
+
+// config returns what the flags say of the port.
+func (f serveFlags) config() server.Config {
+	origins, _ := parseOrigins(f.corsOrigins) // checked already
+	return server.Config{
+		StandardHTTP2:      f.http2 == "std",
+		ClientCertificates: f.tlsClientCA != "",
+		OpenReads:          f.openReads,
+		Origins:            origins,
+		MaxBatch:           f.maxBatch,
+		MaxConcurrentCalls: f.maxConcurrentCalls,
+		MaxDeadline:        f.maxDeadline,
+		MaxWatches:         f.maxWatches,
+		RateLimit:          f.rateLimit,
+		RateBurst:          f.rateBurst,
+		DrainTimeout:       f.drainTimeout,
+		DrainDelay:         f.drainDelay,
+	}
+}
+
+// openTLS reads the TLS files, nil if the port is to speak cleartext.
+func openTLS(f serveFlags, log *slog.Logger) (*tlsfile.Files, error) {
+	if f.tlsCert == "" {
+		return nil, nil
+	}
+	return tlsfile.Open(tlsfile.Config{Cert: f.tlsCert, Key: f.tlsKey, ClientCA: f.tlsClientCA, Log: log})
+}
+
+// watchTLS reloads the files when they change, until ctx is done. SIGHUP, which many scripts send
+// after a renewal, has them read at once; except on a terminal, where it ends the program.
+func watchTLS(ctx context.Context, files *tlsfile.Files, terminal bool) {
+	if !terminal {
+		hangUps := make(chan os.Signal, 1)
+		signal.Notify(hangUps, syscall.SIGHUP)
+		defer signal.Stop(hangUps)
+		go func() {
+			for {
+				select {
+				case <-hangUps:
+					files.Reload()
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+	}
+	files.Watch(ctx)
+}
+
+// openTokens reads the token file, nil if calls need no token.
+func openTokens(f serveFlags, log *slog.Logger) (*auth.Live, error) {
+	if f.tokens == "" {
+		return nil, nil
+	}
+	return auth.Open(f.tokens, log)
+}
+
+// newWelcome returns the welcome to a server at address.
+func newWelcome(f serveFlags, address string, tlsFiles *tlsfile.Files) welcome {
+	w := welcome{address: address, tls: tlsFiles != nil, clientCertificates: f.tlsClientCA != ""}
+	if tlsFiles != nil && tlsFiles.SelfSigned() {
+		w.cert = f.tlsCert
+	}
+	if !f.openReads {
+		w.tokens = f.tokens
+	}
+	return w
+}
+
+// warnIfOpen warns of what callers from the network can do that nobody asked for.
+func warnIfOpen(config server.Config, address string) {
+	if open := whatIsOpen(config); open != "" {
+		config.Log.Warn("open to the network", "address", address, "what", open)
+	}
+}
+
+// whatIsOpen says what everyone who can reach the port, or listen on the way to it, can do; empty
+// if that is only what was asked for.
+func whatIsOpen(config server.Config) string {
+	guarded := config.Tokens != nil || config.ClientCertificates
+	switch {
+	case config.Local, config.TLS != nil && guarded:
+		return ""
+	case config.TLS == nil && !guarded:
+		return "everyone who can reach it can read every user, and everyone on the network path can read and change every call; " +
+			"serve with --tls-cert and --tls-key, and with --tokens or --tls-client-ca, or on localhost"
+	case config.TLS == nil:
+		return "everyone on the network path can read the tokens and every call; serve with --tls-cert and --tls-key, " +
+			"unless a proxy in front of it does"
+	default:
+		return "everyone who can reach it can read every user; serve with --tokens or --tls-client-ca"
+	}
+}
+
+// heapFloor returns memory that is never touched, and so never resident. The garbage collector
+// counts it as live: so it runs when about as much has been allocated, and not every few thousand
+// calls, as it would with the few megabytes that are in use.
 func heapFloor() []byte { return make([]byte, 16<<20) }
 
-// callAddress is host:port as a caller on this machine would write it: the
-// host that was asked for, or localhost if that was every address.
-func callAddress(asked string, actual net.Addr) string {
-	host, _, err := net.SplitHostPort(asked)
-	if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	_, port, _ := net.SplitHostPort(actual.String())
-	return net.JoinHostPort(host, port)
-}
-
-// welcome is what a person who starts the server by hand can do next. Each
-// line works as pasted, the last two in a checkout of this repository.
-func welcome(address string) string {
-	return strings.ReplaceAll(`
-  The page   http://ADDRESS/
-  curl       curl -H 'content-type: application/json' -d '{"userIDs":[1,2]}' http://ADDRESS/MyService/User
-  Python     pip install grpcio protobuf && PYTHONPATH=gen/python python3 -c "import grpc, api_pb2 as pb, api_pb2_grpc as rpc; print(rpc.MyServiceStub(grpc.insecure_channel('ADDRESS')).User(pb.UserReq(userIDs=[1, 2])))"
-  Go         go run ./cmd/roster get 1 2 --server http://ADDRESS
-
-`, "ADDRESS", address)
-}
-
-func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
-	var options slog.HandlerOptions
+// newLogger returns the log that the flags ask for; they have been checked.
+func newLogger(w io.Writer, format, level string) *slog.Logger {
 	var least slog.Level
-	if err := least.UnmarshalText([]byte(level)); err != nil {
-		return nil, usage("--log-level %q: want debug, info, warn or error", level)
+	_ = least.UnmarshalText([]byte(level))
+	options := slog.HandlerOptions{Level: least}
+	if format == "text" || format == "" && isTerminal(w) {
+		return slog.New(slog.NewTextHandler(w, &options))
 	}
-	options.Level = least
-	if format == "" {
-		format = "json"
-		if isTerminal(w) {
-			format = "text"
-		}
-	}
-	switch format {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, &options)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, &options)), nil
-	}
-	return nil, usage("--log-format %q: want text or json", format)
+	return slog.New(slog.NewJSONHandler(w, &options))
 }
 
 func isTerminal(w io.Writer) bool {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/roster/internal/loopback"
 	"example.com/roster/server"
 	"example.com/roster/server/auth"
 )
@@ -43,14 +44,6 @@ func TestServeRefusesTokenFiles(t *testing.T) {
 	}
 }
 
-// at is a listener at an address that nobody listens on.
-type at struct {
-	net.Listener
-	address net.Addr
-}
-
-func (l at) Addr() net.Addr { return l.address }
-
 func TestServeWarnsOfWhatIsOpen(t *testing.T) {
 	none := func() *auth.Set { return nil }
 	for _, test := range []struct {
@@ -62,17 +55,18 @@ func TestServeWarnsOfWhatIsOpen(t *testing.T) {
 		{"this machine", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{}, ""},
 		{"this machine, IPv6", &net.TCPAddr{IP: net.IPv6loopback}, server.Config{}, ""},
 		{"a socket file", &net.UnixAddr{Name: "/run/roster.sock"}, server.Config{}, ""},
-		{"every address", &net.TCPAddr{IP: net.IPv6unspecified}, server.Config{}, "whoever reaches it can read every user, and whoever is on the way can read and change every call; serve with --tls-cert and --tls-key, and with --tokens or --tls-client-ca, or on localhost"},
-		{"one of the network", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{}, "whoever reaches it can read every user, and"},
-		{"with tokens alone", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{Tokens: none}, "whoever is on the way to it can read the tokens and every call; serve with --tls-cert and --tls-key"},
-		{"with TLS alone", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}}, "whoever reaches it can read every user; serve with --tokens or --tls-client-ca"},
+		{"every address", &net.TCPAddr{IP: net.IPv6unspecified}, server.Config{}, "everyone who can reach it can read every user, and everyone on the network path can read and change every call; serve with --tls-cert and --tls-key, and with --tokens or --tls-client-ca, or on localhost"},
+		{"one of the network", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{}, "everyone who can reach it can read every user, and"},
+		{"with tokens alone", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{Tokens: none}, "everyone on the network path can read the tokens and every call; serve with --tls-cert and --tls-key"},
+		{"with TLS alone", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}}, "everyone who can reach it can read every user; serve with --tokens or --tls-client-ca"},
 		{"with both", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}, Tokens: none}, ""},
 		{"with both, reads open as asked", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}, Tokens: none, OpenReads: true}, ""},
 		{"with mutual TLS", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}, ClientCertificates: true}, ""},
 	} {
 		var log bytes.Buffer
 		test.config.Log = slog.New(slog.NewTextHandler(&log, nil))
-		accessFlags{openReads: test.config.OpenReads}.apply(t.Context(), &test.config, nil, at{address: test.address})
+		test.config.Local = loopback.Addr(test.address)
+		warnIfOpen(test.config, test.address.String())
 		if got := log.String(); (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
 			t.Errorf("%s: logged %q, want %q", test.name, got, test.want)
 		} else if got != "" && (!strings.Contains(got, "level=WARN") || !strings.Contains(got, "address="+test.address.String())) {

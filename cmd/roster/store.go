@@ -14,22 +14,29 @@ import (
 	"example.com/roster/examples"
 )
 
-const storeUsage = "where the users are: a SQLite file, as PATH or sqlite:PATH"
+const (
+	defaultStore = "roster.db"
+	storeHelp    = "where the users are kept: a SQLite file, as PATH or sqlite:PATH"
+)
+
+// checkStore refuses the --store that openStore cannot open.
+func checkStore(name string) error {
+	switch {
+	case strings.HasPrefix(name, "sqlite://"):
+		return usage("--store %s: write sqlite:PATH, without the slashes", redactStore(name))
+	case isDatabaseURL(name):
+		return usage("--store %s: this version has only the SQLite store: give a file name", redactStore(name))
+	}
+	return nil
+}
 
 // openStore opens what --store names.
 func openStore(ctx context.Context, name string) (directory.Store, error) {
-	if strings.HasPrefix(name, "postgres://") || strings.HasPrefix(name, "postgresql://") {
-		return nil, usage("--store %s: this version has the SQLite store alone: give a file name", name)
-	}
-	if strings.HasPrefix(name, "sqlite://") {
-		return nil, usage("--store %s: write sqlite:PATH, without the slashes", name)
-	}
 	return sqlite.Open(ctx, strings.TrimPrefix(name, "sqlite:"))
 }
 
-// importUsers stores all that reader has in one change, but for the rows that
-// it calls bad for. If confirm fails at the end, or anything before, it stores
-// nothing.
+// importUsers stores all that reader has in one change, except the rows that it calls bad for. If
+// confirm fails at the end, or anything before, it stores nothing.
 func importUsers(ctx context.Context, store directory.Store, reader *userfile.Reader,
 	bad func(*userfile.RowError), confirm func() error) (stored int, err error) {
 	change, err := store.Import(ctx)
@@ -45,7 +52,7 @@ func importUsers(ctx context.Context, store directory.Store, reader *userfile.Re
 		more := false
 		select {
 		case batch, more = <-batches:
-		case <-ctx.Done(): // though a pipe may still be waited for
+		case <-ctx.Done(): // even if the reader still waits for a pipe
 		}
 		if !more {
 			break
@@ -71,14 +78,13 @@ func importUsers(ctx context.Context, store directory.Store, reader *userfile.Re
 	if err := confirm(); err != nil {
 		return 0, err
 	}
-	// Commit looks at ctx once more: what interrupts a pipeline may have ended
-	// the program before this one, and so the file, a moment earlier.
+	// Commit looks at ctx once more: the signal that interrupts a pipeline may have ended the
+	// program before this one, and so the file, a moment earlier.
 	_, err = change.Commit(ctx)
 	return stored, err
 }
 
-// A batch is a part of a file: users with their lines, and the rows among them
-// that are none.
+// A batch is a part of a file: users with their lines, and the bad rows among them.
 type batch struct {
 	users []directory.User
 	lines []int
@@ -88,8 +94,8 @@ type batch struct {
 
 const batchRows = 1024
 
-// readBatches reads ahead of the store, so that reading and writing share the
-// time. It ends when the file or ctx does.
+// readBatches reads ahead of the store, so that reading and writing overlap. It ends when the file
+// or ctx does.
 func readBatches(ctx context.Context, reader *userfile.Reader) <-chan batch {
 	batches := make(chan batch, 2)
 	go func() {
@@ -131,8 +137,7 @@ func readBatch(reader *userfile.Reader) (b batch, end bool) {
 	return b, false
 }
 
-// loadSample puts the sample users into store if it is empty, and returns how
-// many it put there.
+// loadSample puts the sample users into store if it is empty, and returns how many it put there.
 func loadSample(ctx context.Context, store directory.Store) (int, error) {
 	count, err := store.Count(ctx)
 	if err != nil || count > 0 {

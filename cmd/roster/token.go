@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,10 +21,10 @@ func newTokenCommand() *cobra.Command {
 		Use:   "token",
 		Short: "Create, list and revoke the tokens of a server",
 		Long: `Token manages the file that roster serve --tokens reads: who may call, and
-whether to look users up (read) or to change them too (write).
+whether they may only look users up (read) or change them, too (write).
 
-The file has hashes of tokens, so a token is shown once, when it is created. A
-running server follows a change of the file within a second.`,
+The file has the hashes of tokens, so a token is shown once, when it is
+created. A running server reloads the file within a second of a change.`,
 		Args: noCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -30,30 +32,25 @@ running server follows a change of the file within a second.`,
 	return command
 }
 
-// tokenFlags are those that the token commands share.
+// tokenFlags are the flags that all token commands have.
 type tokenFlags struct {
 	file   string
 	output outputFlag
 }
 
-func (f *tokenFlags) addTo(command *cobra.Command) {
+// table returns the flags of a token command, with more of its own.
+func (f *tokenFlags) table(more ...flagRow) []flagRow {
 	f.output = outputTable
-	command.Flags().StringVar(&f.file, "tokens", "", "the token file, as roster serve has it")
-	command.Flags().Var(&f.output, "output", "how to print: table or json")
-	completeFlag(command, "output", string(outputTable), string(outputJSON))
+	table := []flagRow{{"", "tokens", into(&f.file, "", checkTokenFile), "the token file, as roster serve has it"}}
+	table = append(table, more...)
+	return append(table, flagRow{"", "output", parsed(&f.output).completedBy(outputFormats...), "how to print: table or json"})
 }
 
-func (f *tokenFlags) check() error {
-	if f.file == "" {
+func checkTokenFile(file string) error {
+	if file == "" {
 		return usage("name the token file: --tokens FILE, or ROSTER_TOKENS in the environment")
 	}
 	return nil
-}
-
-// completeFlag has the shell offer values for a flag.
-func completeFlag(command *cobra.Command, name string, values ...cobra.Completion) {
-	// It fails only for a flag that is not defined.
-	_ = command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func newTokenCreateCommand() *cobra.Command {
@@ -62,48 +59,61 @@ func newTokenCreateCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "create --role read|write --name NAME",
 		Short: "Create a token, or give a role to a client certificate",
-		Long: `Create makes a token and prints it, once: the file keeps its hash alone. The
-file is made if there is none, for its owner alone.
+		Long: `Create makes a token and prints it once: the file keeps only its hash. If there
+is no file it is made, readable by its owner only.
 
-With --certificate it makes no token, but gives the role to callers who show a
-client certificate of that name (see roster serve --tls-client-ca).`,
+With --certificate it makes no token, but gives the role to callers that present
+a client certificate of that name (see roster serve --tls-client-ca).`,
 		Example: `  roster token create --tokens tokens.json --role read --name dashboard
   roster token create --tokens tokens.json --role write --name import --expires 90d > import.token
   roster token create --tokens tokens.json --role write --certificate billing.example.com`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
 			r, err := auth.ParseRole(role)
 			if err != nil {
-				return usage("--role %q: want read or write", role)
-			}
-			if name == "" {
-				name = certificate
-			}
-			if name == "" {
-				return usage("say who the token is for: --name NAME")
+				return err
 			}
 			now := time.Now()
 			var end time.Time
 			if expires != "" {
-				lasts, err := parseAge(expires)
+				age, err := parseAge(expires)
 				if err != nil {
-					return usage("--expires %q: %w", expires, err)
+					return err
 				}
-				end = now.Add(lasts)
+				end = now.Add(age)
 			}
-			return runTokenCreate(cmd.OutOrStdout(), cmd.ErrOrStderr(), f, name, certificate, r, now, end)
+			return runTokenCreate(cmd.OutOrStdout(), cmd.ErrOrStderr(), f, cmp.Or(name, certificate), certificate, r, now, end)
 		},
 	}
-	f.addTo(command)
-	flags := command.Flags()
-	flags.StringVar(&name, "name", "", "who calls with it, as the log will say; with --certificate that is the default")
-	flags.StringVar(&role, "role", "", "read: look users up; write: change them too")
-	flags.StringVar(&expires, "expires", "", "how long it is good for, such as 90d or 12h; by default until it is revoked")
-	flags.StringVar(&certificate, "certificate", "", "the name in a client certificate, instead of a token")
-	completeFlag(command, "role", auth.Read.String(), auth.Write.String())
+	checkRole := func(text string) error {
+		if _, err := auth.ParseRole(text); err != nil {
+			return errors.New("want read or write")
+		}
+		return nil
+	}
+	checkName := func(string) error {
+		if name == "" && certificate == "" {
+			return usage("say who the token is for: --name NAME")
+		}
+		return nil
+	}
+	checkExpires := func(text string) error {
+		if text == "" {
+			return nil
+		}
+		_, err := parseAge(text)
+		return err
+	}
+	addFlags(command, f.table(
+		flagRow{"", "role", into(&role, "", checkRole).completedBy(auth.Read.String(), auth.Write.String()),
+			"read: look users up; write: change them, too"},
+		flagRow{"", "name", into(&name, "", checkName),
+			"who calls with it, as the log will say; by default the name in --certificate"},
+		flagRow{"", "certificate", into(&certificate, "", nil),
+			"the name in a client certificate that gets the role, instead of a token"},
+		flagRow{"", "expires", into(&expires, "", checkExpires),
+			"how long it is valid, such as 90d or 12h; by default until it is revoked"},
+	))
 	return command
 }
 
@@ -128,7 +138,7 @@ func runTokenCreate(stdout, stderr io.Writer, f tokenFlags, name, certificate st
 		_, err = fmt.Fprintf(stderr, "certificate %q has the role %v (%s)\n", certificate, role, made.ID)
 		return err
 	}
-	// The secret alone on standard output, so that it can go into a file.
+	// Only the secret goes to standard output, so that it can be redirected into a file.
 	fmt.Fprintf(stderr, "token %q with the role %v (%s), shown this once:\n", made.Name, role, made.ID)
 	_, err = fmt.Fprintln(stdout, secret)
 	return err
@@ -143,9 +153,6 @@ func newTokenListCommand() *cobra.Command {
   roster token list --tokens tokens.json --output json | jq -r '.[] | select(.expired) | .name'`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
 			entries, err := auth.ReadFile(f.file)
 			if err != nil {
 				return err
@@ -160,7 +167,7 @@ func newTokenListCommand() *cobra.Command {
 			return printTokens(cmd.OutOrStdout(), descriptions)
 		},
 	}
-	f.addTo(command)
+	addFlags(command, f.table())
 	return command
 }
 
@@ -169,8 +176,8 @@ func newTokenRevokeCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "revoke NAME|ID",
 		Short: "Revoke a token, or take a certificate's role away",
-		Long: `Revoke takes a token out of the file. A running server refuses it within a
-second; calls that it let in before may finish.`,
+		Long: `Revoke removes a token from the file. A running server refuses it within a
+second; calls that it has let in before may finish.`,
 		Example: `  roster token revoke --tokens tokens.json dashboard`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -182,9 +189,6 @@ second; calls that it let in before may finish.`,
 			return tokenNames(f.file), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
 			var revoked auth.Entry
 			err := auth.Update(f.file, false, func(entries []auth.Entry) (_ []auth.Entry, err error) {
 				entries, revoked, err = auth.Revoke(entries, args[0])
@@ -200,11 +204,11 @@ second; calls that it let in before may finish.`,
 			return err
 		},
 	}
-	f.addTo(command)
+	addFlags(command, f.table())
 	return command
 }
 
-// tokenNames are what a shell offers to complete.
+// tokenNames returns the names that a shell offers to complete.
 func tokenNames(file string) []cobra.Completion {
 	if file == "" {
 		file = os.Getenv(environmentName("tokens"))
@@ -256,10 +260,10 @@ func printTokens(w io.Writer, tokens []tokenDescription) error {
 	return table.Flush()
 }
 
-// maxAge is a century: what is meant to last longer has no end.
+// maxAge is a century: a token that is to last longer needs no end.
 const maxAge = 36500 * 24 * time.Hour
 
-// parseAge reads a duration that may be in days.
+// parseAge parses a duration that may be in days.
 func parseAge(text string) (time.Duration, error) {
 	age, err := time.ParseDuration(text)
 	if days, ok := strings.CutSuffix(text, "d"); ok {

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// commands calls f with every command that can be run.
+func commands(f func(*cobra.Command)) {
+	var walk func(*cobra.Command)
+	walk = func(command *cobra.Command) {
+		f(command)
+		for _, sub := range command.Commands() {
+			walk(sub)
+		}
+	}
+	walk(newRootCommand())
+}
+
+func TestServeHelpListsTheFlagsInGroups(t *testing.T) {
+	code, help, stderr := roster(t, "serve", "--help")
+	if code != 0 || stderr != "" {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	_, flags, _ := strings.Cut(help, "\nExamples:\n")
+	headings := regexp.MustCompile(`(?m)^(\S.*):$`).FindAllStringSubmatch(flags, -1)
+	var got []string
+	for _, heading := range headings {
+		got = append(got, heading[1])
+	}
+	want := []string{"Address and store", "TLS", "Access", "Limits", "Browsers", "Restart", "Telemetry", "Flags"}
+	if !slices.Equal(got, want) {
+		t.Errorf("the groups are %q, want %q", got, want)
+	}
+	// Each flag once, in the order of the table.
+	at := 0
+	var f serveFlags
+	for _, row := range f.table() {
+		line := regexp.MustCompile(`(?m)^      --` + row.name + ` .*` + regexp.QuoteMeta(row.help))
+		found := line.FindAllStringIndex(flags, -1)
+		if len(found) != 1 || found[0][0] < at {
+			t.Errorf("--%s is there %d times, or not in the order of the table", row.name, len(found))
+			continue
+		}
+		at = found[0][0]
+	}
+}
+
+// A flag that is defined beside the tables would have no group, and no check.
+func TestEveryFlagIsInATable(t *testing.T) {
+	commands(func(command *cobra.Command) {
+		if command.HasSubCommands() || strings.HasPrefix(command.CommandPath(), "roster completion") {
+			return
+		}
+		command.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+			if _, ok := flag.Annotations[groupAnnotation]; !ok && flag.Name != "help" {
+				t.Errorf("%s --%s is in no table", command.CommandPath(), flag.Name)
+			}
+			if flag.Usage == "" {
+				t.Errorf("%s --%s has no help", command.CommandPath(), flag.Name)
+			}
+		})
+	})
+}
+
+func TestServeRefusesWrongFlags(t *testing.T) {
+	for arguments, want := range map[string]string{
+		"--addr=":                               "--addr is empty: give host:port, or :port for every address of this machine",
+		"--http2 slow":                          `--http2 "slow": want fast or std`,
+		"--tls-cert c":                          "--tls-cert and --tls-key go together",
+		"--tls-key k":                           "--tls-cert and --tls-key go together",
+		"--tls-client-ca c":                     "--tls-client-ca needs --tls-cert and --tls-key",
+		"--open-reads":                          "--open-reads goes with --tokens",
+		"--max-batch 0":                         "--max-batch 0: must be at least 1",
+		"--max-batch many":                      `invalid argument "many" for "--max-batch"`,
+		"--max-concurrent-calls -1":             "--max-concurrent-calls -1: must be at least 1",
+		"--max-watches 0":                       "--max-watches 0: must be at least 1",
+		"--max-deadline 0s":                     "--max-deadline 0s: must be more than 0",
+		"--rate-limit NaN":                      "--rate-limit NaN: must be 0, which is no limit, or more",
+		"--rate-limit +Inf":                     "--rate-limit +Inf: must be 0, which is no limit, or more",
+		"--rate-limit 1e-9":                     "--rate-limit 1e-09: is less than a call in a quarter of an hour",
+		"--rate-burst -1":                       "--rate-burst -1: must be 0, which is as many as --rate-limit, or more",
+		"--rate-burst 5":                        "--rate-burst 5: needs --rate-limit",
+		"--cors-origin https://a.example,null":  `--cors-origin "null": any page can have the origin null`,
+		"--drain-delay -1s":                     "--drain-delay -1s: must not be negative",
+		"--drain-timeout 0":                     "--drain-timeout 0s: must be more than 0",
+		"--admin-addr 9090":                     `--admin-addr "9090": want host:port, for example localhost:9090`,
+		"--addr :1 --admin-addr :1":             "--admin-addr is --addr, :1: give it a port of its own",
+		"--log-format xml":                      `--log-format "xml": want text or json`,
+		"--log-level loud":                      `--log-level "loud": want debug, info, warn or error`,
+		"--access-log some":                     `--access-log "some": want all, errors, off, or a number of calls a second`,
+		"--access-log -1":                       `--access-log "-1": want all, errors, off, or a number of calls a second`,
+		"--slow-call -1s":                       "--slow-call -1s: must not be negative",
+		"--max-deadline 0s --max-batch 0 --x 1": "unknown flag: --x",
+	} {
+		code, stdout, stderr := roster(t, append([]string{"serve"}, strings.Fields(arguments)...)...)
+		if code != 2 || stdout != "" || !strings.Contains(stderr, want) || !strings.Contains(stderr, "See 'roster serve --help'.") {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q, want 2 and %q", arguments, code, stdout, stderr, want)
+		}
+	}
+}
+
+// What is set in the environment is checked as what is set on the command line, which wins.
+func TestServeTakesItsFlagsFromTheEnvironment(t *testing.T) {
+	t.Setenv("ROSTER_MAX_BATCH", "0")
+	t.Setenv("ROSTER_STORE", "")
+	if code, _, stderr := roster(t, "serve"); code != 2 || !strings.Contains(stderr, "--max-batch 0: must be at least 1") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+	if code, _, stderr := roster(t, "serve", "--max-batch", "1", "--slow-call", "-1s"); code != 2 || !strings.Contains(stderr, "--slow-call") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+	t.Setenv("ROSTER_MAX_BATCH", "few")
+	if code, _, stderr := roster(t, "serve"); code != 2 || !strings.Contains(stderr, `ROSTER_MAX_BATCH="few" in the environment: invalid argument`) {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+}
+
+func TestCompletionOfFlags(t *testing.T) {
+	for line, want := range map[string]string{
+		"serve --http2":        "fast\nstd\n:4\n",
+		"serve --log-format":   "text\njson\n:4\n",
+		"serve --log-level":    "debug\ninfo\nwarn\nerror\n:4\n",
+		"get --protocol":       "grpc\ngrpcweb\nconnect\n:4\n",
+		"health --output":      "table\njson\n:4\n",
+		"import --format":      "csv\nndjson\n:4\n",
+		"import --on-bad-row":  "refuse\nskip\n:4\n",
+		"token create --role":  "read\nwrite\n:4\n",
+		"token list --output":  "table\njson\n:4\n",
+		"serve --max-watches":  ":0\n",
+		"serve --drain-timeou": "--drain-timeout\thow long running calls may take to finish at shutdown\n:4\n",
+	} {
+		arguments := append([]string{"__complete"}, strings.Fields(line)...)
+		if !strings.HasSuffix(line, "timeou") {
+			arguments = append(arguments, "")
+		}
+		if code, stdout, _ := roster(t, arguments...); code != 0 || stdout != want {
+			t.Errorf("%s: exit code %d, completed with %q, want %q", line, code, stdout, want)
+		}
+	}
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"strconv"
+	"time"
+
+	"example.com/roster/server/gate"
+	"example.com/roster/server/telemetry"
+)
+
+// serveFlags are the values of the flags of roster serve.
+type serveFlags struct {
+	addr, store string
+	storeGiven  bool // by the command line or the environment
+	sample      bool
+	http2       string
+
+	tlsCert, tlsKey, tlsClientCA string
+
+	tokens    string
+	openReads bool
+
+	maxBatch, maxConcurrentCalls, maxWatches int
+	maxDeadline                              time.Duration
+	rateLimit                                float64
+	rateBurst                                int
+
+	corsOrigins []string
+
+	reusePort                bool
+	drainDelay, drainTimeout time.Duration
+
+	adminAddr           string
+	logFormat, logLevel string
+	accessLog           string
+	slowCall            time.Duration
+}
+
+// table returns the flags of roster serve, as --help lists them.
+func (f *serveFlags) table() []flagRow {
+	const (
+		address   = "Address and store"
+		tls       = "TLS"
+		access    = "Access"
+		limits    = "Limits"
+		browsers  = "Browsers"
+		restart   = "Restart"
+		telemetry = "Telemetry"
+	)
+	return []flagRow{
+		{address, "addr", into(&f.addr, "localhost:50051", checkAddr),
+			"host:port to listen on; :50051 listens on every address of this machine"},
+		{address, "store", into(&f.store, defaultStore, checkStore), storeHelp},
+		{address, "sample", into(&f.sample, false, nil),
+			"load the 300 sample users: into --store if it is given and empty, else into a temporary store"},
+		{address, "http2", choice(&f.http2, "fast", "fast", "std"),
+			"HTTP/2 engine: fast is Roster's own, std is that of Go's net/http"},
+
+		{tls, "tls-cert", into(&f.tlsCert, "", f.checkTLSPair),
+			"PEM file with the certificate and its chain: the port then speaks only TLS; reloaded when it changes"},
+		{tls, "tls-key", into(&f.tlsKey, "", f.checkTLSPair),
+			"PEM file with the private key of --tls-cert; reloaded when it changes"},
+		{tls, "tls-client-ca", into(&f.tlsClientCA, "", f.checkClientCA),
+			"PEM file with CA certificates: clients must present a certificate that one of them signed (mutual TLS)"},
+
+		{access, "tokens", into(&f.tokens, "", nil),
+			"file of tokens, made by roster token: calls then need one of them; reloaded when it changes"},
+		{access, "open-reads", into(&f.openReads, false, f.checkOpenReads),
+			"with --tokens, require a token only for writes, not for look-ups"},
+
+		{limits, "max-batch", into(&f.maxBatch, 10_000, atLeastOne),
+			"maximum ids in one call"},
+		{limits, "max-concurrent-calls", into(&f.maxConcurrentCalls, 10_000, atLeastOne),
+			"maximum concurrent calls; more are refused. Health and reflection do not count"},
+		{limits, "max-deadline", into(&f.maxDeadline, time.Minute, positive),
+			"maximum duration of a call, whatever deadline the client sets; streams have no such limit"},
+		{limits, "max-watches", into(&f.maxWatches, 10_000, atLeastOne),
+			"maximum concurrent watches of the server's health (grpc.health.v1 Watch)"},
+		{limits, "rate-limit", into(&f.rateLimit, 0, checkRateLimit),
+			"maximum calls per second of one caller, known by its token, certificate or else address; 0 is no limit"},
+		{limits, "rate-burst", into(&f.rateBurst, 0, f.checkRateBurst),
+			"maximum calls of one caller at once; 0 is as many as --rate-limit"},
+
+		{browsers, "cors-origin", into(&f.corsOrigins, nil, checkOrigins),
+			"origin whose pages may call, such as https://app.example.com; http://localhost:* is any port of localhost. Repeat the flag, or separate origins by commas"},
+
+		{restart, "reuse-port", into(&f.reusePort, false, nil),
+			"share --addr and --admin-addr with another roster serve that has this flag, so that it can take over before this one ends (Linux)"},
+		{restart, "drain-delay", into(&f.drainDelay, 0, notNegative),
+			"how long to go on serving at shutdown with health at NOT_SERVING, so that load balancers notice"},
+		{restart, "drain-timeout", into(&f.drainTimeout, 30*time.Second, positive),
+			"how long running calls may take to finish at shutdown"},
+
+		{telemetry, "admin-addr", into(&f.adminAddr, "", f.checkAdminAddr),
+			"host:port of a second port with /metrics, /livez, /readyz and /debug/pprof; none if empty. Keep it on localhost or a private network"},
+		{telemetry, "log-format", choice(&f.logFormat, "", "text", "json"),
+			"text or json; by default text on a terminal, else json"},
+		{telemetry, "log-level", into(&f.logLevel, "info", checkLogLevel).completedBy("debug", "info", "warn", "error"),
+			"lowest level to log: debug, info, warn or error"},
+		{telemetry, "access-log", into(&f.accessLog, "10", checkAccessLog),
+			"requests to log: all, errors, off, or how many successes per second beside the errors (at most 100 per second)"},
+		{telemetry, "slow-call", into(&f.slowCall, time.Second, notNegative),
+			"log a call that takes this long or longer as errors are logged; 0 is never"},
+	}
+}
+
+func checkAddr(addr string) error {
+	if addr == "" {
+		return usage("--addr is empty: give host:port, or :port for every address of this machine")
+	}
+	return nil
+}
+
+func (f *serveFlags) checkTLSPair(string) error {
+	if (f.tlsCert == "") != (f.tlsKey == "") {
+		return usage("--tls-cert and --tls-key go together")
+	}
+	return nil
+}
+
+func (f *serveFlags) checkClientCA(file string) error {
+	if file != "" && f.tlsCert == "" {
+		return usage("--tls-client-ca needs --tls-cert and --tls-key: client certificates exist only in TLS")
+	}
+	return nil
+}
+
+func (f *serveFlags) checkOpenReads(open bool) error {
+	if open && f.tokens == "" {
+		return usage("--open-reads goes with --tokens: without tokens everybody may read anyway")
+	}
+	return nil
+}
+
+func checkRateLimit(limit float64) error {
+	switch {
+	case !(limit >= 0) || math.IsInf(limit, 0): // NaN, too
+		return errors.New("must be 0, which is no limit, or more")
+	case limit > 0 && limit < 0.001:
+		return errors.New("is less than a call in a quarter of an hour")
+	}
+	return nil
+}
+
+func (f *serveFlags) checkRateBurst(burst int) error {
+	switch {
+	case burst < 0:
+		return errors.New("must be 0, which is as many as --rate-limit, or more")
+	case burst > 0 && f.rateLimit == 0:
+		return errors.New("needs --rate-limit")
+	}
+	return nil
+}
+
+func checkOrigins(origins []string) error {
+	_, err := parseOrigins(origins)
+	return err
+}
+
+// parseOrigins returns the origins as the server compares them.
+func parseOrigins(texts []string) ([]string, error) {
+	var origins []string
+	for _, text := range texts {
+		origin, err := gate.ParseOrigin(text)
+		if err != nil {
+			return nil, usage("--cors-origin %q: %w", text, err)
+		}
+		origins = append(origins, origin)
+	}
+	return origins, nil
+}
+
+func (f *serveFlags) checkAdminAddr(addr string) error {
+	switch _, port, err := net.SplitHostPort(addr); {
+	case addr == "":
+	case err != nil:
+		return errors.New("want host:port, for example localhost:9090")
+	case addr == f.addr && port != "0":
+		return usage("--admin-addr is --addr, %s: give it a port of its own", addr)
+	}
+	return nil
+}
+
+func checkLogLevel(text string) error {
+	if err := new(slog.Level).UnmarshalText([]byte(text)); err != nil {
+		return errors.New("want debug, info, warn or error")
+	}
+	return nil
+}
+
+func checkAccessLog(text string) error {
+	_, _, err := parseAccessLog(text)
+	return err
+}
+
+// maxErrorLines is how many requests that fail, or are slow, are logged in a second.
+const maxErrorLines = 100
+
+// parseAccessLog returns what to log of requests, and whether to log any.
+func parseAccessLog(text string) (config telemetry.AccessLogConfig, on bool, err error) {
+	config.Errors = maxErrorLines
+	switch text {
+	case "off":
+		return config, false, nil
+	case "errors":
+	case "all":
+		config.Successes, config.Errors = -1, -1
+	default:
+		if config.Successes, err = strconv.Atoi(text); err != nil || config.Successes < 0 {
+			return config, false, fmt.Errorf("want all, errors, off, or a number of calls a second")
+		}
+	}
+	return config, true, nil
+}

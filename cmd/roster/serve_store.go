@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"example.com/roster/directory"
+)
+
+// A servedStore is the store of roster serve.
+type servedStore struct {
+	directory.Store
+	name   string // as it may be logged
+	users  int64  // how many it has at the start
+	folder string // removed at the end; empty if the store is kept
+}
+
+// openServedStore opens the store that the flags name, with the sample users in it if --sample
+// asks for them. Without --store these get a temporary store: in the default one they would stay
+// among the users that somebody imports there later, and nothing would remove them.
+func openServedStore(ctx context.Context, f serveFlags, log *slog.Logger) (_ *servedStore, err error) {
+	s := &servedStore{name: f.store}
+	if f.sample && !f.storeGiven {
+		if s.folder, err = os.MkdirTemp("", "roster-sample-"); err != nil {
+			return nil, fmt.Errorf("make a temporary store for the sample users: %w", err)
+		}
+		s.name = filepath.Join(s.folder, defaultStore)
+	}
+	if s.Store, err = openStore(ctx, s.name); err != nil {
+		return nil, errors.Join(err, s.removeFolder())
+	}
+	s.name = redactStore(s.name)
+	if f.sample {
+		err = s.addSample(ctx, log)
+	}
+	if err == nil {
+		s.users, err = s.Count(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *servedStore) addSample(ctx context.Context, log *slog.Logger) error {
+	loaded, err := loadSample(ctx, s)
+	switch {
+	case err != nil:
+		return fmt.Errorf("load the sample users: %w", err)
+	case s.folder != "":
+		log.Info("the sample users are in a temporary store, which is removed at the end: for one that is kept, give --store",
+			"users", loaded, "store", s.name)
+	case loaded > 0:
+		log.Info("loaded the sample users", "users", loaded, "store", s.name)
+	default:
+		log.Info("the sample users were not loaded, since the store has users already", "store", s.name)
+	}
+	return nil
+}
+
+// Close closes the store and removes it if it is temporary.
+func (s *servedStore) Close() error { return errors.Join(s.Store.Close(), s.removeFolder()) }
+
+func (s *servedStore) removeFolder() error {
+	if s.folder == "" {
+		return nil
+	}
+	return os.RemoveAll(s.folder)
+}
