@@ -198,14 +198,6 @@ func serveRaw(t *testing.T, serve func(net.Conn)) port {
 	return port{url: "http://" + listener.Addr().String(), connections: accepted}
 }
 
-// refusedURL is the address of a port on which nothing listens.
-func refusedURL(t *testing.T) string {
-	t.Helper()
-	listener, _ := listen(t)
-	listener.Close()
-	return "http://" + listener.Addr().String()
-}
-
 // dial makes a client that is closed with the test.
 func dial(t *testing.T, url string, cfg client.Config) *client.Client {
 	t.Helper()
