@@ -241,24 +241,24 @@ func TestAChangeOfTheFileCounts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.json")
 	first := addToken(t, path, "first", Read)
 	live, log := following(t, path)
-	live.follow()
+	live.files.Poll()
 	if log.Len() > 0 {
 		t.Errorf("read again without a change: %s", log)
 	}
 	second := addToken(t, path, "second", Write)
-	live.follow()
+	live.files.Poll()
 	if entry, err := live.Set().Token(second, now); err != nil || entry.Role != Write {
 		t.Errorf("a new token: %v, %v", entry, err)
 	}
 	revoke(t, path, "first")
-	live.follow()
+	live.files.Poll()
 	if _, err := live.Set().Token(first, now); err != ErrUnknown {
 		t.Errorf("a revoked token: %v", err)
 	}
 	if _, err := live.Set().Token(second, now); err != nil {
 		t.Errorf("the other one: %v", err)
 	}
-	if got := strings.Count(log.String(), "tokens read again"); got != 2 {
+	if got := strings.Count(log.String(), "token file reloaded"); got != 2 {
 		t.Errorf("logged %d times:\n%s", got, log)
 	}
 }
@@ -284,7 +284,7 @@ func TestAChangeThatOnlyTheContentShows(t *testing.T) {
 	if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
 		t.Fatal(err)
 	}
-	live.follow()
+	live.files.Poll()
 	if entry, err := live.Set().Token(secret, now); err != nil || entry.Name != "b" {
 		t.Errorf("%v, %v, want the entry as it is now", entry, err)
 	}
@@ -322,11 +322,11 @@ func TestABrokenFileLeavesTheSetAsItWas(t *testing.T) {
 	}{
 		{"cut", "it is malformed at line", func() error { return os.WriteFile(path, good[:40], 0o600) }},
 		{"emptied", "it is malformed at line 1: EOF", func() error { return os.WriteFile(path, nil, 0o600) }},
-		{"whole again", "tokens read again", func() error { return os.WriteFile(path, good, 0o600) }},
+		{"whole again", "token file reloaded", func() error { return os.WriteFile(path, good, 0o600) }},
 		{"open to everybody", "mode 0644", func() error { return os.Chmod(path, 0o644) }},
-		{"closed again", "tokens read again", func() error { return os.Chmod(path, 0o600) }},
+		{"closed again", "token file reloaded", func() error { return os.Chmod(path, 0o600) }},
 		{"gone", "there is no token file", func() error { return os.Remove(path) }},
-		{"back", "tokens read again", func() error { return os.WriteFile(path, good, 0o600) }},
+		{"back", "token file reloaded", func() error { return os.WriteFile(path, good, 0o600) }},
 		{"a folder", "it is not a regular file", func() error { os.Remove(path); return os.Mkdir(path, 0o700) }},
 	} {
 		log.Reset()
@@ -334,7 +334,7 @@ func TestABrokenFileLeavesTheSetAsItWas(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 3 { // and it is said once
-			live.follow()
+			live.files.Poll()
 		}
 		if _, err := live.Set().Token(secret, now); err != nil {
 			t.Errorf("%s: %v", step.name, err)
@@ -342,7 +342,7 @@ func TestABrokenFileLeavesTheSetAsItWas(t *testing.T) {
 		if lines := strings.Count(log.String(), "\n"); lines != 1 || !strings.Contains(log.String(), step.want) {
 			t.Errorf("%s: logged %q, want one line with %q", step.name, log, step.want)
 		}
-		if broken := step.want != "tokens read again"; broken != strings.Contains(log.String(), "level=ERROR") {
+		if broken := step.want != "token file reloaded"; broken != strings.Contains(log.String(), "level=ERROR") {
 			t.Errorf("%s: logged %q", step.name, log)
 		}
 	}

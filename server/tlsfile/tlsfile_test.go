@@ -152,13 +152,13 @@ func TestReload(t *testing.T) {
 			if got := serialOf(t, f, ca); got != serial(t, old) {
 				t.Errorf("serves %s, want %s", got, serial(t, old))
 			}
-			f.reload(false)
+			f.files.Poll()
 			replace(t, folder, next)
-			f.reload(false)
+			f.files.Poll()
 			if got := serialOf(t, f, ca); got != serial(t, old) {
 				t.Error("taken up at the first reading, which may be of half a file")
 			}
-			f.reload(false)
+			f.files.Poll()
 			if got := serialOf(t, f, ca); got != serial(t, next) {
 				t.Errorf("serves %s after the second reading, want %s", got, serial(t, next))
 			}
@@ -187,8 +187,8 @@ func TestReloadOfASwappedFolder(t *testing.T) {
 	f := mustOpen(t, Config{Cert: filepath.Join(folder, "cert.pem"), Key: filepath.Join(folder, "key.pem")})
 	publish("..2026_02", next)
 	must(t, os.RemoveAll(filepath.Join(folder, "..2026_01")))
-	f.reload(false)
-	f.reload(false)
+	f.files.Poll()
+	f.files.Poll()
 	if got := serialOf(t, f, ca); got != serial(t, next) {
 		t.Errorf("serves %s, want %s", got, serial(t, next))
 	}
@@ -220,13 +220,13 @@ func TestReloadKeepsWhatWorks(t *testing.T) {
 			cert, key := old.Write(t, folder)
 			issuers := ca.Write(t, folder)
 			f := mustOpen(t, Config{Cert: cert, Key: key, ClientCA: issuers, Log: log.logger()})
-			before := f.current.Load()
+			before := f.files.Current()
 			test.spoil(t, folder)
 			for range 5 {
-				f.reload(false)
+				f.files.Poll()
 			}
 			f.Reload()
-			if f.current.Load() != before {
+			if f.files.Current() != before {
 				t.Error("it was taken up")
 			}
 			if said := log.take(); strings.Count(said, "level=WARN") != 1 || !strings.Contains(said, test.want) {
@@ -234,9 +234,9 @@ func TestReloadKeepsWhatWorks(t *testing.T) {
 			}
 			next.Write(t, folder)
 			ca.Write(t, folder)
-			f.reload(false)
-			f.reload(false)
-			if got := f.current.Load().tls.Certificates[0].Leaf.SerialNumber.String(); got != serial(t, next) {
+			f.files.Poll()
+			f.files.Poll()
+			if got := f.files.Current().tls.Certificates[0].Leaf.SerialNumber.String(); got != serial(t, next) {
 				t.Errorf("the whole pair was not taken up:\n%s", log.take())
 			}
 		})
@@ -444,7 +444,7 @@ func TestClientCertificates(t *testing.T) {
 			"expired":              {[]tls.Certificate{ca.Issue(t, expired).TLS(t)}, "expired certificate"},
 			"for servers alone":    {[]tls.Certificate{ca.Issue(t, forServers).TLS(t)}, "bad certificate"},
 			"signed by itself":     {[]tls.Certificate{certtest.SelfSigned(t).TLS(t)}, "certificate required|handshake failure|unknown certificate authority"},
-			"the server's, reused": {[]tls.Certificate{f.current.Load().tls.Certificates[0]}, ""},
+			"the server's, reused": {[]tls.Certificate{f.files.Current().tls.Certificates[0]}, ""},
 		} {
 			at, _, err := handshake(t, f.TLS(), &tls.Config{RootCAs: ca.Pool(), ServerName: "localhost", Certificates: test.shown, MaxVersion: version})
 			if test.want == "" {
@@ -571,7 +571,7 @@ func BenchmarkReload(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		f.reload(false)
+		f.files.Poll()
 	}
 }
 
