@@ -1,5 +1,5 @@
-// Package client calls MyService over gRPC, gRPC-Web or Connect, on Roster or on any other server of
-// the contract, Python grpcio servers included.
+// Package client calls MyService over gRPC, gRPC-Web or Connect, on Roster or on any other server
+// of the contract, Python grpcio servers included.
 //
 //	c, err := client.New("http://localhost:50051", client.Config{})
 //	if err != nil { … }                           // the address is malformed
@@ -13,8 +13,8 @@
 // failure is. Every failure is an *Error, which names the server, says what was wrong and what to
 // do, and carries the code.
 //
-// The package does not balance load, cache, stream or discover servers: a Client is for one address.
-// It does not write: the contract has no call for that.
+// The package does not balance load, cache, stream or discover servers: a Client is for one
+// address. It does not write: the contract has no call for that.
 package client
 
 import (
@@ -128,9 +128,9 @@ func (c *Client) Endpoint() (connect.HTTPClient, string, connect.ClientOption) {
 // are unknown, look them up one by one. The errors are of type *Error.
 //
 // A look-up that fails with UNAVAILABLE, which includes a refused connection, is repeated with
-// exponential backoff, up to ctx's deadline or, if ctx has none, four more times. If the server said
-// how long to wait (Error.RetryAfter), the next attempt waits that long. A failure that would be
-// the same after any wait, such as a certificate that is not trusted, is not repeated. Without a
+// exponential backoff, up to ctx's deadline or, if ctx has none, four more times. If the server
+// said how long to wait (Error.RetryAfter), the next attempt waits that long. A failure that would
+// be the same after any wait, such as a certificate that is not trusted, is not repeated. Without a
 // deadline, a server that never answers is waited for indefinitely.
 func (c *Client) Users(ctx context.Context, ids []int32) ([]User, error) {
 	var users []User

@@ -136,8 +136,8 @@ func TestManyConcurrentCallsShareAConnection(t *testing.T) {
 		calls          int
 		maxConnections int32
 	}{
-		// A client may make 100 calls at a time until the server has said how
-		// many it allows; net/http's allows 250, and may be slow to say so.
+		// A client may make 100 calls at a time until the server has said how many it allows;
+		// net/http's allows 250, and may be slow to say so.
 		{"as many as fit", 100, 1},
 		{"more than fit", 1000, 10},
 	} {

@@ -34,8 +34,8 @@ type Config struct {
 	// roots and no client certificate. New copies it.
 	TLS *tls.Config
 	// Token is sent with every call, in the header "authorization: Bearer TOKEN"; empty sends none.
-	// Anybody who reads it on the network can use it, so New refuses to send it over http to another
-	// machine.
+	// Anybody who reads it on the network can use it, so New refuses to send it over http to
+	// another machine.
 	Token string
 	// TokenInClear permits a Token over http to another machine, for networks that are encrypted by
 	// other means.

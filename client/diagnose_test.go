@@ -35,8 +35,8 @@ type fault struct {
 	lasts  bool   // WaitReady gives up at once
 }
 
-// patience is the deadline of calls that will use it up. Those that end by
-// themselves have longer, since a machine busy with other tests is slow.
+// patience is the deadline of calls that will use it up. Those that end by themselves have longer,
+// since a machine busy with other tests is slow.
 func (f fault) patience() time.Duration {
 	if f.lasts {
 		return 20 * time.Second

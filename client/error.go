@@ -12,8 +12,8 @@ import (
 	"connectrpc.com/connect"
 )
 
-// Error is the error of every failed call of a Client: what was tried, on which server, and what was
-// wrong. It unwraps to the *connect.Error of the last attempt, so connect.CodeOf,
+// Error is the error of every failed call of a Client: what was tried, on which server, and what
+// was wrong. It unwraps to the *connect.Error of the last attempt, so connect.CodeOf,
 // errors.Is(err, context.Canceled) and the like work on it.
 type Error struct {
 	// Op is the call that failed: User, Health or WaitReady.
@@ -115,8 +115,8 @@ func roundTime(d time.Duration) time.Duration {
 	}
 }
 
-// expired is the error of a wait that ran out of time: errors.Is finds both the last attempt's error
-// and the context's in it.
+// expired is the error of a wait that ran out of time: errors.Is finds both the last attempt's
+// error and the context's in it.
 type expired struct {
 	last error
 	ctx  error

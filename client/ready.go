@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// DefaultReadyTimeout is how long WaitReady waits when its context has no
-// deadline.
+// DefaultReadyTimeout is how long WaitReady waits when its context has no deadline.
 const DefaultReadyTimeout = 10 * time.Second
 
 // readyAttemptTimeout bounds one attempt on a server that does not answer, so that the next attempt

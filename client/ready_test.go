@@ -31,8 +31,8 @@ func TestWaitReadyWaitsForAServerThatStarts(t *testing.T) {
 	}
 }
 
-// The first process on the address hangs; the one that takes its place is
-// found, although the connection to the first is still open.
+// The first process on the address hangs; the one that takes its place is found, although the
+// connection to the first is still open.
 func TestWaitReadyDropsAConnectionThatSaysNothing(t *testing.T) {
 	var first atomic.Bool
 	first.Store(true)

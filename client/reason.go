@@ -2,8 +2,8 @@ package client
 
 import "example.com/roster/client/internal/diagnose"
 
-// Reason is the diagnosis of a failed call: what was wrong with the server or with the way to it. It
-// is found from the error's type, the status of the answer and, where those do not tell, from a
+// Reason is the diagnosis of a failed call: what was wrong with the server or with the way to it.
+// It is found from the error's type, the status of the answer and, where those do not tell, from a
 // probe of the port. Its String says it in words.
 type Reason = diagnose.Reason
 

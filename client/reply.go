@@ -16,14 +16,14 @@ import (
 // RESOURCE_EXHAUSTED and ReasonReplyTooLarge.
 const MaxReplyBytes = 4 << 20
 
-// maxReplyBodyBytes adds room for the message's envelope and for the trailers that gRPC-Web sends in
-// the body.
+// maxReplyBodyBytes adds room for the message's envelope and for the trailers that gRPC-Web sends
+// in the body.
 const maxReplyBodyBytes = MaxReplyBytes + 64<<10
 
 var errReplyTooLarge = errors.New("the reply is longer than 4 MiB")
 
-// replyBody is a response's body that fails beyond maxReplyBodyBytes, which connect would read to its
-// end, and records the error with which the response broke off.
+// replyBody is a response's body that fails beyond maxReplyBodyBytes, which connect would read to
+// its end, and records the error with which the response broke off.
 type replyBody struct {
 	io.ReadCloser
 	ctx  context.Context // of the call
@@ -46,9 +46,9 @@ func (b *replyBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// replyGzip decompresses gzip, and fails a little beyond MaxReplyBytes. Connect would decompress all
-// of a message that is too long, in order to say how long it is; with a gzip bomb that lasts until
-// long after the caller's deadline.
+// replyGzip decompresses gzip, and fails a little beyond MaxReplyBytes. Connect would decompress
+// all of a message that is too long, in order to say how long it is; with a gzip bomb that lasts
+// until long after the caller's deadline.
 type replyGzip struct {
 	gzip.Reader
 

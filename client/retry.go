@@ -124,7 +124,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// interrupted changes failure to say that the context ended the pause after it, or the next attempt.
+// interrupted changes failure to say that the context ended the pause after it, or the next
+// attempt.
 func interrupted(failure *Error, ctxErr error) *Error {
 	if errors.Is(ctxErr, context.Canceled) {
 		failure.detail = "while waiting to try again after: " + failure.Reason.String()

@@ -18,8 +18,7 @@ import (
 	"example.com/roster/gen/go/apipb/apipbconnect"
 )
 
-// service is MyService with the users 1 to 3; health and user, where given,
-// answer first.
+// service is MyService with the users 1 to 3; health and user, where given, answer first.
 type service struct {
 	health func(context.Context) error
 	user   func(context.Context, []int32) (*apipb.UserReply, error)

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// handshakeTimeout bounds one TLS handshake, which net/http continues after the call that needed
-	// the connection has given up.
+	// handshakeTimeout bounds one TLS handshake, which net/http continues after the call that
+	// needed the connection has given up.
 	handshakeTimeout = 5 * time.Second
 	// idleTimeout closes a connection that has no calls: firewalls and load balancers drop an idle
 	// connection without telling either end.
@@ -52,8 +52,8 @@ func newTransport(base *url.URL, tlsConfig *tls.Config) *http.Transport {
 }
 
 // clientTLS is the caller's configuration, or the system's roots if there is none, with HTTP/2
-// required. If ALPN does not choose HTTP/2, net/http would continue with HTTP/1.1, and the call would
-// fail later with an error that misleads.
+// required. If ALPN does not choose HTTP/2, net/http would continue with HTTP/1.1, and the call
+// would fail later with an error that misleads.
 func clientTLS(config *tls.Config) *tls.Config {
 	if config == nil {
 		config = &tls.Config{}

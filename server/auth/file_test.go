@@ -146,9 +146,9 @@ func TestFilesThatAreRefused(t *testing.T) {
 		{"cut", string(content[:100]), 0o600, "it is malformed at line 7: unexpected EOF"},
 		{"not JSON", "roster_abc\n", 0o600, "it is malformed at line 1: invalid character 'r'"},
 		{"two documents", string(content) + string(content), 0o600, "there is more after the end"},
-		{"a key that nobody knows", entry(`,"sha256":"` + hash + `","scope":"all"`), 0o600, `unknown field "scope"`},
-		{"a later format", `{"version":2,"tokens":[]}`, 0o600, "its version is 2, this Roster knows 1"},
-		{"no version", `{"tokens":[]}`, 0o600, "its version is 0, this Roster knows 1"},
+		{"an unknown key", entry(`,"sha256":"` + hash + `","scope":"all"`), 0o600, `unknown field "scope"`},
+		{"a later format", `{"version":2,"tokens":[]}`, 0o600, "its version is 2, this Roster supports 1"},
+		{"no version", `{"tokens":[]}`, 0o600, "its version is 0, this Roster supports 1"},
 		{"another role", strings.Replace(entry(`,"sha256":"`+hash+`"`), `"read"`, `"admin"`, 1), 0o600, `role "admin" is not read or write`},
 		{"no role", strings.Replace(entry(`,"sha256":"`+hash+`"`), `"role":"read",`, ``, 1), 0o600, `entry 1 ("a"): it has no role: want read or write`},
 		{"no secret", entry(``), 0o600, `entry 1 ("a"): it needs either sha256 or certificate`},
@@ -158,7 +158,7 @@ func TestFilesThatAreRefused(t *testing.T) {
 		{"an id of another kind", strings.Replace(entry(`,"sha256":"`+hash+`"`), "00000001", "1", 1), 0o600, `id "1" is not 8 hexadecimal digits`},
 		{"a time of another kind", entry(`,"sha256":"` + hash + `","expires":"tomorrow"`), 0o600, "it is malformed: parsing time"},
 		{"a name twice", `{"version":1,"tokens":[{"id":"00000001","name":"a","role":"read","certificate":"x","created":"2025-06-01T12:00:00Z"},` +
-			`{"id":"00000002","name":"a","role":"read","certificate":"y","created":"2025-06-01T12:00:00Z"}]}`, 0o600, `entry 2 ("a"): "a" is the name or id of entry "a" already`},
+			`{"id":"00000002","name":"a","role":"read","certificate":"y","created":"2025-06-01T12:00:00Z"}]}`, 0o600, `entry 2 ("a"): "a" is already the name or id of entry "a"`},
 		{"a token twice", `{"version":1,"tokens":[{"id":"00000001","name":"a","role":"read","sha256":"` + hash + `","created":"2025-06-01T12:00:00Z"},` +
 			`{"id":"00000002","name":"b","role":"read","sha256":"` + hash + `","created":"2025-06-01T12:00:00Z"}]}`, 0o600, `entry 2 ("b"): it has the sha256 of entry "a"`},
 		{"something else", strings.Repeat(" ", maxFileBytes+1), 0o600, "it is longer than 4194304 bytes: it is something else"},
@@ -173,13 +173,13 @@ func TestFilesThatAreRefused(t *testing.T) {
 		if _, err := Open(path, nil); err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v\nwant %s", test.name, err, test.want)
 		}
-		// Whoever manages the tokens is told the same.
+		// The command that changes the file fails with the same error.
 		if err := Update(path, true, func(e []Entry) ([]Entry, error) { return e, nil }); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s, to be changed: %v\nwant %s", test.name, err, test.want)
 		}
 	}
 	none := filepath.Join(t.TempDir(), "none.json")
-	if _, err := Open(none, nil); err == nil || !strings.Contains(err.Error(), "there is no token file "+none+": make it with roster token create --tokens "+none) {
+	if _, err := Open(none, nil); err == nil || !strings.Contains(err.Error(), "there is no token file "+none+": create it with roster token create --tokens "+none) {
 		t.Errorf("a missing file: %v", err)
 	}
 	if err := Update(none, false, func(e []Entry) ([]Entry, error) { return e, nil }); err == nil || !strings.Contains(err.Error(), "there is no token file") {
@@ -226,7 +226,7 @@ func TestAFailedChangeLeavesTheFileAsItWas(t *testing.T) {
 	}
 }
 
-// following is a Live that is polled by hand, and its log.
+// following returns a Live that the test polls itself, and its log.
 func following(t *testing.T, path string) (*Live, *bytes.Buffer) {
 	t.Helper()
 	var log bytes.Buffer
@@ -263,8 +263,8 @@ func TestAChangeOfTheFileCounts(t *testing.T) {
 	}
 }
 
-// The content is what counts: an owner that was set right changes none of the
-// size, the times and the mode, and lets a revocation be read at last.
+// Only the content is compared: correcting the owner of a file changes neither its size, its times
+// nor its mode, but may let the server read a revocation that it could not read before.
 func TestAChangeThatOnlyTheContentShows(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.json")
 	secret := addToken(t, path, "a", Read)
@@ -290,7 +290,7 @@ func TestAChangeThatOnlyTheContentShows(t *testing.T) {
 	}
 }
 
-// What nobody could read is not written.
+// A file that would be too long to read is not written.
 func TestAFileDoesNotGrowBeyondWhatCanBeRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.json")
 	addToken(t, path, "a", Read)
@@ -333,7 +333,7 @@ func TestABrokenFileLeavesTheSetAsItWas(t *testing.T) {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
 		}
-		for range 3 { // and it is said once
+		for range 3 { // and it is logged once
 			live.files.Poll()
 		}
 		if _, err := live.Set().Token(secret, now); err != nil {

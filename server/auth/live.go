@@ -47,6 +47,6 @@ func Open(path string, log *slog.Logger) (*Live, error) {
 func (l *Live) Set() *Set { return l.files.Current() }
 
 // Watch reloads the file when it changes, until ctx is done: a change takes effect within a second.
-// A file that is missing or malformed is logged and leaves the set as it was: it may be half written,
-// which must neither let everybody in nor lock everybody out.
+// A file that is missing or malformed is logged and leaves the set as it was: it may be half
+// written, which must neither let everybody in nor lock everybody out.
 func (l *Live) Watch(ctx context.Context) { l.files.Watch(ctx) }

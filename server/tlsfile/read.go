@@ -64,8 +64,8 @@ func (config Config) parse(contents [][]byte) (*credentials, error) {
 	return c, nil
 }
 
-// Pair reads a certificate with its chain and its key once, for a client. Its errors name the file. A
-// certificate that has expired or is not valid yet is an error.
+// Pair reads a certificate with its chain and its key once, for a client. Its errors name the file.
+// A certificate that has expired or is not valid yet is an error.
 func Pair(certFile, keyFile string) (tls.Certificate, error) {
 	certText, err := readFile("certificate", certFile)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package tlsfile makes the TLS configuration of a port from files: the certificate, its key and, for
-// mutual TLS, the CA certificates that sign the clients' certificates. Files that change are reloaded
-// without a restart and without losing a connection.
+// Package tlsfile makes the TLS configuration of a port from files: the certificate, its key and,
+// for mutual TLS, the CA certificates that sign the clients' certificates. Files that change are
+// reloaded without a restart and without losing a connection.
 //
 //	files, err := tlsfile.Open(tlsfile.Config{Cert: "cert.pem", Key: "key.pem", Log: log})
 //	if err != nil {
@@ -33,8 +33,8 @@ const (
 	// defaultInterval is how often the files are read. A change takes effect at the second reading
 	// that finds it.
 	defaultInterval = 2 * time.Second
-	// expirySoon is how long before a certificate expires the warnings begin, and warnEvery how often
-	// they are repeated.
+	// expirySoon is how long before a certificate expires the warnings begin, and warnEvery how
+	// often they are repeated.
 	expirySoon = 14 * 24 * time.Hour
 	warnEvery  = 24 * time.Hour
 )
@@ -70,8 +70,9 @@ type credentials struct {
 	cas  []*validity // of ClientCA
 }
 
-// Open reads the files for the first time. Its errors name the file and say what to do. A certificate
-// that has expired or is not valid yet is logged and served: this machine's clock may be wrong.
+// Open reads the files for the first time. Its errors name the file and say what to do. A
+// certificate that has expired or is not valid yet is logged and served: this machine's clock may
+// be wrong.
 func Open(config Config) (*Files, error) {
 	if config.Interval == 0 {
 		config.Interval = defaultInterval
@@ -104,9 +105,9 @@ func Open(config Config) (*Files, error) {
 // connection uses the files as they were loaded last.
 func (f *Files) TLS() *tls.Config {
 	// Session tickets are encrypted with the keys of this outer configuration, which never changes,
-	// so a session can be resumed after the certificate was replaced. It cannot be resumed after the
-	// client's CA was removed: since Go 1.26 crypto/tls resumes a session only if the client's chain
-	// still ends in ClientCAs and has not expired.
+	// so a session can be resumed after the certificate was replaced. It cannot be resumed after
+	// the client's CA was removed: since Go 1.26 crypto/tls resumes a session only if the client's
+	// chain still ends in ClientCAs and has not expired.
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: nextProtos(),
@@ -152,7 +153,8 @@ func (c *credentials) noWorseThan(current *credentials, now time.Time) error {
 	return nil
 }
 
-// warnOfExpiry logs which certificates have expired or soon will: when that changes, and once a day.
+// warnOfExpiry logs which certificates have expired or soon will: when that changes, and once a
+// day.
 func (f *Files) warnOfExpiry(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -64,8 +64,8 @@ func (a answer) unexplained() (finding, bool) {
 	}
 }
 
-// preface is how a client starts an HTTP/2 connection: the magic and an empty SETTINGS frame
-// (RFC 9113 §3.4).
+// preface is how a client starts an HTTP/2 connection: the magic and an empty SETTINGS frame (RFC
+// 9113 §3.4).
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
 // greet connects, with TLS if config is given, sends the preface and reads the answer.

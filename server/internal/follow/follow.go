@@ -40,8 +40,8 @@ type Config[T any] struct {
 	Changed func(current *T)
 	// Failed, if set, is called when the files cannot be used, once for each different error.
 	Failed func(error)
-	// Restored, if set, is called when files that could not be used have the contents of the current
-	// value again.
+	// Restored, if set, is called when files that could not be used have the contents of the
+	// current value again.
 	Restored func(current *T)
 	// AfterReading, if set, is called after each reading of Watch.
 	AfterReading func(now time.Time)
@@ -151,7 +151,8 @@ func (f *Files[T]) fail(err error) {
 
 type digest [sha256.Size]byte
 
-// digestOf hashes each file by itself, so that it also tells where one file ends and the next begins.
+// digestOf hashes each file by itself, so that it also tells where one file ends and the next
+// begins.
 func digestOf(contents [][]byte) digest {
 	all := make([]byte, 0, len(contents)*sha256.Size)
 	for _, content := range contents {
