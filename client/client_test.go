@@ -136,8 +136,8 @@ func TestManyConcurrentCallsShareAConnection(t *testing.T) {
 		calls          int
 		maxConnections int32
 	}{
-		// A client may make 100 calls at a time until the server has said how
-		// many it allows; net/http's allows 250, and may be slow to say so.
+		// A client may make 100 calls at a time until the server has said how many it allows;
+		// net/http's allows 250, and may be slow to say so.
 		{"as many as fit", 100, 1},
 		{"more than fit", 1000, 10},
 	} {
@@ -309,11 +309,11 @@ func TestAddresses(t *testing.T) {
 		{address: "localhost:http", wantErr: "is not a URL"},
 		{address: "localhost:0", wantErr: "from 1 to 65535"},
 		{address: "localhost:99999", wantErr: "from 1 to 65535"},
-		{address: "dns:///localhost:50051", wantErr: "the scheme dns is not known; use http:// (plain) or https:// (TLS)"},
-		{address: "grpc://localhost:50051", wantErr: "the scheme grpc is not known"},
-		{address: "http://me:secret@localhost:50051", wantErr: "must not carry a user name"},
-		{address: "http://localhost:50051?x=1", wantErr: "must not carry a query"},
-		{address: "http://localhost:50051/#top", wantErr: "must not carry a query or a fragment"},
+		{address: "dns:///localhost:50051", wantErr: "the scheme dns is not supported; use http:// (cleartext) or https:// (TLS)"},
+		{address: "grpc://localhost:50051", wantErr: "the scheme grpc is not supported"},
+		{address: "http://me:secret@localhost:50051", wantErr: "must not contain a user name"},
+		{address: "http://localhost:50051?x=1", wantErr: "must not contain a query"},
+		{address: "http://localhost:50051/#top", wantErr: "must not contain a query or a fragment"},
 		{address: "http://local host:50051", wantErr: "is not a URL"},
 		{address: "http://localhost:50051", cfg: client.Config{TLS: &tls.Config{}}, wantErr: "use https://"},
 		{address: "localhost:50051", cfg: client.Config{Protocol: 7}, wantErr: "unknown Protocol(7)"},

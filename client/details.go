@@ -12,21 +12,20 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// A Violation is a field of a request that the server refused
-// (google.rpc.BadRequest).
+// Violation is a field of a request that the server refused (google.rpc.BadRequest).
 type Violation struct {
-	Field       string // the path to it, such as "users[3].name"
+	Field       string // its path, such as "users[3].name"
 	Description string // what is wrong with it
-	Reason      string // the rule, such as "STRING_MIN_BYTES"; empty if the server does not say
+	Reason      string // the rule, such as "STRING_MIN_BYTES"; empty if the server does not name it
 }
 
-// Violations are the fields that the server refused, if it said which.
+// Violations returns the fields that the server refused, if it named them.
 func (e *Error) Violations() []Violation {
 	var found []Violation
 	for detail := range e.details("google.rpc.BadRequest") {
 		var bad errdetails.BadRequest
 		if proto.Unmarshal(detail, &bad) != nil {
-			continue // of another server, and not for us to judge
+			continue // a server other than Roster may send anything here
 		}
 		for _, v := range bad.GetFieldViolations() {
 			found = append(found, Violation{v.GetField(), v.GetDescription(), v.GetReason()})
@@ -35,8 +34,8 @@ func (e *Error) Violations() []Violation {
 	return found
 }
 
-// RetryAfter is how long the server asked callers to wait before they try
-// again (google.rpc.RetryInfo); 0 if it did not say.
+// RetryAfter returns how long the server asked the caller to wait before it tries again
+// (google.rpc.RetryInfo); 0 if the server did not say.
 func (e *Error) RetryAfter() time.Duration {
 	for detail := range e.details("google.rpc.RetryInfo") {
 		var info errdetails.RetryInfo
@@ -47,7 +46,7 @@ func (e *Error) RetryAfter() time.Duration {
 	return 0
 }
 
-// details are the details of one type that the server sent.
+// details iterates over the error details of one type that the server sent.
 func (e *Error) details(name string) func(yield func([]byte) bool) {
 	return func(yield func([]byte) bool) {
 		var rpc *connect.Error
@@ -62,10 +61,10 @@ func (e *Error) details(name string) func(yield func([]byte) bool) {
 	}
 }
 
-// maxViolations is how many violations an error's text has.
+// maxViolations is how many violations an error's text lists.
 const maxViolations = 5
 
-// violations says what of the violations text does not say already.
+// violations lists, for the error's text, the violations that text does not mention already.
 func (e *Error) violations(text string) string {
 	told := slices.DeleteFunc(e.Violations(), func(v Violation) bool {
 		return strings.Contains(text, v.Field) && strings.Contains(text, v.Description)

@@ -35,8 +35,8 @@ type fault struct {
 	lasts  bool   // WaitReady gives up at once
 }
 
-// patience is the deadline of calls that will use it up. Those that end by
-// themselves have longer, since a machine busy with other tests is slow.
+// patience is the deadline of calls that will use it up. Those that end by themselves have longer,
+// since a machine busy with other tests is slow.
 func (f fault) patience() time.Duration {
 	if f.lasts {
 		return 20 * time.Second
@@ -113,8 +113,8 @@ func faults(t *testing.T) []fault {
 
 	const unavailable, unimplemented = connect.CodeUnavailable, connect.CodeUnimplemented
 	return []fault{
-		{name: "nothing listens", url: refusedURL(t), reason: client.ReasonNothingListens, code: unavailable, text: "connection refused"},
-		{name: "nothing listens for TLS", url: "https" + refusedURL(t)[len("http"):], reason: client.ReasonNothingListens, code: unavailable},
+		{name: "nothing listens", url: freeAddress(), reason: client.ReasonNothingListens, code: unavailable, text: "connection refused"},
+		{name: "nothing listens for TLS", url: "https" + freeAddress()[len("http"):], reason: client.ReasonNothingListens, code: unavailable},
 		{name: "no such host", url: "http://roster.invalid:50051", reason: client.ReasonNameUnknown, code: unavailable, text: "roster.invalid"},
 		{name: "TLS called without", url: "http://" + tlsServer.address(), reason: client.ReasonServerUsesTLS, code: unavailable, text: "use https://", lasts: true},
 		{name: "TLS called without answers an alert", url: alerts.url, reason: client.ReasonServerUsesTLS, code: unavailable, text: "use https://", lasts: true},
@@ -202,7 +202,7 @@ func TestWaitReadySaysWhatIsWrong(t *testing.T) {
 
 func TestTheCauseIsInTheChain(t *testing.T) {
 	ctx := within(t, 3*time.Second)
-	expectIs(t, dial(t, refusedURL(t), client.Config{}).Health(ctx), syscall.ECONNREFUSED)
+	expectIs(t, dial(t, freeAddress(), client.Config{}).Health(ctx), syscall.ECONNREFUSED)
 	var name *net.DNSError
 	if err := dial(t, "http://roster.invalid", client.Config{}).Health(ctx); !errors.As(err, &name) {
 		t.Errorf("no *net.DNSError in %v", err)

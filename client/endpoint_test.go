@@ -31,8 +31,8 @@ func TestEndpointSharesTheConnectionAndItsWays(t *testing.T) {
 	}
 }
 
-// Such a call fails as Connect's own do, without a second try; a connection
-// that the server reset is as much its doing as one that it closed.
+// Such a call fails as Connect's own do, without a second try; a connection that the server reset
+// is as much its doing as one that it closed.
 func TestEndpointDoesNotRetry(t *testing.T) {
 	for how, end := range map[string]func(*http.Request){"closed": breakConnection, "reset": resetConnection} {
 		t.Run(how, func(t *testing.T) {

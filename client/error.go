@@ -12,10 +12,9 @@ import (
 	"connectrpc.com/connect"
 )
 
-// Error is what every failed call of a Client returns: what was tried, on
-// which server, and what was wrong. It unwraps to the *connect.Error of the
-// last attempt, so connect.CodeOf, errors.Is(err, context.Canceled) and the
-// like see through it.
+// Error is the error of every failed call of a Client: what was tried, on which server, and what
+// was wrong. It unwraps to the *connect.Error of the last attempt, so connect.CodeOf,
+// errors.Is(err, context.Canceled) and the like work on it.
 type Error struct {
 	// Op is the call that failed: User, Health or WaitReady.
 	Op string
@@ -34,7 +33,7 @@ type Error struct {
 	detail string
 }
 
-// Error says what was tried, on what, why it failed and what to do.
+// Error says what was tried, on which server, why it failed and what to do.
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s at %s: %s", e.Op, e.Address, e.Reason)
@@ -58,7 +57,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// advice says what to do about it.
+// advice says what to do about the failure.
 func (e *Error) advice() string {
 	if wait := e.RetryAfter(); wait > 0 {
 		return "try again in " + roundTime(wait).String()
@@ -67,26 +66,25 @@ func (e *Error) advice() string {
 	if e.Reason == ReasonCertificate && errors.As(e.Err, &invalid) && invalid.Reason == x509.Expired {
 		return "renew it on the server, or correct this machine's clock, which says " + time.Now().UTC().Format("2006-01-02 15:04 MST")
 	}
-	return e.Reason.advice()
+	return e.Reason.Advice()
 }
 
 // Unwrap gives the last attempt's error.
 func (e *Error) Unwrap() error { return e.Err }
 
-// count notes the attempts made since start.
+// count records the number of attempts made since start.
 func (e *Error) count(attempts int, start time.Time) {
 	e.Attempts = attempts
 	e.Elapsed = time.Since(start)
 }
 
-// timedOut reports whether the attempt ran into its deadline.
+// timedOut reports whether the attempt ended because its deadline passed.
 func (e *Error) timedOut() bool {
 	return connect.CodeOf(e.Err) == connect.CodeDeadlineExceeded
 }
 
-// cause is the text of the underlying error without what Error says already;
-// empty where it would only distract, as the HTTP/2 library's complaint about
-// the bytes of another protocol does.
+// cause is the text of the underlying error, without what Error says already. It is empty if that
+// text would only distract, such as the HTTP/2 library's error about bytes of another protocol.
 func (e *Error) cause() string {
 	switch {
 	case e.detail != "", e.Reason == ReasonServerUsesTLS, e.Reason == ReasonServerUsesPlain:
@@ -103,7 +101,7 @@ func (e *Error) cause() string {
 	return e.Err.Error()
 }
 
-// roundTime keeps three figures or so: nobody reads the nanoseconds.
+// roundTime rounds to about three digits.
 func roundTime(d time.Duration) time.Duration {
 	switch {
 	case d >= 10*time.Second:
@@ -117,8 +115,8 @@ func roundTime(d time.Duration) time.Duration {
 	}
 }
 
-// expired is the end of a wait: the last attempt's error, which says why, and
-// the end of the context, so that errors.Is finds either.
+// expired is the error of a wait that ran out of time: errors.Is finds both the last attempt's
+// error and the context's in it.
 type expired struct {
 	last error
 	ctx  error

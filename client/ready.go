@@ -5,27 +5,24 @@ import (
 	"time"
 )
 
-// DefaultReadyTimeout is how long WaitReady waits when its context has no
-// deadline.
+// DefaultReadyTimeout is how long WaitReady waits when its context has no deadline.
 const DefaultReadyTimeout = 10 * time.Second
 
-// readyAttemptTimeout bounds one question to a server that says nothing, so
-// that its successor on the same address is found. Roster's own Health takes a
-// second at most.
+// readyAttemptTimeout bounds one attempt on a server that does not answer, so that the next attempt
+// can reach another process that has taken over the address. Roster's own Health takes a second at
+// most.
 const readyAttemptTimeout = 2 * time.Second
 
-// WaitReady waits until the server answers Health, up to ctx's deadline or
-// DefaultReadyTimeout. It is what gRPC's WithBlock was for, with an end and an
-// explanation.
+// WaitReady waits until the server answers Health, up to ctx's deadline or DefaultReadyTimeout. It
+// replaces gRPC's WithBlock, but is bounded and says what is wrong.
 //
-// It keeps asking while nothing listens, the host's name does not resolve, no
-// answer comes or the server says UNAVAILABLE: a server that starts goes
-// through these. It gives up at once on what waiting does not mend: TLS on one
-// side only, a certificate that is not trusted, a port that is not a gRPC
-// server, a server without MyService, or any other error that Health answers.
+// It repeats Health while nothing listens, the host name does not resolve, no answer comes or the
+// server answers UNAVAILABLE: a server that is starting goes through these. It fails at once if
+// waiting would not help: TLS on one side only, a certificate that is not trusted, a port that is
+// not a gRPC server, a server without MyService, or any other error that Health returns.
 //
-// The error is an *Error with the diagnosis of the last attempt. When time ran
-// out it is context.DeadlineExceeded as well, for errors.Is.
+// The error is an *Error with the diagnosis of the last attempt. If the time ran out, errors.Is
+// finds context.DeadlineExceeded in it as well.
 func (c *Client) WaitReady(ctx context.Context) error {
 	const op = "WaitReady"
 	deadline, hasDeadline := ctx.Deadline()
@@ -39,8 +36,8 @@ func (c *Client) WaitReady(ctx context.Context) error {
 	start := time.Now()
 	var last *Error
 	for n := 1; ; n++ {
-		// No more than half of the time left is for the question, so that some
-		// is left to find out why there was no answer.
+		// The attempt gets at most half of the time that is left, so that some remains for finding
+		// out why there was no answer.
 		patience := min(readyAttemptTimeout, time.Until(deadline)/2)
 		callCtx, cancel := context.WithTimeout(ctx, patience)
 		failure := c.attempt(ctx, callCtx, op, c.health)
@@ -49,16 +46,15 @@ func (c *Client) WaitReady(ctx context.Context) error {
 			return nil
 		}
 		failure = cutShort(ctx, failure, last)
-		if failure.Reason.lasts() {
+		if failure.Reason.Lasts() {
 			failure.count(n, start)
 			return failure
 		}
 		if last != nil && patience < readyAttemptTimeout && failure.timedOut() {
-			// Cut short by the end of the wait, this attempt says less than
-			// the one before.
+			// The end of the wait cut this attempt short, so the one before it says more.
 			failure = last
 		}
-		// A connection that gave no answer must not be asked again.
+		// The next attempt must not use the connection that gave no answer.
 		c.transport.CloseIdleConnections()
 		if err := sleep(ctx, backoff(n)); err != nil {
 			failure.count(n, start)

@@ -12,7 +12,7 @@ import (
 )
 
 func TestWaitReadyWaitsForAServerThatStarts(t *testing.T) {
-	url := refusedURL(t)
+	url := freeAddress()
 	var calls atomic.Int32
 	time.AfterFunc(200*time.Millisecond, func() {
 		listener, err := relisten(url[len("http://"):])
@@ -31,8 +31,8 @@ func TestWaitReadyWaitsForAServerThatStarts(t *testing.T) {
 	}
 }
 
-// The first process on the address hangs; the one that takes its place is
-// found, although the connection to the first is still open.
+// The first process on the address hangs; the one that takes its place is found, although the
+// connection to the first is still open.
 func TestWaitReadyDropsAConnectionThatSaysNothing(t *testing.T) {
 	var first atomic.Bool
 	first.Store(true)
@@ -57,7 +57,7 @@ func TestWaitReadyEndsWhenCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	time.AfterFunc(100*time.Millisecond, cancel)
 	start := time.Now()
-	err := dial(t, refusedURL(t), client.Config{}).WaitReady(ctx)
+	err := dial(t, freeAddress(), client.Config{}).WaitReady(ctx)
 	if took := time.Since(start); took > time.Second {
 		t.Errorf("it ended after %v, want at once", took)
 	}

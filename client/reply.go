@@ -7,25 +7,26 @@ import (
 	"io"
 
 	"connectrpc.com/connect"
+
+	"example.com/roster/client/internal/diagnose"
 )
 
-// MaxReplyBytes is the longest reply a Client accepts, before and after
-// decompression: gRPC's own default, and the longest that Roster sends. A
-// longer one fails with RESOURCE_EXHAUSTED and ReasonReplyTooLarge.
+// MaxReplyBytes is the longest reply that a Client accepts, before and after decompression. It is
+// gRPC's default, and the longest reply that Roster sends. A longer reply fails with
+// RESOURCE_EXHAUSTED and ReasonReplyTooLarge.
 const MaxReplyBytes = 4 << 20
 
-// maxReplyBodyBytes leaves room around the message for its envelope and for
-// the trailers that gRPC-Web keeps in the body.
+// maxReplyBodyBytes adds room for the message's envelope and for the trailers that gRPC-Web sends
+// in the body.
 const maxReplyBodyBytes = MaxReplyBytes + 64<<10
 
 var errReplyTooLarge = errors.New("the reply is longer than 4 MiB")
 
-// replyBody ends a response that goes on beyond what a reply may hold, which
-// connect would read to its end, and notes how a response broke off.
+// replyBody is a response's body that fails beyond maxReplyBodyBytes, which connect would read to
+// its end, and records the error with which the response broke off.
 type replyBody struct {
 	io.ReadCloser
 	ctx  context.Context // of the call
-	seen *sighting
 	left int64
 }
 
@@ -39,15 +40,15 @@ func (b *replyBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.left -= int64(n)
 	if err != nil && !errors.Is(err, io.EOF) {
-		b.seen.broke(err)
+		diagnose.ObservationOf(b.ctx).Failed(err)
 		err = resetIsUnavailable(b.ctx, err)
 	}
 	return n, err
 }
 
-// replyGzip decompresses gzip, and stops a little beyond MaxReplyBytes. Connect
-// would find out how long an over-long message is by inflating all of it, which
-// takes a gzip bomb well past the caller's deadline.
+// replyGzip decompresses gzip, and fails a little beyond MaxReplyBytes. Connect would decompress
+// all of a message that is too long, in order to say how long it is; with a gzip bomb that lasts
+// until long after the caller's deadline.
 type replyGzip struct {
 	gzip.Reader
 

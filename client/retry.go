@@ -7,21 +7,23 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+
+	"example.com/roster/client/internal/diagnose"
 )
 
 const (
-	// firstBackoff is the longest pause before the second attempt; each
-	// further one may be twice as long, up to maxBackoff.
+	// firstBackoff is the longest pause before the second attempt. Each further pause may be twice
+	// as long, up to maxBackoff.
 	firstBackoff = 50 * time.Millisecond
 	maxBackoff   = time.Second
-	// maxAttempts bounds a look-up that has no deadline, and maxWait how long it
-	// waits at a server's request.
+	// maxAttempts bounds a look-up that has no deadline, and maxWait the pause that such a look-up
+	// makes because the server asked for it.
 	maxAttempts = 5
 	maxWait     = 10 * time.Second
 )
 
-// attempt makes one call and diagnoses its failure. callCtx bounds the call;
-// ctx, which may last longer, bounds the diagnosis.
+// attempt makes one call and diagnoses its failure. callCtx bounds the call; ctx, which may last
+// longer, bounds the diagnosis.
 func (c *Client) attempt(ctx, callCtx context.Context, op string, call func(context.Context) error) *Error {
 	start := time.Now()
 	refused := func(reason Reason, code connect.Code, cause error) *Error {
@@ -35,24 +37,23 @@ func (c *Client) attempt(ctx, callCtx context.Context, op string, call func(cont
 	case err != nil:
 		return refused(ReasonCanceled, connect.CodeCanceled, err)
 	}
-	callCtx, seen := watch(callCtx)
-	err := call(callCtx)
+	attempt := diagnose.Observe(callCtx)
+	err := call(attempt)
 	if c.closed.Load() {
-		// Close was called meanwhile and could not close this connection.
+		// Close was called during the call and could not close this connection.
 		c.transport.CloseIdleConnections()
 	}
 	if err == nil {
 		return nil
 	}
-	failure := c.diagnose(ctx, err, seen.facts(callCtx))
-	failure.Op = op
-	failure.Address = c.base.String()
+	found := c.explainer.Explain(ctx, attempt, err)
+	failure := &Error{Op: op, Address: c.base.String(), Reason: found.Reason, Err: found.Err, detail: found.Detail}
 	failure.count(1, start)
 	return failure
 }
 
-// retry makes call until it succeeds, fails in a way that another attempt
-// would not mend, or time is up.
+// retry makes call until it succeeds, fails in a way that another attempt would not change, or the
+// time is up.
 func (c *Client) retry(ctx context.Context, op string, call func(context.Context) error) error {
 	start := time.Now()
 	deadline, hasDeadline := ctx.Deadline()
@@ -64,14 +65,14 @@ func (c *Client) retry(ctx context.Context, op string, call func(context.Context
 		}
 		failure = cutShort(ctx, failure, last)
 		failure.count(n, start)
-		if connect.CodeOf(failure) != connect.CodeUnavailable || failure.Reason.lasts() {
+		if connect.CodeOf(failure) != connect.CodeUnavailable || failure.Reason.Lasts() {
 			return failure
 		}
 		asked := failure.RetryAfter()
 		pause := asked + backoff(n)
 		if hasDeadline && time.Until(deadline) <= pause {
-			// No attempt could follow: say now what is known, which is more
-			// than that the deadline passed.
+			// There is no time for another attempt. This failure says more than that the deadline
+			// passed.
 			return failure
 		}
 		if !hasDeadline && (n == maxAttempts || asked > maxWait) {
@@ -84,8 +85,8 @@ func (c *Client) retry(ctx context.Context, op string, call func(context.Context
 	}
 }
 
-// cutShort is failure, unless ctx's end cut that attempt short and the one
-// before it, if any, says more of what was wrong.
+// cutShort returns failure, unless the end of ctx cut that attempt short and the attempt before it,
+// if there was one, says more about what was wrong.
 func cutShort(ctx context.Context, failure, last *Error) *Error {
 	err := ctx.Err()
 	if err == nil || last == nil {
@@ -100,9 +101,8 @@ func cutShort(ctx context.Context, failure, last *Error) *Error {
 	return failure
 }
 
-// backoff is how long to pause after the nth attempt: exponential, and
-// scattered over half of it, lest the callers of a server that restarts all
-// come back at once.
+// backoff is how long to pause after the nth attempt: exponential, with random jitter over half of
+// the pause, so that the callers of a server that restarts do not all return at the same moment.
 func backoff(n int) time.Duration {
 	d := maxBackoff
 	// From 2^5 on the product is beyond maxBackoff, and later overflows.
@@ -124,11 +124,11 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// interrupted is failure after the context ended the pause or the attempt that
-// followed it.
+// interrupted changes failure to say that the context ended the pause after it, or the next
+// attempt.
 func interrupted(failure *Error, ctxErr error) *Error {
 	if errors.Is(ctxErr, context.Canceled) {
-		failure.detail = "it was to be tried again after: " + failure.Reason.String()
+		failure.detail = "while waiting to try again after: " + failure.Reason.String()
 		failure.Reason = ReasonCanceled
 		failure.Err = connect.NewError(connect.CodeCanceled, ctxErr)
 		return failure

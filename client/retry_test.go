@@ -45,7 +45,7 @@ func TestALookUpIsRetriedOnUnavailable(t *testing.T) {
 }
 
 func TestALookUpIsRetriedUntilAServerListens(t *testing.T) {
-	url := refusedURL(t)
+	url := freeAddress()
 	time.AfterFunc(150*time.Millisecond, func() {
 		listener, err := relisten(url[len("http://"):])
 		if err != nil {

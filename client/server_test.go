@@ -18,8 +18,7 @@ import (
 	"example.com/roster/gen/go/apipb/apipbconnect"
 )
 
-// service is MyService with the users 1 to 3; health and user, where given,
-// answer first.
+// service is MyService with the users 1 to 3; health and user, where given, answer first.
 type service struct {
 	health func(context.Context) error
 	user   func(context.Context, []int32) (*apipb.UserReply, error)
@@ -196,14 +195,6 @@ func serveRaw(t *testing.T, serve func(net.Conn)) port {
 		}
 	}()
 	return port{url: "http://" + listener.Addr().String(), connections: accepted}
-}
-
-// refusedURL is the address of a port on which nothing listens.
-func refusedURL(t *testing.T) string {
-	t.Helper()
-	listener, _ := listen(t)
-	listener.Close()
-	return "http://" + listener.Addr().String()
 }
 
 // dial makes a client that is closed with the test.

@@ -194,8 +194,8 @@ func TestGoAndTheCommandsWithTokens(t *testing.T) {
 		}{
 			{[]string{"--token", token}, 0, "Leila Dubois"},
 			{[]string{"--token", "@" + kept}, 0, "Leila Dubois"},
-			{nil, 1, "the server does not know who calls [UNAUTHENTICATED: this call needs a token of the role read"},
-			{[]string{"--token", token + "x"}, 1, "the server does not know who calls [UNAUTHENTICATED: what was sent is not a token of Roster, or was mistyped or cut"},
+			{nil, 1, "the server could not authenticate the call [UNAUTHENTICATED: this call needs a token of the role read"},
+			{[]string{"--token", token + "x"}, 1, "the server could not authenticate the call [UNAUTHENTICATED: what was sent is not a token of Roster, or was mistyped or cut"},
 		} {
 			got := roster(t, append(command, test.arguments...)...)
 			if got.code != test.code || !strings.Contains(got.stdout+got.stderr, test.want) || strings.Contains(got.stderr, token[20:]) {

@@ -56,11 +56,11 @@ func TestInheritedSocketsThatAreOfNoUse(t *testing.T) {
 		{"two without a name", []*os.File{tcp(), tcp()}, "",
 			`2 sockets were passed (LISTEN_FD_3, LISTEN_FD_4), and none is called "roster": set FileDescriptorName=roster in the unit of the port's socket`},
 		{"two of one name", []*os.File{tcp(), tcp()}, "roster:roster",
-			`2 sockets were passed, and more than one is called "roster": one socket unit and one ListenStream= for the port`},
+			`2 sockets were passed, and more than one is called "roster": give the port one socket unit with one ListenStream=`},
 		{"a Unix socket", []*os.File{socket(t, "unix", filepath.Join(t.TempDir(), "socket"))}, "",
-			"the socket that was passed (LISTEN_FD_3) is a unix socket: a socket unit wants ListenStream=HOST:PORT"},
+			"the socket that was passed (LISTEN_FD_3) is a unix socket: the socket unit needs ListenStream=HOST:PORT"},
 		{"a connection", []*os.File{connected()}, "",
-			"the socket that was passed (LISTEN_FD_3) does not listen: a socket unit wants ListenStream= and Accept=no"},
+			"the socket that was passed (LISTEN_FD_3) does not listen: the socket unit needs ListenStream= and Accept=no"},
 	} {
 		command := inheriting(serveCommand("127.0.0.1:0", filepath.Join(t.TempDir(), "roster.db")), test.sockets...)
 		command.Env = append(command.Env, "LISTEN_FDNAMES="+test.names)

@@ -185,7 +185,7 @@ func TestWrongUsageOfGetAndHealth(t *testing.T) {
 		{"get 1 --output xml", `unknown format "xml": use table or json`},
 		{"get 1 --timeout 0s", "--timeout 0s: must be more than 0"},
 		{"get 1 --timeout soon", "--timeout"},
-		{"get 1 --server ftp://localhost", "use http:// (plain) or https:// (TLS)"},
+		{"get 1 --server ftp://localhost", "use http:// (cleartext) or https:// (TLS)"},
 		{"get 1 --server localhost:99999", "from 1 to 65535"},
 		{"health now", "takes no arguments"},
 		{"health --output xml", `unknown format "xml": use table or json`},

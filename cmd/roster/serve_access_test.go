@@ -32,7 +32,7 @@ func TestServeRefusesTokenFiles(t *testing.T) {
 		{file("open.json", empty, 0o644), "every user of this machine has access to it (mode 0644): run chmod o= "},
 		{file("group.json", empty, 0o620), "its group may change it (mode 0620): run chmod g-w "},
 		{file("cut.json", empty[:10], 0o600), "it is malformed at line 1"},
-		{filepath.Join(folder, "none.json"), "there is no token file " + filepath.Join(folder, "none.json") + ": make it with roster token create"},
+		{filepath.Join(folder, "none.json"), "there is no token file " + filepath.Join(folder, "none.json") + ": create it with roster token create"},
 	} {
 		code, stdout, stderr := roster(t, "serve", "--addr", "localhost:0", "--store", filepath.Join(folder, "roster.db"), "--tokens", test.path)
 		if code != 1 || stdout != "" || !strings.Contains(stderr, test.want) {

@@ -113,7 +113,7 @@ func TestTokenSaysWhatIsWrongWithTheFile(t *testing.T) {
 	}
 	none := filepath.Join(t.TempDir(), "none.json")
 	for _, test := range []struct{ args, stderr string }{
-		{"token list --tokens " + none, "there is no token file " + none + ": make it with roster token create"},
+		{"token list --tokens " + none, "there is no token file " + none + ": create it with roster token create"},
 		{"token revoke a --tokens " + none, "there is no token file"},
 		{"token list --tokens " + open, "every user of this machine has access to it (mode 0644): run chmod o= " + open},
 		{"token create --role read --name a --tokens " + open, "run chmod o= " + open},

@@ -11,16 +11,16 @@ import (
 	"example.com/roster/directory"
 )
 
-// batchRows is how many rows one statement of an import inserts: past a few
-// dozen the cost per row no longer falls.
+// batchRows is how many rows one statement of an import inserts: past a few dozen the cost per row
+// no longer falls.
 const batchRows = 32
 
-// insertRows is the statement that inserts n users at a revision. The revision
-// is part of the text and the parameters are nameless: the driver looks each
-// numbered parameter up by name among all the others.
+// insertRows is the statement that inserts n users at a revision. The revision is part of the text
+// and the parameters are nameless: the driver looks each numbered parameter up by name among all
+// the others.
 //
-// A row that this very change wrote before is left as it is and does not count
-// as affected: that is how duplicates are found without remembering any id.
+// A row that this very change wrote before is left as it is and does not count as affected: that is
+// how duplicates are found without remembering any id.
 func insertRows(n int, revision int64) string {
 	var text strings.Builder
 	text.WriteString("INSERT INTO users (revision, id, name, age, email) VALUES ")
@@ -123,10 +123,9 @@ func (c *change) Add(ctx context.Context, users []directory.User) (duplicates []
 	return duplicates, nil
 }
 
-// addBatch inserts a full batch with one statement. If a row might be a
-// duplicate, that happens under a savepoint: when it shows that one was, the
-// batch is taken back and goes row by row, which tells the duplicates from
-// those that the batch itself wrote.
+// addBatch inserts a full batch with one statement. If a row might be a duplicate, that happens
+// under a savepoint: when it shows that one was, the batch is taken back and goes row by row, which
+// tells the duplicates from those that the batch itself wrote.
 func (c *change) addBatch(ctx context.Context, users []directory.User) (duplicates []int, err error) {
 	if len(users) == batchRows {
 		if c.ascends(users) {
@@ -161,8 +160,8 @@ func (c *change) addBatch(ctx context.Context, users []directory.User) (duplicat
 	return duplicates, nil
 }
 
-// ascends notes the highest id, and tells whether each of users is beyond all
-// that came before it. Most files are in the order of their ids.
+// ascends notes the highest id, and tells whether each of users is beyond all that came before it.
+// Most files are in the order of their ids.
 func (c *change) ascends(users []directory.User) bool {
 	ascends := true
 	for i := range users {
@@ -175,8 +174,7 @@ func (c *change) ascends(users []directory.User) bool {
 	return ascends
 }
 
-// insert runs *statement, which it prepares at first use, and returns how many
-// rows it wrote.
+// insert runs *statement, which it prepares at first use, and returns how many rows it wrote.
 func (c *change) insert(ctx context.Context, statement **sql.Stmt, users []directory.User) (int64, error) {
 	if *statement == nil {
 		prepared, err := c.tx.PrepareContext(ctx, insertRows(len(users), c.revision))

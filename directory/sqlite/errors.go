@@ -12,8 +12,7 @@ import (
 	"example.com/roster/directory"
 )
 
-// primaryCode is the SQLite result code of err without its extension, 0 if err
-// is not SQLite's.
+// primaryCode is the SQLite result code of err without its extension, 0 if err is not SQLite's.
 func primaryCode(err error) int {
 	if e := (*sqlite.Error)(nil); errors.As(err, &e) {
 		return e.Code() & 0xff
@@ -29,8 +28,8 @@ func isDamaged(err error) bool {
 	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
 }
 
-// describe says in words what is wrong with the store at path, and makes the
-// error one of package directory's where the caller can act on it.
+// describe says in words what is wrong with the store at path, and makes the error one of package
+// directory's where the caller can act on it.
 func describe(path string, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err

@@ -10,8 +10,8 @@ import (
 	"example.com/roster/directory"
 )
 
-// replacedGap is what the revision rises by when another file has taken the
-// place of the one before: more than writes to that one can be under way.
+// replacedGap is what the revision rises by when another file has taken the place of the one
+// before: more than writes to that one can be under way.
 const replacedGap = 1 << 20
 
 // use returns the database to run a call on; done ends it.
@@ -47,8 +47,7 @@ func (s *Store) told(db *database, revision int64) int64 {
 	return revision
 }
 
-// failed describes an error of db to a caller, and notes if it shows that the
-// file is damaged.
+// failed describes an error of db to a caller, and notes if it shows that the file is damaged.
 func (s *Store) failed(db *database, err error) error {
 	if !isDamaged(err) {
 		return describe(s.path, err)
@@ -78,9 +77,9 @@ func (s *Store) away(err error) error {
 	return fmt.Errorf("%w: %w", directory.ErrUnavailable, err)
 }
 
-// look looks whether the path still names the file that is open. If it names
-// another that can be served, it opens that one. SQLite would go on with the
-// open one, wherever it was moved, and nobody would know.
+// look looks whether the path still names the file that is open. If it names another that can be
+// served, it opens that one. SQLite would go on with the open one, wherever it was moved, and
+// nobody would know.
 func (s *Store) look(ctx context.Context) {
 	if !s.checking.TryLock() {
 		return // somebody is looking
@@ -109,8 +108,8 @@ func (s *Store) setGone(err error) {
 	s.gone = err
 }
 
-// reopen opens what is at the path now, which must be a store of ours, and
-// retires old. same tells that it is the same file, and was damaged.
+// reopen opens what is at the path now, which must be a store of ours, and retires old. same tells
+// that it is the same file, and was damaged.
 func (s *Store) reopen(ctx context.Context, old *database, same bool) error {
 	if err := checkPath(s.path); err != nil {
 		return err

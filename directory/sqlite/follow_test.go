@@ -11,8 +11,8 @@ import (
 	"example.com/roster/directory"
 )
 
-// filled makes a store at path whose user 1 has this name, with its changes
-// still in its log, and returns it open.
+// filled makes a store at path whose user 1 has this name, with its changes still in its log, and
+// returns it open.
 func filled(t *testing.T, path, name string) *Store {
 	t.Helper()
 	store, err := Open(t.Context(), path)
@@ -41,8 +41,7 @@ func move(t *testing.T, from, to string) {
 	}
 }
 
-// revision asks for the revision, which is what notices that the file is
-// another.
+// revision asks for the revision, which is what notices that the file is another.
 func revision(t *testing.T, store *Store) int64 {
 	t.Helper()
 	revision, err := store.Revision(t.Context())

@@ -1,13 +1,11 @@
 // Package sqlite keeps the directory in one SQLite file.
 //
-// Several processes may have the file open at once; one writes at a time and
-// nobody who reads waits for it (write-ahead log). What a method reports as
-// done is on disk. The file is Roster's alone: another program's database is
-// refused, so that no table lands where it is not wanted.
+// Several processes may have the file open at once; one writes at a time and nobody who reads waits
+// for it (write-ahead log). What a method reports as done is on disk. The file is Roster's alone:
+// another program's database is refused, so that no table lands where it is not wanted.
 //
-// A file that is moved away while it is open is noticed by the next Revision:
-// until it is back, or another in its place, every method fails with
-// directory.ErrUnavailable.
+// A file that is moved away while it is open is noticed by the next Revision: until it is back, or
+// another in its place, every method fails with directory.ErrUnavailable.
 //
 //	store, err := sqlite.Open(ctx, "roster.db")
 //	if err != nil {
@@ -38,16 +36,16 @@ import (
 var migrations embed.FS
 
 const (
-	// busyTimeout is how long a write waits for another one before it fails
-	// with directory.ErrUnavailable.
+	// busyTimeout is how long a write waits for another one before it fails with
+	// directory.ErrUnavailable.
 	busyTimeout = 5 * time.Second
 	// applicationID marks the file as Roster's ("Rost"; PRAGMA application_id).
 	applicationID = 0x526f7374
 )
 
-// Open opens the file at path, which it makes if there is none, and brings its
-// schema up to date. Errors name the path and say what is wrong with it; the
-// file of another program is left as it was.
+// Open opens the file at path, which it makes if there is none, and brings its schema up to date.
+// Errors name the path and say what is wrong with it; the file of another program is left as it
+// was.
 func Open(ctx context.Context, path string) (*Store, error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
@@ -83,8 +81,8 @@ func checkPath(path string) error {
 
 // open makes a pool; nothing is opened yet.
 func open(path, parameters string) *sql.DB {
-	// As an absolute URI, so that nothing in the path is taken for a parameter
-	// or for a name that means something to SQLite, such as :memory:.
+	// As an absolute URI, so that nothing in the path is taken for a parameter or for a name that
+	// means something to SQLite, such as :memory:.
 	if absolute, err := filepath.Abs(path); err == nil {
 		path = absolute
 	}
@@ -97,8 +95,8 @@ func open(path, parameters string) *sql.DB {
 	return db
 }
 
-// adopt makes sure that the file is ours or, if that may be, new and empty, and
-// marks it as ours then. It reports whether the file can only be read.
+// adopt makes sure that the file is ours or, if that may be, new and empty, and marks it as ours
+// then. It reports whether the file can only be read.
 func adopt(ctx context.Context, path string, mayBeNew bool) (readOnly bool, err error) {
 	db := open(path, "_txlock=immediate")
 	defer db.Close()
@@ -108,8 +106,8 @@ func adopt(ctx context.Context, path string, mayBeNew bool) (readOnly bool, err 
 		return false, err
 	}
 	if ours {
-		// Only a statement that would write tells whether we may. If another
-		// writer has the lock, then we may.
+		// Only a statement that would write tells whether we may. If another writer has the lock,
+		// then we may.
 		if _, err := db.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
 			return false, err
 		}
@@ -134,8 +132,8 @@ func adopt(ctx context.Context, path string, mayBeNew bool) (readOnly bool, err 
 	return false, tx.Commit()
 }
 
-// isOurs tells whether a database has our mark; one that has neither a mark
-// nor tables is new. Any other is foreign, and an error.
+// isOurs tells whether a database has our mark; one that has neither a mark nor tables is new. Any
+// other is foreign, and an error.
 func isOurs(ctx context.Context, db interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }) (bool, error) {
@@ -156,8 +154,8 @@ var errEmpty = errors.New("this is an empty file")
 
 var errForeign = errors.New("this is another program's database: give Roster a file of its own")
 
-// migrate brings the schema up to date. Of several processes that do it at
-// once one wins; the others fail on what it already made, and look again.
+// migrate brings the schema up to date. Of several processes that do it at once one wins; the
+// others fail on what it already made, and look again.
 func migrate(ctx context.Context, db *sql.DB) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {

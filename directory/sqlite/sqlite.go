@@ -9,8 +9,8 @@ import (
 	"example.com/roster/directory"
 )
 
-// The statements that a Store runs. Ids come as one JSON array, so that a
-// batch of any size is the same prepared statement.
+// The statements that a Store runs. Ids come as one JSON array, so that a batch of any size is the
+// same prepared statement.
 const (
 	selectUsers = `SELECT u.id, u.name, u.age, u.email
 		FROM json_each(?) AS asked CROSS JOIN users AS u ON u.id = asked.value`
@@ -24,8 +24,8 @@ const (
 type Store struct {
 	path string
 
-	// checking is held by who looks whether the file is still the one that is
-	// open, and opens another.
+	// checking is held by who looks whether the file is still the one that is open, and opens
+	// another.
 	checking sync.Mutex
 
 	mu     sync.Mutex // guards what follows, and database.running
@@ -103,8 +103,7 @@ func jsonArray(ids []int32) string {
 	return string(append(text, ']'))
 }
 
-// Revision implements directory.Store. It is what notices that the file has
-// gone, or is another.
+// Revision implements directory.Store. It is what notices that the file has gone, or is another.
 func (s *Store) Revision(ctx context.Context) (revision int64, err error) {
 	s.look(ctx)
 	db, err := s.use()

@@ -173,8 +173,8 @@ func (p program) Exec(statement string) error {
 	return err
 }
 
-// execute runs a statement as another program would, on a connection that
-// stays open until the test ends.
+// execute runs a statement as another program would, on a connection that stays open until the test
+// ends.
 func execute(t *testing.T, path, statement string) program {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)

@@ -1,7 +1,6 @@
-// Package userfile reads files of users: CSV with the columns id, name, age
-// and email, and NDJSON, one object with those keys a line. It reads rows one
-// by one, in memory that does not grow with the file, and says of a bad row
-// where it is and what is wrong with it. It stores nothing.
+// Package userfile reads files of users: CSV with the columns id, name, age and email, and NDJSON,
+// one object with those keys a line. It reads rows one by one, in memory that does not grow with
+// the file, and says of a bad row where it is and what is wrong with it. It stores nothing.
 //
 //	reader, err := userfile.NewReader(file, userfile.CSV)
 //	for {
@@ -61,8 +60,8 @@ type RowError struct {
 func (e *RowError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
 func (e *RowError) Unwrap() error { return e.Err }
 
-// maxRowBytes bounds the memory that one row takes. A longer one is most often
-// a quote that is never closed.
+// maxRowBytes bounds the memory that one row takes. A longer one is most often a quote that is
+// never closed.
 const maxRowBytes = 1 << 20
 
 // A Reader reads users one by one.
@@ -71,8 +70,8 @@ type Reader struct {
 	line int
 }
 
-// NewReader begins to read. It fails on a file that cannot be read at all: of
-// an unknown encoding, or a CSV without the columns.
+// NewReader begins to read. It fails on a file that cannot be read at all: of an unknown encoding,
+// or a CSV without the columns.
 func NewReader(r io.Reader, format Format) (*Reader, error) {
 	text := bufio.NewReaderSize(r, 64<<10)
 	start, err := text.Peek(3)
@@ -101,8 +100,8 @@ func NewReader(r io.Reader, format Format) (*Reader, error) {
 	return reader, nil
 }
 
-// Next returns the next user, who is valid. Its error is io.EOF at the end, a
-// *RowError for a bad row, and otherwise the end of what can be read.
+// Next returns the next user, who is valid. Its error is io.EOF at the end, a *RowError for a bad
+// row, and otherwise the end of what can be read.
 func (r *Reader) Next() (directory.User, error) {
 	user, err := r.next()
 	if err == nil {

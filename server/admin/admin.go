@@ -1,6 +1,6 @@
-// Package admin is the second port of a server, for those who run it: metrics,
-// probes, profiles. It says how the process is to whoever reaches it, and a
-// profile costs CPU, so it belongs on the loopback or a network of one's own.
+// Package admin is the second port of a server, for its operators: metrics, probes, profiles. It
+// does not authenticate, it shows the internals of the process, and a profile takes CPU, so it
+// belongs on the loopback or on a private network.
 //
 //	s := admin.New(admin.Config{Metrics: metrics.Handler(), Ready: ready, Log: log})
 //	go s.Serve(listener)
@@ -20,20 +20,20 @@ import (
 	"time"
 )
 
-// Config is what an admin port tells.
+// Config says what an admin port serves.
 type Config struct {
 	// Metrics answers /metrics.
 	Metrics http.Handler
-	// Ready is nil if the server can answer calls now, else what is wrong. It is
-	// asked at each request of /readyz, and has readyTimeout for it.
+	// Ready returns nil if the server can answer calls now, else what is wrong. Each request of
+	// /readyz calls it, with a context that ends after two seconds.
 	Ready func(context.Context) error
-	// Local is for a port on the loopback: it answers to this machine's own
-	// names alone. Else a page whose name turns into 127.0.0.1 could read it in
-	// a browser on this machine (DNS rebinding).
+	// Local is for a port on the loopback: it refuses requests whose Host is not a name of the
+	// loopback or an IP address. Otherwise a web page whose host name resolves to 127.0.0.1 could
+	// read the port through a browser on this machine (DNS rebinding).
 	Local bool
 	// Version is shown at /.
 	Version string
-	// Log gets what goes wrong.
+	// Log gets the errors of the HTTP server.
 	Log *slog.Logger
 }
 
@@ -42,12 +42,12 @@ const (
 	headerTimeout = 5 * time.Second
 	readTimeout   = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
-	// writeTimeout leaves room for a profile of two minutes.
+	// writeTimeout is enough for a profile of two minutes.
 	writeTimeout   = 150 * time.Second
 	maxHeaderBytes = 16 << 10
 )
 
-// New returns the server of an admin port, without a listener.
+// New returns the HTTP server of an admin port; the caller provides the listener.
 func New(config Config) *http.Server {
 	return &http.Server{
 		Handler:           Handler(config),
@@ -60,7 +60,7 @@ func New(config Config) *http.Server {
 	}
 }
 
-// Handler returns what an admin port answers.
+// Handler returns the handler of an admin port.
 func Handler(config Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", config.Metrics)
@@ -76,7 +76,7 @@ func Handler(config Config) http.Handler {
 		}
 		plain(w, http.StatusOK, "ready")
 	})
-	// POST is for `go tool pprof`, which asks /symbol so.
+	// Any method is allowed, since `go tool pprof` requests /symbol by POST.
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -85,7 +85,7 @@ func Handler(config Config) http.Handler {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-		// A failed write is a reader who left.
+		// A write fails only if the client has left.
 		_ = index.Execute(w, config.Version)
 	})
 	if config.Local {
@@ -94,8 +94,8 @@ func Handler(config Config) http.Handler {
 	return sameSite(mux)
 }
 
-// sameSite keeps pages of other origins from having a browser on this machine
-// take profiles: they cannot read the answer, but it costs.
+// sameSite refuses requests that a web page of another origin makes through a browser. Such a page
+// could not read a profile, but taking it costs CPU.
 func sameSite(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -108,7 +108,7 @@ func sameSite(next http.Handler) http.Handler {
 	})
 }
 
-// ownNames refuses a Host that is neither an address nor a name of the loopback.
+// ownNames refuses a request whose Host is neither an IP address nor a name of the loopback.
 func ownNames(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host

@@ -67,7 +67,7 @@ func TestHandler(t *testing.T) {
 	}
 }
 
-// A peer that connects and says nothing is let go.
+// A peer that connects and sends nothing is disconnected.
 func TestSlowPeersAreLetGo(t *testing.T) {
 	s := admin.New(config())
 	if s.ReadHeaderTimeout == 0 || s.ReadTimeout == 0 || s.WriteTimeout == 0 || s.IdleTimeout == 0 {

@@ -1,34 +1,31 @@
-// Package auth is who may call: tokens and certificates, each with a name and a
-// role, kept in one file. It knows nothing of users, of HTTP or of RPC.
+// Package auth manages access: tokens and client certificates, each with a name and a role, kept in
+// one file. It does not depend on users, HTTP or RPC.
 //
 //	live, err := auth.Open("tokens.json", log)
 //	if err != nil {
 //		return err // says what is wrong with the file and what to do
 //	}
-//	go live.Watch(ctx) // follows the file
+//	go live.Watch(ctx) // reloads the file when it changes
 //	entry, err := live.Set().Token(secret, time.Now())
 //
 // # Secrets
 //
-// A token is "roster_", 43 letters and digits for 32 random bytes, and 6 for
-// the CRC-32 of what is before. The prefix lets scanners of repositories and
-// logs recognise one, the checksum tells a typing error from a token that was
-// revoked, and all of it is in the alphabet of RFC 6750 §2.1 and selected by a
-// double click.
+// A token is "roster_", then 43 letters and digits for 32 random bytes, then 6 for the CRC-32 of
+// what comes before. The prefix lets scanners of repositories and logs recognise a token. The
+// checksum distinguishes a mistyped token from one that was revoked. All characters are in the
+// alphabet of RFC 6750 §2.1, and a double click selects the whole token.
 //
-// The file has the SHA-256 of each token, without its prefix, and not the
-// token. A slow, salted hash such as bcrypt protects passwords, which can be
-// guessed; 256 random bits cannot, so a fast hash is as safe (NIST SP 800-63B
-// §5.1.2.2 asks for no more from 112 bits on), and checking one token costs a
-// fraction of a microsecond.
+// The file has the SHA-256 of each token, without its prefix, and not the token itself. A slow,
+// salted hash such as bcrypt protects passwords, which can be guessed; 256 random bits cannot be
+// guessed, so a fast hash is as safe (NIST SP 800-63B §5.1.2.2 requires no more from 112 bits on),
+// and checking a token takes a fraction of a microsecond.
 //
 // # Timing
 //
-// Set.Token hashes what it is given, finds the entry by the first 8 bytes of
-// the hash, and compares all 32 in constant time. A caller who measures the
-// look-up closely can at most learn whether some token's hash starts as that of
-// a guess does. That is no step towards the token: the hash of the next guess
-// has nothing to do with it, and even the whole hash does not lead back.
+// Set.Token hashes the presented token, finds the entry by the first 8 bytes of the hash, and
+// compares all 32 bytes in constant time. By measuring the look-up, a caller can learn at most
+// whether some token's hash starts like the hash of a guess. That does not help to find the token:
+// the hash of the next guess is unrelated, and a token cannot be computed from its hash.
 package auth
 
 import (
@@ -39,14 +36,14 @@ import (
 	"unicode"
 )
 
-// Role is what a caller may do. A greater one includes the lesser.
+// Role says what a caller may do. Each role includes those before it.
 type Role uint8
 
 // The roles.
 const (
-	None  Role = iota // nobody in particular
-	Read              // look users up
-	Write             // change them, too
+	None  Role = iota // unauthenticated
+	Read              // look up users
+	Write             // and change them
 )
 
 // ParseRole reads "read" or "write".
@@ -60,7 +57,7 @@ func ParseRole(name string) (Role, error) {
 	return None, fmt.Errorf("role %q is not read or write", name)
 }
 
-// String is the role's name in the file and on the command line.
+// String returns the role's name in the file and on the command line.
 func (r Role) String() string {
 	switch r {
 	case Read:
@@ -80,58 +77,57 @@ func (r *Role) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Entry is one token, or one certificate, of the file.
+// Entry is one token or one client certificate of the file.
 type Entry struct {
-	// ID is 8 hexadecimal digits, one of its kind in the file.
+	// ID is 8 hexadecimal digits, unique in the file.
 	ID string `json:"id"`
-	// Name is who calls with it; one of its kind in the file.
+	// Name says who uses the entry. It is unique in the file.
 	Name string `json:"name"`
 	Role Role   `json:"role"`
-	// SHA256 is the hash of the token without its prefix, as 64 hexadecimal
-	// digits. An entry has either it or Certificate.
+	// SHA256 is the hash of the token without its prefix, as 64 hexadecimal digits. An entry has
+	// either SHA256 or Certificate.
 	SHA256 string `json:"sha256,omitempty"`
-	// Certificate is the name in a client certificate that this entry is for.
+	// Certificate is the identity in the client certificate that this entry is for.
 	Certificate string    `json:"certificate,omitempty"`
 	Created     time.Time `json:"created"`
-	// Expires is when the entry ceases to count, by the clock of the server;
-	// zero is never.
+	// Expires is when the entry expires, by the server's clock; zero means never.
 	Expires time.Time `json:"expires,omitzero"`
 }
 
-// Expired tells whether the entry counts no more at now.
+// Expired reports whether the entry has expired at now.
 func (e *Entry) Expired(now time.Time) bool { return !e.Expires.IsZero() && !now.Before(e.Expires) }
 
-// Why a token that was presented is no good.
+// Why a presented token is refused. An expired one gives an [ExpiredError].
 var (
-	// ErrMalformed: it is no token of Roster's.
+	// ErrMalformed means that it is not a token of Roster.
 	ErrMalformed = errors.New("what was sent is not a token of Roster, or was mistyped or cut: " +
 		"a token is " + prefix + " and 49 letters and digits")
-	// ErrUnknown: no token of the file is it.
+	// ErrUnknown means that the token is well-formed but not in the file.
 	ErrUnknown = errors.New("the token is not known here: it was revoked, or is another server's")
 )
 
-// ExpiredError is that of a token which was good until Entry.Expires.
+// ExpiredError is the error of a token that was valid until Entry.Expires.
 type ExpiredError struct {
 	Entry *Entry
 	Now   time.Time
 }
 
-// Error names the token and both times, since either clock may be off.
+// Error names the token's entry and both times, since either clock may be wrong.
 func (e *ExpiredError) Error() string {
 	return fmt.Sprintf("the token %q expired at %s, and it is %s by this server's clock", e.Entry.Name,
 		e.Entry.Expires.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
 }
 
-// maxName bounds a name, in bytes. It is in every line that is logged of a call.
+// maxName bounds a name, in bytes. Every log line of a call contains it.
 const maxName = 128
 
-// checkName refuses a name that would disturb a log or a table.
+// checkName refuses a name that would garble a log or a table.
 func checkName(name string) error {
 	switch {
 	case name == "":
 		return errors.New("the name is empty")
 	case len(name) > maxName:
-		return fmt.Errorf("the name has %d bytes, the most is %d", len(name), maxName)
+		return fmt.Errorf("the name has %d bytes, the maximum is %d", len(name), maxName)
 	case strings.TrimSpace(name) != name:
 		return fmt.Errorf("the name %q begins or ends with a space", name)
 	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }):

@@ -10,8 +10,8 @@ import (
 
 var now = time.Date(2025, 6, 1, 12, 0, 0, 0, time.UTC)
 
-// oneOfEach is a set with a reader, a writer, one that expires, and a
-// certificate, and their secrets by name.
+// oneOfEach returns a set with a reader, a writer, a token that expires and a certificate, and
+// their secrets by name.
 func oneOfEach(t testing.TB) (*Set, map[string]string) {
 	t.Helper()
 	var entries []Entry
@@ -128,7 +128,7 @@ func TestSecretsAreUniformAndWellFormed(t *testing.T) {
 			t.Fatalf("%q", secret)
 		}
 		seen[secret] = true
-		// Any one wrong letter shows.
+		// A single wrong character is noticed.
 		for i := range secret {
 			wrong := []byte(secret)
 			if wrong[i]++; wellFormed(string(wrong)) {
@@ -146,7 +146,7 @@ func TestNamesThatCannotBeLogged(t *testing.T) {
 		"a\x1b[31m":              "cannot be printed",
 		"\xff":                   "cannot be printed",
 		"a\u202eb":               "cannot be printed",
-		strings.Repeat("x", 129): "the name has 129 bytes, the most is 128",
+		strings.Repeat("x", 129): "the name has 129 bytes, the maximum is 128",
 	} {
 		if _, _, _, err := NewToken(nil, name, Read, now, time.Time{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", name, err, want)

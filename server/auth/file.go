@@ -12,8 +12,7 @@ import (
 	"time"
 )
 
-// document is the file: JSON, indented, so that one change is a few lines of a
-// diff.
+// document is the content of the file: indented JSON, so that one change is a few lines of a diff.
 type document struct {
 	Version int     `json:"version"`
 	Tokens  []Entry `json:"tokens"`
@@ -21,18 +20,18 @@ type document struct {
 
 const (
 	formatVersion = 1
-	// maxFileBytes is some ten thousand entries.
+	// maxFileBytes is enough for about ten thousand entries.
 	maxFileBytes = 4 << 20
 )
 
-// ReadFile returns the entries of a file. It refuses one that others than its
-// owner and group may read, or than its owner may write.
+// ReadFile returns the entries of a file. It refuses a file that anybody but its owner and group
+// may read, or that anybody but its owner may write.
 func ReadFile(path string) ([]Entry, error) {
 	entries, _, err := read(path)
 	return entries, err
 }
 
-// read also returns what the file was like when it was opened.
+// read returns the entries of a file and the state that the file had when it was opened.
 func read(path string) ([]Entry, fs.FileInfo, error) {
 	content, info, err := load(path)
 	if err != nil {
@@ -45,12 +44,12 @@ func read(path string) ([]Entry, fs.FileInfo, error) {
 	return entries, info, nil
 }
 
-// load returns what is in the file, and what it was like when it was opened.
+// load returns the content of a file and the state that the file had when it was opened.
 func load(path string) ([]byte, fs.FileInfo, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil, fmt.Errorf("there is no token file %s: make it with roster token create --tokens %s: %w", path, path, fs.ErrNotExist)
+		return nil, nil, fmt.Errorf("there is no token file %s: create it with roster token create --tokens %s: %w", path, path, fs.ErrNotExist)
 	case err != nil:
 		return nil, nil, fmt.Errorf("token file: %w", err)
 	case !info.Mode().IsRegular():
@@ -77,7 +76,7 @@ func load(path string) ([]byte, fs.FileInfo, error) {
 	return content, info, nil
 }
 
-// parse reads a document, and makes a set of what is in it.
+// parse reads a document and makes a Set of its entries.
 func parse(content []byte) ([]Entry, *Set, error) {
 	if len(content) > maxFileBytes {
 		return nil, nil, fmt.Errorf("it is longer than %d bytes: it is something else", maxFileBytes)
@@ -95,13 +94,13 @@ func parse(content []byte) ([]Entry, *Set, error) {
 		return nil, nil, malformed(content, err)
 	}
 	if d.Version != formatVersion {
-		return nil, nil, fmt.Errorf("its version is %d, this Roster knows %d", d.Version, formatVersion)
+		return nil, nil, fmt.Errorf("its version is %d, this Roster supports %d", d.Version, formatVersion)
 	}
 	set, err := NewSet(d.Tokens)
 	return d.Tokens, set, err
 }
 
-// malformed adds to an error of JSON the line, where it is known.
+// malformed adds the line to a JSON error, where it is known.
 func malformed(content []byte, err error) error {
 	at := -1
 	if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
@@ -117,13 +116,12 @@ func malformed(content []byte, err error) error {
 	return fmt.Errorf("it is malformed at line %d: %w", line, err)
 }
 
-// Update changes the entries of a file: it reads them, has change return the
-// new ones, and replaces the file in one step, so that a reader or a crash
-// sees the old or the new. Two updates of one folder's files wait for each
-// other. A file that does not exist is made if create is set, and is then its
-// owner's alone.
+// Update changes the entries of a file. It reads them, calls change, which returns the new ones,
+// and replaces the file in one step, so that a reader or a crash sees either the old file or the
+// new one. Concurrent updates of files in the same folder wait for each other. If create is set, a
+// file that does not exist is created, and only its owner may read it.
 func Update(path string, create bool, change func([]Entry) ([]Entry, error)) error {
-	// What a link points to is replaced, and not the link.
+	// If path is a link, the file that it points to is replaced and not the link.
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
@@ -147,7 +145,7 @@ func Update(path string, create bool, change func([]Entry) ([]Entry, error)) err
 		return err
 	}
 	content = append(content, '\n')
-	if _, _, err := parse(content); err != nil { // or nobody could read it
+	if _, _, err := parse(content); err != nil { // a file that parse refuses must not be written
 		return fmt.Errorf("token file %s was not changed: %w", path, err)
 	}
 	if err := replace(path, info, content); err != nil {
@@ -156,9 +154,9 @@ func Update(path string, create bool, change func([]Entry) ([]Entry, error)) err
 	return nil
 }
 
-// replace writes a file beside path and renames it. It has the mode and the
-// owner of the one before, old, so that the server can still read it; without
-// one it is its owner's alone.
+// replace writes a new file beside path and renames it to path. The new file has the mode and the
+// owner of the old one, so that the server can still read it; if there is no old one, only its
+// owner may read it.
 func replace(path string, old fs.FileInfo, content []byte) (err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // of mode 0600
 	if err != nil {
@@ -171,7 +169,7 @@ func replace(path string, old fs.FileInfo, content []byte) (err error) {
 		}
 	}()
 	if old != nil {
-		if err := likeBefore(file, old); err != nil {
+		if err := copyOwnerAndMode(file, old); err != nil {
 			return err
 		}
 	}
@@ -190,16 +188,16 @@ func replace(path string, old fs.FileInfo, content []byte) (err error) {
 	return syncFolder(filepath.Dir(path))
 }
 
-// NewToken adds a token to entries and returns them, the new one, and its
-// secret, which is kept nowhere. A zero expires is never.
+// NewToken adds a token to entries and returns them, the new entry, and the token itself, which is
+// stored nowhere. A zero expires means never.
 func NewToken(entries []Entry, name string, role Role, now, expires time.Time) (_ []Entry, made Entry, secret string, err error) {
 	secret = newSecret()
 	entries, made, err = add(entries, Entry{Name: name, Role: role, SHA256: hashOf(secret)}, now, expires)
 	return entries, made, secret, err
 }
 
-// NewCertificate adds an entry that gives a role to callers whose certificate
-// names identity.
+// NewCertificate adds an entry that gives a role to callers whose client certificate has this
+// identity.
 func NewCertificate(entries []Entry, name, identity string, role Role, now, expires time.Time) (_ []Entry, made Entry, err error) {
 	return add(entries, Entry{Name: name, Role: role, Certificate: identity}, now, expires)
 }
@@ -234,7 +232,7 @@ func taken(entries []Entry, id string) bool {
 	return false
 }
 
-// Revoke takes the entry with this name or id out of entries.
+// Revoke removes the entry with this name or id from entries.
 func Revoke(entries []Entry, nameOrID string) (_ []Entry, revoked Entry, err error) {
 	for i, e := range entries {
 		if e.Name == nameOrID || e.ID == nameOrID {

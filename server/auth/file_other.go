@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// checkMode has nothing to go by: access is not in the mode here.
+// checkMode checks nothing: on these systems the mode does not say who has access.
 func checkMode(string, fs.FileMode) error { return nil }
 
 const (
@@ -19,7 +19,7 @@ const (
 	lockRetry   = 10 * time.Millisecond
 )
 
-// lockFolder waits for its turn among those who change files of a folder.
+// lockFolder waits until no other process holds the lock on a folder, and takes it.
 func lockFolder(folder string) (unlock func(), err error) {
 	name := filepath.Join(folder, ".roster-tokens.lock")
 	for began := time.Now(); ; time.Sleep(lockRetry) {
@@ -37,6 +37,6 @@ func lockFolder(folder string) (unlock func(), err error) {
 	}
 }
 
-func likeBefore(*os.File, fs.FileInfo) error { return nil }
+func copyOwnerAndMode(*os.File, fs.FileInfo) error { return nil }
 
 func syncFolder(string) error { return nil }

@@ -146,9 +146,9 @@ func TestFilesThatAreRefused(t *testing.T) {
 		{"cut", string(content[:100]), 0o600, "it is malformed at line 7: unexpected EOF"},
 		{"not JSON", "roster_abc\n", 0o600, "it is malformed at line 1: invalid character 'r'"},
 		{"two documents", string(content) + string(content), 0o600, "there is more after the end"},
-		{"a key that nobody knows", entry(`,"sha256":"` + hash + `","scope":"all"`), 0o600, `unknown field "scope"`},
-		{"a later format", `{"version":2,"tokens":[]}`, 0o600, "its version is 2, this Roster knows 1"},
-		{"no version", `{"tokens":[]}`, 0o600, "its version is 0, this Roster knows 1"},
+		{"an unknown key", entry(`,"sha256":"` + hash + `","scope":"all"`), 0o600, `unknown field "scope"`},
+		{"a later format", `{"version":2,"tokens":[]}`, 0o600, "its version is 2, this Roster supports 1"},
+		{"no version", `{"tokens":[]}`, 0o600, "its version is 0, this Roster supports 1"},
 		{"another role", strings.Replace(entry(`,"sha256":"`+hash+`"`), `"read"`, `"admin"`, 1), 0o600, `role "admin" is not read or write`},
 		{"no role", strings.Replace(entry(`,"sha256":"`+hash+`"`), `"role":"read",`, ``, 1), 0o600, `entry 1 ("a"): it has no role: want read or write`},
 		{"no secret", entry(``), 0o600, `entry 1 ("a"): it needs either sha256 or certificate`},
@@ -158,7 +158,7 @@ func TestFilesThatAreRefused(t *testing.T) {
 		{"an id of another kind", strings.Replace(entry(`,"sha256":"`+hash+`"`), "00000001", "1", 1), 0o600, `id "1" is not 8 hexadecimal digits`},
 		{"a time of another kind", entry(`,"sha256":"` + hash + `","expires":"tomorrow"`), 0o600, "it is malformed: parsing time"},
 		{"a name twice", `{"version":1,"tokens":[{"id":"00000001","name":"a","role":"read","certificate":"x","created":"2025-06-01T12:00:00Z"},` +
-			`{"id":"00000002","name":"a","role":"read","certificate":"y","created":"2025-06-01T12:00:00Z"}]}`, 0o600, `entry 2 ("a"): "a" is the name or id of entry "a" already`},
+			`{"id":"00000002","name":"a","role":"read","certificate":"y","created":"2025-06-01T12:00:00Z"}]}`, 0o600, `entry 2 ("a"): "a" is already the name or id of entry "a"`},
 		{"a token twice", `{"version":1,"tokens":[{"id":"00000001","name":"a","role":"read","sha256":"` + hash + `","created":"2025-06-01T12:00:00Z"},` +
 			`{"id":"00000002","name":"b","role":"read","sha256":"` + hash + `","created":"2025-06-01T12:00:00Z"}]}`, 0o600, `entry 2 ("b"): it has the sha256 of entry "a"`},
 		{"something else", strings.Repeat(" ", maxFileBytes+1), 0o600, "it is longer than 4194304 bytes: it is something else"},
@@ -173,13 +173,13 @@ func TestFilesThatAreRefused(t *testing.T) {
 		if _, err := Open(path, nil); err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v\nwant %s", test.name, err, test.want)
 		}
-		// Whoever manages the tokens is told the same.
+		// The command that changes the file fails with the same error.
 		if err := Update(path, true, func(e []Entry) ([]Entry, error) { return e, nil }); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s, to be changed: %v\nwant %s", test.name, err, test.want)
 		}
 	}
 	none := filepath.Join(t.TempDir(), "none.json")
-	if _, err := Open(none, nil); err == nil || !strings.Contains(err.Error(), "there is no token file "+none+": make it with roster token create --tokens "+none) {
+	if _, err := Open(none, nil); err == nil || !strings.Contains(err.Error(), "there is no token file "+none+": create it with roster token create --tokens "+none) {
 		t.Errorf("a missing file: %v", err)
 	}
 	if err := Update(none, false, func(e []Entry) ([]Entry, error) { return e, nil }); err == nil || !strings.Contains(err.Error(), "there is no token file") {
@@ -226,7 +226,7 @@ func TestAFailedChangeLeavesTheFileAsItWas(t *testing.T) {
 	}
 }
 
-// following is a Live that is polled by hand, and its log.
+// following returns a Live that the test polls itself, and its log.
 func following(t *testing.T, path string) (*Live, *bytes.Buffer) {
 	t.Helper()
 	var log bytes.Buffer
@@ -241,30 +241,30 @@ func TestAChangeOfTheFileCounts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.json")
 	first := addToken(t, path, "first", Read)
 	live, log := following(t, path)
-	live.follow()
+	live.files.Poll()
 	if log.Len() > 0 {
 		t.Errorf("read again without a change: %s", log)
 	}
 	second := addToken(t, path, "second", Write)
-	live.follow()
+	live.files.Poll()
 	if entry, err := live.Set().Token(second, now); err != nil || entry.Role != Write {
 		t.Errorf("a new token: %v, %v", entry, err)
 	}
 	revoke(t, path, "first")
-	live.follow()
+	live.files.Poll()
 	if _, err := live.Set().Token(first, now); err != ErrUnknown {
 		t.Errorf("a revoked token: %v", err)
 	}
 	if _, err := live.Set().Token(second, now); err != nil {
 		t.Errorf("the other one: %v", err)
 	}
-	if got := strings.Count(log.String(), "tokens read again"); got != 2 {
+	if got := strings.Count(log.String(), "token file reloaded"); got != 2 {
 		t.Errorf("logged %d times:\n%s", got, log)
 	}
 }
 
-// The content is what counts: an owner that was set right changes none of the
-// size, the times and the mode, and lets a revocation be read at last.
+// Only the content is compared: correcting the owner of a file changes neither its size, its times
+// nor its mode, but may let the server read a revocation that it could not read before.
 func TestAChangeThatOnlyTheContentShows(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.json")
 	secret := addToken(t, path, "a", Read)
@@ -284,13 +284,13 @@ func TestAChangeThatOnlyTheContentShows(t *testing.T) {
 	if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
 		t.Fatal(err)
 	}
-	live.follow()
+	live.files.Poll()
 	if entry, err := live.Set().Token(secret, now); err != nil || entry.Name != "b" {
 		t.Errorf("%v, %v, want the entry as it is now", entry, err)
 	}
 }
 
-// What nobody could read is not written.
+// A file that would be too long to read is not written.
 func TestAFileDoesNotGrowBeyondWhatCanBeRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.json")
 	addToken(t, path, "a", Read)
@@ -322,19 +322,19 @@ func TestABrokenFileLeavesTheSetAsItWas(t *testing.T) {
 	}{
 		{"cut", "it is malformed at line", func() error { return os.WriteFile(path, good[:40], 0o600) }},
 		{"emptied", "it is malformed at line 1: EOF", func() error { return os.WriteFile(path, nil, 0o600) }},
-		{"whole again", "tokens read again", func() error { return os.WriteFile(path, good, 0o600) }},
+		{"whole again", "token file reloaded", func() error { return os.WriteFile(path, good, 0o600) }},
 		{"open to everybody", "mode 0644", func() error { return os.Chmod(path, 0o644) }},
-		{"closed again", "tokens read again", func() error { return os.Chmod(path, 0o600) }},
+		{"closed again", "token file reloaded", func() error { return os.Chmod(path, 0o600) }},
 		{"gone", "there is no token file", func() error { return os.Remove(path) }},
-		{"back", "tokens read again", func() error { return os.WriteFile(path, good, 0o600) }},
+		{"back", "token file reloaded", func() error { return os.WriteFile(path, good, 0o600) }},
 		{"a folder", "it is not a regular file", func() error { os.Remove(path); return os.Mkdir(path, 0o700) }},
 	} {
 		log.Reset()
 		if err := step.do(); err != nil {
 			t.Fatal(err)
 		}
-		for range 3 { // and it is said once
-			live.follow()
+		for range 3 { // and it is logged once
+			live.files.Poll()
 		}
 		if _, err := live.Set().Token(secret, now); err != nil {
 			t.Errorf("%s: %v", step.name, err)
@@ -342,7 +342,7 @@ func TestABrokenFileLeavesTheSetAsItWas(t *testing.T) {
 		if lines := strings.Count(log.String(), "\n"); lines != 1 || !strings.Contains(log.String(), step.want) {
 			t.Errorf("%s: logged %q, want one line with %q", step.name, log, step.want)
 		}
-		if broken := step.want != "tokens read again"; broken != strings.Contains(log.String(), "level=ERROR") {
+		if broken := step.want != "token file reloaded"; broken != strings.Contains(log.String(), "level=ERROR") {
 			t.Errorf("%s: logged %q", step.name, log)
 		}
 	}

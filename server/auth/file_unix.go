@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// checkMode refuses a file that its hashes do not belong in, or that others
-// could add a token to.
+// checkMode refuses a file that others may read, which would show them the hashes, or write, which
+// would let them add a token.
 func checkMode(path string, mode fs.FileMode) error {
 	perm := mode.Perm()
 	switch {
@@ -29,8 +29,8 @@ const (
 	lockRetry   = 10 * time.Millisecond
 )
 
-// lockFolder waits for its turn among those who change files of a folder. The
-// lock is on the folder, since the files in it are replaced.
+// lockFolder waits until no other process holds the lock on a folder, and takes it. The lock is on
+// the folder because the files in it are replaced.
 func lockFolder(folder string) (unlock func(), err error) {
 	f, err := os.Open(folder)
 	if err != nil {
@@ -39,7 +39,7 @@ func lockFolder(folder string) (unlock func(), err error) {
 	for began := time.Now(); ; time.Sleep(lockRetry) {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
-			return func() { f.Close() }, nil // and with it the lock
+			return func() { f.Close() }, nil // which releases the lock
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
 			f.Close()
@@ -52,17 +52,17 @@ func lockFolder(folder string) (unlock func(), err error) {
 	}
 }
 
-// likeBefore gives file the mode, owner and group of old.
-func likeBefore(file *os.File, old fs.FileInfo) error {
+// copyOwnerAndMode gives file the mode, owner and group of old.
+func copyOwnerAndMode(file *os.File, old fs.FileInfo) error {
 	if was, ok := old.Sys().(*syscall.Stat_t); ok {
 		if err := file.Chown(int(was.Uid), int(was.Gid)); err != nil {
-			return fmt.Errorf("it belongs to user %d and group %d, and this user may not write one that does: run this as that user or as root", was.Uid, was.Gid)
+			return fmt.Errorf("it belongs to user %d and group %d, and this user may not create a file that does: run this as that user or as root", was.Uid, was.Gid)
 		}
 	}
 	return file.Chmod(old.Mode().Perm())
 }
 
-// syncFolder makes a rename last through a loss of power.
+// syncFolder makes a rename durable, so that it survives a power failure.
 func syncFolder(folder string) error {
 	f, err := os.Open(folder)
 	if err != nil {

@@ -2,88 +2,51 @@ package auth
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
+
+	"example.com/roster/server/internal/follow"
 )
 
-// pollInterval is how often Watch reads the file, to see whether it is another:
-// its content alone tells. That an owner or a time changed does not, and a
-// revocation must not be missed for want of it.
+// pollInterval is how often Watch reads the file.
 const pollInterval = 500 * time.Millisecond
 
-// Live is the set of a file that may change.
-type Live struct {
-	path string
-	log  *slog.Logger
-	set  atomic.Pointer[Set]
+// Live is the Set of a file that may change. It is safe for concurrent use.
+type Live struct{ files *follow.Files[Set] }
 
-	digest    [sha256.Size]byte // of the content that set is of
-	complaint string            // what was logged of the file as it is now
-}
-
-// Open reads a file. Its errors say what is wrong with it and what to do.
+// Open reads a file. Its errors say what is wrong with the file and what to do.
 func Open(path string, log *slog.Logger) (*Live, error) {
-	l := &Live{path: path, log: log}
-	if _, err := l.read(); err != nil {
+	inUse := func(set *Set) { log.Info("token file reloaded", "file", path, "entries", set.Len()) }
+	files, err := follow.Open(follow.Config[Set]{
+		Interval: pollInterval,
+		Read: func() ([][]byte, error) {
+			content, _, err := load(path)
+			return [][]byte{content}, err
+		},
+		Make: func(contents [][]byte) (*Set, error) {
+			_, set, err := parse(contents[0])
+			if err != nil {
+				return nil, fmt.Errorf("token file %s: %w", path, err)
+			}
+			return set, nil
+		},
+		Changed:  inUse,
+		Restored: inUse,
+		Failed: func(err error) {
+			log.Error("the token file could not be reloaded: its previous tokens stay valid", "error", err.Error())
+		},
+	})
+	if err != nil {
 		return nil, err
 	}
-	return l, nil
+	return &Live{files}, nil
 }
 
 // Set returns the set as of now.
-func (l *Live) Set() *Set { return l.set.Load() }
+func (l *Live) Set() *Set { return l.files.Current() }
 
-// Watch follows the file until ctx is done: a change counts within a second. A
-// new file that is broken, or no file, is logged and leaves the set as it was,
-// since who is half way through writing one means neither to let everybody in
-// nor to lock everybody out.
-func (l *Live) Watch(ctx context.Context) {
-	ticker := time.NewTicker(pollInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			l.follow()
-		}
-	}
-}
-
-// read takes the file up, and reports whether it is another than before.
-func (l *Live) read() (changed bool, err error) {
-	content, _, err := load(l.path)
-	if err != nil {
-		return false, err
-	}
-	digest := sha256.Sum256(content)
-	if l.set.Load() != nil && digest == l.digest {
-		return false, nil
-	}
-	_, set, err := parse(content)
-	if err != nil {
-		return false, fmt.Errorf("token file %s: %w", l.path, err)
-	}
-	l.digest = digest
-	l.set.Store(set)
-	return true, nil
-}
-
-// follow reads the file again, and says once what is wrong with it.
-func (l *Live) follow() {
-	changed, err := l.read()
-	if err != nil {
-		if err.Error() != l.complaint {
-			l.complaint = err.Error()
-			l.log.Error("the token file was not read again: the tokens that it had go on counting", "error", err.Error())
-		}
-		return
-	}
-	if changed || l.complaint != "" {
-		l.complaint = ""
-		l.log.Info("tokens read again", "file", l.path, "entries", l.Set().Len())
-	}
-}
+// Watch reloads the file when it changes, until ctx is done: a change takes effect within a second.
+// A file that is missing or malformed is logged and leaves the set as it was: it may be half
+// written, which must neither let everybody in nor lock everybody out.
+func (l *Live) Watch(ctx context.Context) { l.files.Watch(ctx) }

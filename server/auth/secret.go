@@ -11,7 +11,7 @@ import (
 
 const (
 	prefix = "roster_"
-	// randomBytes of a token take randomDigits in base 62; its checksum takes
+	// In base 62, the randomBytes of a token have randomDigits digits, and its checksum has
 	// checkDigits.
 	randomBytes  = 32
 	randomDigits = 43
@@ -21,7 +21,7 @@ const (
 	digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// newSecret makes a token.
+// newSecret makes a random token.
 func newSecret() string {
 	var random [randomBytes]byte
 	rand.Read(random[:]) // never fails (crypto/rand.Read)
@@ -33,7 +33,7 @@ func checksum(text string) string {
 	return base62(big.NewInt(int64(crc32.ChecksumIEEE([]byte(text)))), checkDigits)
 }
 
-// base62 is n in count digits, the first the most significant.
+// base62 returns n as count digits, most significant first.
 func base62(n *big.Int, count int) string {
 	out := make([]byte, count)
 	base, digit := big.NewInt(int64(len(digits))), new(big.Int)
@@ -44,8 +44,8 @@ func base62(n *big.Int, count int) string {
 	return string(out)
 }
 
-// wellFormed tells whether secret could be a token: one with a typing error is
-// not. It says nothing of whether somebody has it.
+// wellFormed reports whether secret has the form and the checksum of a token, so that a mistyped
+// one is recognised. It does not say whether the token is in the file.
 func wellFormed(secret string) bool {
 	body, ok := strings.CutPrefix(secret, prefix)
 	if !ok || len(secret) != tokenLength || strings.Trim(body, digits) != "" {
@@ -55,21 +55,21 @@ func wellFormed(secret string) bool {
 	return checksum(secret[:end]) == secret[end:]
 }
 
-// hash is the SHA-256 of what follows the prefix of a token: with the prefix it
-// would not fit one block of SHA-256, and take three times as long.
+// hash returns the SHA-256 of a token without its prefix. With the prefix the input would not fit
+// one block of SHA-256, and hashing would take three times as long.
 func hash(secret string) [sha256.Size]byte {
 	var body [tokenLength - len(prefix)]byte
 	copy(body[:], secret[len(prefix):])
 	return sha256.Sum256(body[:])
 }
 
-// hashOf is what the file has of a token.
+// hashOf returns the hash of a token as the file has it.
 func hashOf(secret string) string {
 	sum := hash(secret)
 	return hex.EncodeToString(sum[:])
 }
 
-// newID makes the id of an entry.
+// newID makes a random id for an entry.
 func newID() string {
 	var random [4]byte
 	rand.Read(random[:])

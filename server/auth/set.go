@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// Set is the entries of a file at one moment. It does not change, and any
-// number of goroutines may use it.
+// Set is the entries of a file, indexed. It is immutable, so any number of goroutines may use it.
 type Set struct {
 	tokens       map[[8]byte]*token
 	certificates map[string]*Entry
@@ -21,10 +20,10 @@ type token struct {
 	entry *Entry
 }
 
-// NewSet makes a set of entries, or says which of them is wrong.
+// NewSet makes a Set of entries. Its error says which of them is wrong.
 func NewSet(entries []Entry) (*Set, error) {
 	s := &Set{tokens: make(map[[8]byte]*token), certificates: make(map[string]*Entry)}
-	known := make(map[string]string) // a name or an id, to who has it
+	known := make(map[string]string) // names of entries, by their names and ids
 	for i := range entries {
 		entry := entries[i]
 		if err := s.add(&entry, known); err != nil {
@@ -43,7 +42,7 @@ func (s *Set) add(entry *Entry, known map[string]string) error {
 	}
 	for _, key := range []string{entry.ID, entry.Name} {
 		if other, taken := known[key]; taken {
-			return fmt.Errorf("%q is the name or id of entry %q already", key, other)
+			return fmt.Errorf("%q is already the name or id of entry %q", key, other)
 		}
 		known[key] = entry.Name
 	}
@@ -57,7 +56,7 @@ func (s *Set) add(entry *Entry, known map[string]string) error {
 			return fmt.Errorf("certificate: %w", err)
 		}
 		if other, taken := s.certificates[entry.Certificate]; taken {
-			return fmt.Errorf("entry %q is for the certificate %q already", other.Name, entry.Certificate)
+			return fmt.Errorf("entry %q is already for the certificate %q", other.Name, entry.Certificate)
 		}
 		s.certificates[entry.Certificate] = entry
 		return nil
@@ -76,11 +75,11 @@ func (s *Set) add(entry *Entry, known map[string]string) error {
 
 func (t *token) start() [8]byte { return [8]byte(t.hash[:8]) }
 
-// Len is how many entries there are.
+// Len returns the number of entries.
 func (s *Set) Len() int { return len(s.tokens) + len(s.certificates) }
 
-// Token returns the entry of a token that was presented. The error is
-// ErrMalformed, ErrUnknown or an *ExpiredError; none of them has the token.
+// Token returns the entry of a presented token. The error is ErrMalformed, ErrUnknown or an
+// *ExpiredError; none of them contains the token.
 func (s *Set) Token(secret string, now time.Time) (*Entry, error) {
 	if len(secret) != tokenLength || secret[:len(prefix)] != prefix {
 		return nil, ErrMalformed
@@ -99,9 +98,8 @@ func (s *Set) Token(secret string, now time.Time) (*Entry, error) {
 	return found.entry, nil
 }
 
-// Certificate returns the entry for a certificate that names identity, nil if
-// there is none or it has expired. Whether the certificate is genuine is for
-// TLS to tell.
+// Certificate returns the entry for a client certificate with this identity, nil if there is none
+// or it has expired. It relies on TLS to have verified the certificate.
 func (s *Set) Certificate(identity string, now time.Time) *Entry {
 	entry, ok := s.certificates[identity]
 	if !ok || entry.Expired(now) {

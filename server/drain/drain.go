@@ -1,6 +1,6 @@
-// Package drain tells the parts of a port how far it is on its way out. There
-// are two steps: first it asks not to be sent anything new, while it still
-// answers all that comes; then it closes, and whatever could last for ever ends.
+// Package drain tells the parts of a server that it is shutting down. There are two steps. First
+// the server asks clients not to send anything new, but still answers everything. Then it closes,
+// and streams, which could last for ever, have to end.
 //
 //	state := drain.New() // in server.Config, for the handlers and for Serve
 //	select {
@@ -18,13 +18,13 @@ import (
 	"connectrpc.com/connect"
 )
 
-// State is how far a port is. It is safe for concurrent use.
+// State says how far the shutdown of a server is. It is safe for concurrent use.
 type State struct {
 	begun, closing context.Context
 	begin, close   context.CancelFunc
 }
 
-// New returns the state of a port that does not drain.
+// New returns the State of a server that is not shutting down.
 func New() *State {
 	s := &State{}
 	s.begun, s.begin = context.WithCancel(context.Background())
@@ -47,7 +47,7 @@ func (s *State) Close() {
 	}
 }
 
-// Begun is closed when the port asks not to be sent anything new.
+// Begun returns a channel that is closed at the first step.
 func (s *State) Begun() <-chan struct{} {
 	if s == nil {
 		return nil
@@ -55,7 +55,7 @@ func (s *State) Begun() <-chan struct{} {
 	return s.begun.Done()
 }
 
-// Closing is closed when streams are to end.
+// Closing returns a channel that is closed at the second step, when streams have to end.
 func (s *State) Closing() <-chan struct{} {
 	if s == nil {
 		return nil
@@ -63,11 +63,11 @@ func (s *State) Closing() <-chan struct{} {
 	return s.closing.Done()
 }
 
-// Draining tells whether the first step has begun.
+// Draining reports whether the first step has begun.
 func (s *State) Draining() bool { return s != nil && s.begun.Err() != nil }
 
-// AfterClosing calls f on a goroutine of its own when streams are to end. The
-// function returned prevents that, and reports whether it did.
+// AfterClosing calls f on its own goroutine at the second step. The returned function cancels that,
+// and reports whether it did.
 func (s *State) AfterClosing(f func()) (stop func() bool) {
 	if s == nil {
 		return func() bool { return true }
@@ -75,7 +75,7 @@ func (s *State) AfterClosing(f func()) (stop func() bool) {
 	return context.AfterFunc(s.closing, f)
 }
 
-// Reconnect is what a stream ends with when the port closes.
+// Reconnect returns the error with which a stream ends at the second step.
 func Reconnect() *connect.Error {
 	return connect.NewError(connect.CodeUnavailable, errors.New("this server is being restarted: call again"))
 }

@@ -1,17 +1,16 @@
-// Package listen opens the socket of a port, and gives it up so that nobody
-// notices when another process has the same address.
+// Package listen opens the socket of a port, and closes it without losing connections if another
+// process listens at the same address.
 //
 //	listener, err := listen.Open(ctx, listen.Config{Addr: ":50051", Flag: "--addr", ReusePort: true})
 //	if err != nil { … } // says which flag, and what to do
 //	…
-//	listen.Retire(ctx, listener) // accept what has come, and close
+//	listen.Retire(ctx, listener) // accept what is queued, and close
 //
-// There are two ways to hand an address over. An inherited socket, as systemd
-// passes it (sd_listen_fds(3)), is one queue of connections that all processes
-// which hold it share: who closes it takes nothing away. With SO_REUSEPORT each
-// process has a queue of its own, and the kernel resets what is in it, or on
-// its way into it, when the socket is closed; Retire first sees to it that
-// nothing is.
+// A process can hand its address over to the next one in two ways. An inherited socket, as systemd
+// passes it (sd_listen_fds(3)), has one queue of connections, which all processes that hold the
+// socket share, so closing it in one process loses nothing. With SO_REUSEPORT each process has a
+// queue of its own. When its socket is closed, the kernel resets the connections in the queue and
+// those whose handshake is under way, so Retire waits until there are none.
 package listen
 
 import (
@@ -24,11 +23,11 @@ import (
 
 // Config is where to listen.
 type Config struct {
-	// Addr is host:port, or :port for every address of this machine, and Flag
-	// what it was given with, for errors.
+	// Addr is host:port, or :port for every address of this machine. Flag is the command line flag
+	// for it, which errors name.
 	Addr, Flag string
-	// ReusePort lets other processes of the same user listen there too, if
-	// they ask for it as well. It needs Linux.
+	// ReusePort sets SO_REUSEPORT, so that other processes of the same user that set it too can
+	// listen at the same address. It needs Linux.
 	ReusePort bool
 }
 
@@ -40,7 +39,7 @@ func Open(ctx context.Context, config Config) (net.Listener, error) {
 			return nil, errors.New("--reuse-port needs Linux: elsewhere a port cannot be handed over without losing connections")
 		}
 		options.Control = reusePort
-		options.SetMultipathTCP(false) // its sockets take no filters
+		options.SetMultipathTCP(false) // MPTCP sockets do not support socket filters
 	}
 	listener, err := options.Listen(ctx, "tcp", config.Addr)
 	switch {
@@ -59,11 +58,10 @@ func Open(ctx context.Context, config Config) (net.Listener, error) {
 	return nil, fmt.Errorf("%s %s: %w", config.Flag, config.Addr, err)
 }
 
-// Retire closes a listener. If its address is shared with other processes it
-// does so in a way that loses no connection, for which listener must go on
-// accepting until Retire returns: what comes from now on goes to the others,
-// and what has come is accepted. That takes about a second, or until ctx is
-// done. The error is of those preparations; the listener is closed nevertheless.
+// Retire closes a listener. If other processes share its address, Retire loses no connection: new
+// connections go to the others, and the caller must keep accepting the queued ones until Retire
+// returns. That takes about a second, or until ctx is done. The error is about these preparations;
+// the listener is closed in any case.
 func Retire(ctx context.Context, listener net.Listener) error {
 	var err error
 	if s, ok := listener.(*shared); ok {

@@ -30,26 +30,25 @@ func reusePort(_, _ string, conn syscall.RawConn) error {
 	return failed
 }
 
-// listens tells whether a socket does.
+// listens reports whether a socket is listening.
 func listens(file *os.File) bool {
 	yes, err := unix.GetsockoptInt(int(file.Fd()), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	return err == nil && yes != 0
 }
 
 const (
-	// handshakeTime is how long a connection that a client has begun to make
-	// may take to come about: the longest round trip there is, by satellite and
-	// all. It is below the second after which a client repeats a SYN that was
-	// dropped, since that one must find the socket closed.
+	// handshakeTime is how long a TCP handshake under way may take: the longest round trip there
+	// is, satellites included. It is shorter than the second after which a client repeats a dropped
+	// SYN, because that repeated SYN must find the socket closed.
 	handshakeTime = 800 * time.Millisecond
-	// leavePoll is how often the queue is looked at after that.
+	// leavePoll is how often the length of the queue is read after that.
 	leavePoll = time.Millisecond
 )
 
-// dropSYN is a filter (BPF, see socket(7) SO_ATTACH_FILTER) that drops segments
-// with SYN and without ACK, which ask for a connection. A filter sees TCP's
-// header first, and byte 13 of that has the flags (RFC 9293 §3.1). Connections
-// inherit it, to which it makes no difference.
+// dropSYN is a BPF filter (socket(7), SO_ATTACH_FILTER) that drops segments with SYN and without
+// ACK, which request a connection. The filter's input begins with the TCP header, whose byte 13 has
+// the flags (RFC 9293 §3.1). Accepted connections inherit the filter, but never receive such
+// segments.
 var dropSYN = [...]unix.SockFilter{
 	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 13},
 	{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 0x12},
@@ -58,18 +57,16 @@ var dropSYN = [...]unix.SockFilter{
 	{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
 }
 
-// leave waits until the socket can be closed without a loss. The kernel ties a
-// connection to one of the listening sockets with its first segment, the SYN,
-// and resets it if that socket is closed before it has been accepted. (Unless
-// the sysctl net.ipv4.tcp_migrate_req is set, which is not ours to do.) So
-// there must be no more SYNs, time for the handshakes under way, and an empty
-// queue.
+// leave waits until the socket can be closed without losing a connection. With the first segment,
+// the SYN, the kernel assigns a connection to one of the listening sockets, and it resets the
+// connection if that socket is closed before the connection was accepted. (Unless the sysctl
+// net.ipv4.tcp_migrate_req is set, which is up to the administrator.) So leave stops new SYNs,
+// gives the handshakes under way time to complete, and waits for an empty queue.
 //
-// New connections are steered to the socket that joined last, which in a
-// handover is the new process's. Should that be ours, or another process come
-// or go in that moment, the filter drops the SYN, and the client's second one, a
-// second later, finds another socket. So the steering spares a delay; that
-// nothing is lost is the filter's doing.
+// New connections are steered to the socket that joined the group last, which in a handover is the
+// new process's. If that is this socket, or if another process joins or leaves at that moment, the
+// filter drops the SYN; the client repeats it a second later, and it reaches another socket. So the
+// filter alone prevents the loss of connections, and the steering only avoids the delay.
 func (s *shared) leave(ctx context.Context) error {
 	raw, err := s.SyscallConn()
 	if err != nil {
@@ -91,7 +88,7 @@ func (s *shared) leave(ctx context.Context) error {
 		return err
 	}
 	if sharing < 2 {
-		return nil // nobody to leave connections to
+		return nil // no other socket could take the connections
 	}
 	return control(func(fd int) error {
 		if canDetach(fd) && steer(fd, sharing-1) == nil {
@@ -117,15 +114,15 @@ func (s *shared) leave(ctx context.Context) error {
 	})
 }
 
-// canDetach tells whether the kernel can take a steering program off again
-// (Linux 5.3). Without it one would stay, to the harm of the next process.
+// canDetach reports whether the kernel can remove a steering program again (Linux 5.3). One that
+// stayed would steer the connections of the processes that come later.
 func canDetach(fd int) bool {
 	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0)
 	return err == nil || errors.Is(err, unix.ENOENT)
 }
 
-// steer has the sockets that share the address leave all new connections to
-// one of them, counted in the order in which they joined.
+// steer sends all new connections to one of the sockets that share the address. The number of a
+// socket is its position in the order in which they joined.
 func steer(fd, socket int) error {
 	return attach(fd, unix.SO_ATTACH_REUSEPORT_CBPF, []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: uint32(socket)}})
 }
@@ -138,9 +135,9 @@ func attach(fd, option int, program []unix.SockFilter) error {
 	return err
 }
 
-// listening counts the sockets that listen at an address. It reads the kernel's
-// table of TCP sockets (proc_net_tcp in the kernel's documentation), which has
-// those first: a line each with a number, local and remote address, and state.
+// listening counts the sockets that listen at an address. It reads the kernel's table of TCP
+// sockets (proc_net_tcp in the kernel's documentation), which has a line for each socket, the
+// listening ones first, with a number, the local and the remote address, and the state.
 func listening(address netip.AddrPort) (int, error) {
 	name := "/proc/self/net/tcp"
 	if address.Addr().Is6() {
@@ -154,12 +151,12 @@ func listening(address netip.AddrPort) (int, error) {
 	const listen = "0A"
 	local := fmt.Sprintf("%s:%04X", tableAddress(address.Addr()), address.Port())
 	lines := bufio.NewScanner(table)
-	lines.Scan() // the head
+	lines.Scan() // the header
 	n := 0
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
 		if len(fields) < 4 || fields[3] != listen {
-			break // the rest may be long
+			break // the rest are connections, which may be many
 		}
 		if fields[1] == local {
 			n++
@@ -168,8 +165,8 @@ func listening(address netip.AddrPort) (int, error) {
 	return n, lines.Err()
 }
 
-// tableAddress is an address as that table has it: words of four bytes in
-// the byte order of the machine.
+// tableAddress formats an address as that table does: words of four bytes in the machine's byte
+// order.
 func tableAddress(address netip.Addr) string {
 	words := address.AsSlice()
 	for i := 0; i < len(words); i += 4 {

@@ -13,8 +13,7 @@ import (
 	"example.com/roster/server/listen"
 )
 
-// answer accepts connections and answers each with a byte, until the listener
-// is closed.
+// answer accepts connections and sends a byte on each, until the listener is closed.
 func answer(listener net.Listener, answered *atomic.Int64) (done chan struct{}) {
 	done = make(chan struct{})
 	go func() {
@@ -62,8 +61,7 @@ func open(t *testing.T, address string) net.Listener {
 	return listener
 }
 
-// Whichever of the processes leaves, and however many there are, no connection
-// is lost.
+// No connection is lost, whether the older or the newer process leaves.
 func TestRetireLosesNoConnection(t *testing.T) {
 	for name, host := range map[string]string{"IPv4": "127.0.0.1", "IPv6": "[::1]", "both": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -96,7 +94,7 @@ func TestRetireLosesNoConnection(t *testing.T) {
 				accepting := answer(next, &answered)
 				leaving, left := current, running
 				current, running = next, accepting
-				if round == 3 { // the newer one goes again
+				if round == 3 { // the newer one leaves
 					leaving, current, left, running = current, leaving, running, left
 				}
 				before := answered.Load()
@@ -117,7 +115,7 @@ func TestRetireLosesNoConnection(t *testing.T) {
 	}
 }
 
-func TestOpenSaysWhoIsInTheWay(t *testing.T) {
+func TestOpenSaysThatTheAddressIsInUse(t *testing.T) {
 	alone, err := listen.Open(t.Context(), listen.Config{Addr: "127.0.0.1:0", Flag: "--addr"})
 	if err != nil {
 		t.Fatal(err)

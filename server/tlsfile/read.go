@@ -2,7 +2,6 @@ package tlsfile
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -15,72 +14,58 @@ import (
 	"time"
 )
 
-// maxFileBytes bounds a file; a bundle of all public issuers is 250 KB.
+// maxFileBytes bounds a file; a bundle of all public CA certificates has 250 KB.
 const maxFileBytes = 4 << 20
 
-// texts is what the files have in them.
-type texts struct {
-	config        Config
-	cert, key, ca []byte
+// read returns the contents of the certificate, the key and, if there is one, the client CA.
+func (config Config) read() ([][]byte, error) {
+	cert, err := readFile("certificate", config.Cert)
+	if err != nil {
+		return nil, err
+	}
+	key, err := readFile("key", config.Key)
+	if err != nil {
+		return nil, err
+	}
+	if config.ClientCA == "" {
+		return [][]byte{cert, key}, nil
+	}
+	ca, err := readFile("client CA", config.ClientCA)
+	return [][]byte{cert, key, ca}, err
 }
 
-func (f *Files) read() (texts, error) {
-	t := texts{config: f.config}
-	var err error
-	if t.cert, err = readFile("certificate", f.config.Cert); err != nil {
-		return t, err
-	}
-	if t.key, err = readFile("key", f.config.Key); err != nil {
-		return t, err
-	}
-	if f.config.ClientCA != "" {
-		t.ca, err = readFile("client CA", f.config.ClientCA)
-	}
-	return t, err
-}
-
-func (t texts) digest() [sha256.Size]byte {
-	var all []byte
-	for _, text := range [][]byte{t.cert, t.key, t.ca} {
-		one := sha256.Sum256(text)
-		all = append(all, one[:]...)
-	}
-	return sha256.Sum256(all)
-}
-
-func (t texts) parse() (*credentials, error) {
-	certificate, chain, err := parsePair(t.config.Cert, t.cert, t.config.Key, t.key)
+// parse makes credentials of what read returned.
+func (config Config) parse(contents [][]byte) (*credentials, error) {
+	certificate, chain, err := parsePair(config.Cert, contents[0], config.Key, contents[1])
 	if err != nil {
 		return nil, err
 	}
 	c := &credentials{
-		digest: t.digest(),
-		cert:   validityOf(t.config.Cert, chain),
+		cert: validityOf(config.Cert, chain),
 		tls: &tls.Config{
 			Certificates: []tls.Certificate{certificate},
 			MinVersion:   tls.VersionTLS12,
 			NextProtos:   nextProtos(),
 		},
 	}
-	if t.config.ClientCA == "" {
+	if config.ClientCA == "" {
 		return c, nil
 	}
-	issuers, err := parseCertificates("client CA", t.config.ClientCA, t.ca)
+	cas, err := parseCertificates("client CA", config.ClientCA, contents[2])
 	if err != nil {
 		return nil, err
 	}
 	c.tls.ClientAuth = tls.RequireAndVerifyClientCert
 	c.tls.ClientCAs = x509.NewCertPool()
-	for _, issuer := range issuers {
-		c.tls.ClientCAs.AddCert(issuer)
-		c.issuers = append(c.issuers, new(validityOf(t.config.ClientCA, []*x509.Certificate{issuer})))
+	for _, ca := range cas {
+		c.tls.ClientCAs.AddCert(ca)
+		c.cas = append(c.cas, new(validityOf(config.ClientCA, []*x509.Certificate{ca})))
 	}
 	return c, nil
 }
 
-// Pair reads a certificate with its chain and its key, once, as a client needs
-// them. An error names the file; a certificate that has expired or is not valid
-// yet is one.
+// Pair reads a certificate with its chain and its key once, for a client. Its errors name the file.
+// A certificate that has expired or is not valid yet is an error.
 func Pair(certFile, keyFile string) (tls.Certificate, error) {
 	certText, err := readFile("certificate", certFile)
 	if err != nil {
@@ -101,7 +86,7 @@ func Pair(certFile, keyFile string) (tls.Certificate, error) {
 	return certificate, nil
 }
 
-// Pool reads certificates to trust, once.
+// Pool reads CA certificates to trust, once.
 func Pool(file string) (*x509.CertPool, error) {
 	text, err := readFile("CA", file)
 	if err != nil {
@@ -118,8 +103,8 @@ func Pool(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// readFile reads a file that must be regular, not empty and not absurdly long:
-// a FIFO would be waited for.
+// readFile reads a file that must be regular (reading a FIFO would block), not empty and at most
+// maxFileBytes long.
 func readFile(role, name string) ([]byte, error) {
 	fail := func(why string) ([]byte, error) { return nil, fmt.Errorf("TLS %s %s: %s", role, name, why) }
 	info, err := os.Stat(name)
@@ -149,7 +134,7 @@ func readFile(role, name string) ([]byte, error) {
 	return text, nil
 }
 
-// bare is err without the name of the file, which is said before it.
+// bare is the text of err without the name of the file, which the message already has.
 func bare(err error) string {
 	var path *fs.PathError
 	if errors.As(err, &path) {
@@ -158,8 +143,8 @@ func bare(err error) string {
 	return err.Error()
 }
 
-// blocks are the PEM blocks of a text. Unlike package pem it does not pass over
-// one that is damaged.
+// blocks returns the PEM blocks of a text. Unlike package pem it does not skip a damaged block but
+// fails.
 func blocks(text []byte) ([]*pem.Block, error) {
 	const begin = "-----BEGIN "
 	var found []*pem.Block
@@ -179,7 +164,7 @@ func blocks(text []byte) ([]*pem.Block, error) {
 	return found, nil
 }
 
-// parseCertificates are all certificates of a file; other blocks are passed over.
+// parseCertificates returns all certificates of a file and skips other blocks.
 func parseCertificates(role, name string, text []byte) ([]*x509.Certificate, error) {
 	fail := func(err error) ([]*x509.Certificate, error) { return nil, fmt.Errorf("TLS %s %s: %w", role, name, err) }
 	all, err := blocks(text)
@@ -236,12 +221,12 @@ func parsePair(certFile string, certText []byte, keyFile string, keyText []byte)
 	return certificate, chain, nil
 }
 
-// validity is when a chain of certificates is valid, and what it is for.
+// validity says when a chain of certificates is valid, and for which names.
 type validity struct {
 	file                string
-	names               []string // of hosts, or else the subject
+	names               []string // of hosts, or the subject if there are none
 	notBefore, notAfter time.Time
-	hosts               int // of names
+	hosts               int // how many of names are of hosts
 	selfSigned          bool
 }
 
@@ -269,7 +254,7 @@ func validityOf(file string, chain []*x509.Certificate) validity {
 	return v
 }
 
-// at is nil while it is valid.
+// at returns an error if the chain is not valid at this time.
 func (v validity) at(now time.Time) error {
 	switch {
 	case now.After(v.notAfter):

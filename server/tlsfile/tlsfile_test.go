@@ -21,7 +21,7 @@ import (
 	"example.com/roster/server/tlsfile/certtest"
 )
 
-// logged is what was logged, as text.
+// logged collects what was logged, as text.
 type logged struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -43,8 +43,8 @@ func (l *logged) take() string {
 
 func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// handshake connects a client to a server over TCP, and returns what either
-// made of it once each had a byte from the other.
+// handshake connects a client to a server over TCP and returns both connection states after each
+// side received a byte from the other.
 func handshake(t *testing.T, server, client *tls.Config) (atServer, atClient tls.ConnectionState, err error) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -70,7 +70,7 @@ func handshake(t *testing.T, server, client *tls.Config) (atServer, atClient tls
 			_, err = conn.Write([]byte("s"))
 		}
 		served <- end{conn.ConnectionState(), err}
-		// Until the client has read it all, an alert included.
+		// Stay open until the client has read everything, an alert included.
 		io.Copy(io.Discard, raw)
 	}()
 	raw, err := net.Dial("tcp", listener.Addr().String())
@@ -91,7 +91,7 @@ func handshake(t *testing.T, server, client *tls.Config) (atServer, atClient tls
 	return s.state, conn.ConnectionState(), err
 }
 
-// serialOf is the certificate that a new connection is shown.
+// serialOf returns the serial number of the certificate that a new connection gets.
 func serialOf(t *testing.T, f *Files, ca *certtest.CA) string {
 	t.Helper()
 	_, seen, err := handshake(t, f.TLS(), &tls.Config{RootCAs: ca.Pool(), ServerName: "localhost"})
@@ -122,7 +122,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// Each way that files are replaced by.
+// A change is noticed however the files are replaced.
 func TestReload(t *testing.T) {
 	rename := func(t *testing.T, folder string, next certtest.Pair) {
 		staging := t.TempDir()
@@ -152,13 +152,13 @@ func TestReload(t *testing.T) {
 			if got := serialOf(t, f, ca); got != serial(t, old) {
 				t.Errorf("serves %s, want %s", got, serial(t, old))
 			}
-			f.reload(false)
+			f.files.Poll()
 			replace(t, folder, next)
-			f.reload(false)
+			f.files.Poll()
 			if got := serialOf(t, f, ca); got != serial(t, old) {
-				t.Error("taken up at the first reading, which may be of half a file")
+				t.Error("loaded at the first reading, which may be of half a file")
 			}
-			f.reload(false)
+			f.files.Poll()
 			if got := serialOf(t, f, ca); got != serial(t, next) {
 				t.Errorf("serves %s after the second reading, want %s", got, serial(t, next))
 			}
@@ -169,8 +169,8 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// A secret or config map of Kubernetes: files are links into ..data, which is
-// a link to a folder, and is renamed over.
+// In a secret or config map of Kubernetes the files are links into ..data, which is a link to a
+// folder and is replaced by a rename.
 func TestReloadOfASwappedFolder(t *testing.T) {
 	ca, folder := certtest.NewCA(t, "CA"), t.TempDir()
 	publish := func(version string, p certtest.Pair) {
@@ -187,14 +187,14 @@ func TestReloadOfASwappedFolder(t *testing.T) {
 	f := mustOpen(t, Config{Cert: filepath.Join(folder, "cert.pem"), Key: filepath.Join(folder, "key.pem")})
 	publish("..2026_02", next)
 	must(t, os.RemoveAll(filepath.Join(folder, "..2026_01")))
-	f.reload(false)
-	f.reload(false)
+	f.files.Poll()
+	f.files.Poll()
 	if got := serialOf(t, f, ca); got != serial(t, next) {
 		t.Errorf("serves %s, want %s", got, serial(t, next))
 	}
 }
 
-// What is broken is told once, never served, and made good by what follows.
+// Broken files are logged once and never served, and correct ones are loaded afterwards.
 func TestReloadKeepsWhatWorks(t *testing.T) {
 	ca := certtest.NewCA(t, "CA")
 	next := ca.Issue(t, certtest.For("localhost"))
@@ -205,14 +205,14 @@ func TestReloadKeepsWhatWorks(t *testing.T) {
 		spoil func(t *testing.T, folder string)
 		want  string
 	}{
-		"the certificate came first":  {func(t *testing.T, folder string) { writeFile(t, folder, "cert.pem", next.Cert) }, "private key does not match public key"},
-		"the key came first":          {func(t *testing.T, folder string) { writeFile(t, folder, "key.pem", next.Key) }, "private key does not match public key"},
-		"an empty file":               {func(t *testing.T, folder string) { writeFile(t, folder, "cert.pem", nil) }, "cert.pem: is empty"},
-		"half a file":                 {func(t *testing.T, folder string) { writeFile(t, folder, "cert.pem", next.Cert[:len(next.Cert)/2]) }, "cert.pem: has a PEM block that is damaged or cut off"},
-		"no file":                     {func(t *testing.T, folder string) { must(t, os.Remove(filepath.Join(folder, "key.pem"))) }, "key.pem: no such file or directory"},
-		"a client CA of nonsense":     {func(t *testing.T, folder string) { writeFile(t, folder, "ca.pem", []byte("?")) }, "ca.pem: has no PEM in it"},
-		"a certificate that ran out":  {func(t *testing.T, folder string) { ca.Issue(t, expired).Write(t, folder) }, "cert.pem: expired on"},
-		"a certificate for next year": {func(t *testing.T, folder string) { ca.Issue(t, future).Write(t, folder) }, "cert.pem: is not valid before"},
+		"the certificate came first":     {func(t *testing.T, folder string) { writeFile(t, folder, "cert.pem", next.Cert) }, "private key does not match public key"},
+		"the key came first":             {func(t *testing.T, folder string) { writeFile(t, folder, "key.pem", next.Key) }, "private key does not match public key"},
+		"an empty file":                  {func(t *testing.T, folder string) { writeFile(t, folder, "cert.pem", nil) }, "cert.pem: is empty"},
+		"half a file":                    {func(t *testing.T, folder string) { writeFile(t, folder, "cert.pem", next.Cert[:len(next.Cert)/2]) }, "cert.pem: has a PEM block that is damaged or cut off"},
+		"no file":                        {func(t *testing.T, folder string) { must(t, os.Remove(filepath.Join(folder, "key.pem"))) }, "key.pem: no such file or directory"},
+		"a client CA of nonsense":        {func(t *testing.T, folder string) { writeFile(t, folder, "ca.pem", []byte("?")) }, "ca.pem: has no PEM in it"},
+		"a certificate that has expired": {func(t *testing.T, folder string) { ca.Issue(t, expired).Write(t, folder) }, "cert.pem: expired on"},
+		"a certificate for next year":    {func(t *testing.T, folder string) { ca.Issue(t, future).Write(t, folder) }, "cert.pem: is not valid before"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder, log := t.TempDir(), &logged{}
@@ -220,24 +220,24 @@ func TestReloadKeepsWhatWorks(t *testing.T) {
 			cert, key := old.Write(t, folder)
 			issuers := ca.Write(t, folder)
 			f := mustOpen(t, Config{Cert: cert, Key: key, ClientCA: issuers, Log: log.logger()})
-			before := f.current.Load()
+			before := f.files.Current()
 			test.spoil(t, folder)
 			for range 5 {
-				f.reload(false)
+				f.files.Poll()
 			}
 			f.Reload()
-			if f.current.Load() != before {
-				t.Error("it was taken up")
+			if f.files.Current() != before {
+				t.Error("it was loaded")
 			}
 			if said := log.take(); strings.Count(said, "level=WARN") != 1 || !strings.Contains(said, test.want) {
 				t.Errorf("logged %s\nwant one line with %q", said, test.want)
 			}
 			next.Write(t, folder)
 			ca.Write(t, folder)
-			f.reload(false)
-			f.reload(false)
-			if got := f.current.Load().tls.Certificates[0].Leaf.SerialNumber.String(); got != serial(t, next) {
-				t.Errorf("the whole pair was not taken up:\n%s", log.take())
+			f.files.Poll()
+			f.files.Poll()
+			if got := f.files.Current().tls.Certificates[0].Leaf.SerialNumber.String(); got != serial(t, next) {
+				t.Errorf("the complete pair was not loaded:\n%s", log.take())
 			}
 		})
 	}
@@ -248,8 +248,7 @@ func writeFile(t *testing.T, folder, name string, text []byte) {
 	must(t, os.WriteFile(filepath.Join(folder, name), text, 0o600))
 }
 
-// A certificate that has expired is not kept for the sake of one that has not
-// begun: either is refused by clients.
+// An expired certificate is replaced even by one that is not valid yet: clients refuse both.
 func TestAnExpiredCertificateIsReplaced(t *testing.T) {
 	ca, folder, log := certtest.NewCA(t, "CA"), t.TempDir(), &logged{}
 	expired := certtest.For("localhost")
@@ -267,7 +266,7 @@ func TestAnExpiredCertificateIsReplaced(t *testing.T) {
 	}
 }
 
-func TestWatchTakesUpChangesAndWarnsDaily(t *testing.T) {
+func TestWatchReloadsAndWarnsDaily(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca, folder, log := certtest.NewCA(t, "CA"), t.TempDir(), &logged{}
 		template := certtest.For("localhost")
@@ -391,7 +390,7 @@ func TestOpenWarns(t *testing.T) {
 	}
 }
 
-// A chain is valid while all of it is.
+// A chain is valid while all of its certificates are.
 func TestValidityOfAChain(t *testing.T) {
 	at := func(day int) time.Time { return time.Date(2026, 1, day, 0, 0, 0, 0, time.UTC) }
 	v := validityOf("cert.pem", []*x509.Certificate{{NotBefore: at(2), NotAfter: at(20)}, {NotBefore: at(1), NotAfter: at(10)}, {NotBefore: at(3), NotAfter: at(30)}})
@@ -444,7 +443,7 @@ func TestClientCertificates(t *testing.T) {
 			"expired":              {[]tls.Certificate{ca.Issue(t, expired).TLS(t)}, "expired certificate"},
 			"for servers alone":    {[]tls.Certificate{ca.Issue(t, forServers).TLS(t)}, "bad certificate"},
 			"signed by itself":     {[]tls.Certificate{certtest.SelfSigned(t).TLS(t)}, "certificate required|handshake failure|unknown certificate authority"},
-			"the server's, reused": {[]tls.Certificate{f.current.Load().tls.Certificates[0]}, ""},
+			"the server's, reused": {[]tls.Certificate{f.files.Current().tls.Certificates[0]}, ""},
 		} {
 			at, _, err := handshake(t, f.TLS(), &tls.Config{RootCAs: ca.Pool(), ServerName: "localhost", Certificates: test.shown, MaxVersion: version})
 			if test.want == "" {
@@ -464,8 +463,8 @@ func TestClientCertificates(t *testing.T) {
 	}
 }
 
-// A client that resumes a session has to be one that the issuers of today let
-// in, though it shows no certificate again.
+// A client that resumes a session sends no certificate again, but must still be accepted by the
+// client CAs in use now.
 func TestAResumedSessionMeetsTheIssuersOfNow(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		ca, next, folder := certtest.NewCA(t, "CA"), certtest.NewCA(t, "Next CA"), t.TempDir()
@@ -488,13 +487,13 @@ func TestAResumedSessionMeetsTheIssuersOfNow(t *testing.T) {
 		if at, err := connect(); err != nil || !at.DidResume || Identity(&at) != "bob" {
 			t.Fatalf("second: resumed %v, identity %q, %v", at.DidResume, Identity(&at), err)
 		}
-		// A new certificate of the port ends no session.
+		// Replacing the port's certificate ends no session.
 		ca.Issue(t, certtest.For("localhost")).Write(t, folder)
 		f.Reload()
 		if at, err := connect(); err != nil || !at.DidResume {
 			t.Errorf("with a new certificate: resumed %v, %v", at.DidResume, err)
 		}
-		// Both issuers, as one goes over from the one to the other.
+		// Both CAs, as during the change from one to the other.
 		writeFile(t, folder, "ca.pem", append(bytes.Clone(ca.PEM), next.PEM...))
 		f.Reload()
 		if at, err := connect(); err != nil || Identity(&at) != "bob" {
@@ -561,7 +560,7 @@ func BenchmarkIdentity(b *testing.B) {
 	}
 }
 
-// What a reading costs that finds nothing new.
+// The cost of a reading that finds nothing new.
 func BenchmarkReload(b *testing.B) {
 	ca, folder := certtest.NewCA(b, "CA"), b.TempDir()
 	cert, key := ca.Issue(b, certtest.For("localhost")).Write(b, folder)
@@ -571,7 +570,7 @@ func BenchmarkReload(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		f.reload(false)
+		f.files.Poll()
 	}
 }
 

@@ -1,5 +1,4 @@
-// Package certtest makes the certificates that tests need, each when it is
-// needed: none is committed, so none runs out.
+// Package certtest makes certificates for tests when they run: none is committed, so none expires.
 //
 //	ca := certtest.NewCA(t, "Test CA")
 //	cert, key := ca.Issue(t, certtest.For("localhost")).Write(t, t.TempDir())
@@ -21,25 +20,25 @@ import (
 	"time"
 )
 
-// CA is an issuer of certificates.
+// CA is a certificate authority.
 type CA struct {
-	// Certificate is its own.
+	// Certificate is the CA's own certificate.
 	Certificate *x509.Certificate
-	// PEM is the certificate as a file has it.
+	// PEM is the CA's certificate in PEM.
 	PEM []byte
 	key *ecdsa.PrivateKey
 }
 
-// Pair is a certificate and its key, as files have them.
+// Pair is a certificate and its key, in PEM.
 type Pair struct{ Cert, Key []byte }
 
-// NewCA makes an issuer that signs itself, valid for 90 days.
+// NewCA makes a CA with a self-signed certificate that is valid for 90 days.
 func NewCA(t testing.TB, name string) *CA {
 	t.Helper()
 	return newCA(t, name, func(*x509.Certificate) {})
 }
 
-// NewExpiredCA makes one that ran out an hour ago.
+// NewExpiredCA makes a CA whose certificate expired an hour ago.
 func NewExpiredCA(t testing.TB, name string) *CA {
 	t.Helper()
 	return newCA(t, name, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) })
@@ -57,7 +56,8 @@ func newCA(t testing.TB, name string, change func(*x509.Certificate)) *CA {
 	return sign(t, template, template, key, key)
 }
 
-// For is a certificate for hosts and addresses, valid for 90 days, to show as a server or as a client. With no host it has none.
+// For returns the template of a certificate for servers and clients, for these host names and IP
+// addresses, valid for 90 days.
 func For(hosts ...string) *x509.Certificate {
 	template := &x509.Certificate{
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(90 * 24 * time.Hour),
@@ -74,14 +74,14 @@ func For(hosts ...string) *x509.Certificate {
 	return template
 }
 
-// Named is a certificate with a common name alone.
+// Named returns the template of a certificate that has only a common name.
 func Named(name string) *x509.Certificate {
 	template := For()
 	template.Subject.CommonName = name
 	return template
 }
 
-// Issue signs what template says.
+// Issue makes a certificate from template, signed by the CA.
 func (ca *CA) Issue(t testing.TB, template *x509.Certificate) Pair {
 	t.Helper()
 	key := newKey(t)
@@ -91,7 +91,7 @@ func (ca *CA) Issue(t testing.TB, template *x509.Certificate) Pair {
 	return pair(t, sign(t, template, ca.Certificate, key, ca.key))
 }
 
-// SelfSigned is a certificate of localhost and 127.0.0.1 that is its own issuer.
+// SelfSigned makes a self-signed certificate for localhost and 127.0.0.1.
 func SelfSigned(t testing.TB) Pair {
 	t.Helper()
 	key := newKey(t)
@@ -103,20 +103,20 @@ func SelfSigned(t testing.TB) Pair {
 	return pair(t, sign(t, template, template, key, key))
 }
 
-// Pool has the issuer's certificate.
+// Pool returns a pool with the CA's certificate.
 func (ca *CA) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.Certificate)
 	return pool
 }
 
-// Write writes the issuer's certificate to a file.
+// Write writes the CA's certificate to ca.pem in a folder and returns its path.
 func (ca *CA) Write(t testing.TB, folder string) string {
 	t.Helper()
 	return write(t, filepath.Join(folder, "ca.pem"), ca.PEM)
 }
 
-// TLS is the pair as crypto/tls has it.
+// TLS returns the pair as crypto/tls needs it.
 func (p Pair) TLS(t testing.TB) tls.Certificate {
 	t.Helper()
 	certificate, err := tls.X509KeyPair(p.Cert, p.Key)
@@ -126,7 +126,7 @@ func (p Pair) TLS(t testing.TB) tls.Certificate {
 	return certificate
 }
 
-// Write writes cert.pem and key.pem, over what may be there.
+// Write writes cert.pem and key.pem to a folder, replacing files that are there.
 func (p Pair) Write(t testing.TB, folder string) (certFile, keyFile string) {
 	t.Helper()
 	return write(t, filepath.Join(folder, "cert.pem"), p.Cert), write(t, filepath.Join(folder, "key.pem"), p.Key)

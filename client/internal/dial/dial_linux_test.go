@@ -1,4 +1,4 @@
-package client
+package dial
 
 import (
 	"net"
@@ -13,7 +13,7 @@ func TestAConnectionToAMachineThatVanishedIsGivenUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	conn, err := newDialer().DialContext(t.Context(), "tcp", listener.Addr().String())
+	conn, err := Dialer().DialContext(t.Context(), "tcp", listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

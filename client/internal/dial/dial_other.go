@@ -1,9 +1,8 @@
 //go:build !linux
 
-package client
+package dial
 
 import "syscall"
 
-// limitUnacknowledged leaves the system's own limit where there is no
-// TCP_USER_TIMEOUT.
+// limitUnacknowledged does nothing: there is no TCP_USER_TIMEOUT, and the system's own limit stays.
 func limitUnacknowledged(_, _ string, _ syscall.RawConn) error { return nil }

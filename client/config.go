@@ -1,0 +1,149 @@
+package client
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	"example.com/roster/client/internal/diagnose"
+)
+
+// Config says how a Client makes its calls. The zero value is gRPC, binary and uncompressed, which
+// every server of the contract understands.
+type Config struct {
+	// Protocol is the wire protocol. A Python gRPC server supports only GRPC.
+	Protocol Protocol
+	// JSON sends messages as JSON instead of binary protobuf. A Python gRPC server does not support
+	// it.
+	JSON bool
+	// Gzip compresses requests. Whether replies are compressed is for the server to decide.
+	Gzip bool
+	// Interceptors run around every attempt, the first outermost, and around the calls of Endpoint.
+	// An interceptor of otelconnect makes a span and passes the trace of the caller's context on to
+	// the server (W3C Trace Context):
+	//
+	//	otelconnect.NewInterceptor(otelconnect.WithPropagator(propagation.TraceContext{}))
+	Interceptors []connect.Interceptor
+	// TLS is for https addresses: the roots to trust, a client certificate. nil means the system's
+	// roots and no client certificate. New copies it.
+	TLS *tls.Config
+	// Token is sent with every call, in the header "authorization: Bearer TOKEN"; empty sends none.
+	// Anybody who reads it on the network can use it, so New refuses to send it over http to
+	// another machine.
+	Token string
+	// TokenInClear permits a Token over http to another machine, for networks that are encrypted by
+	// other means.
+	TokenInClear bool
+}
+
+// Protocol is the wire protocol of a Client. Roster's port supports all three; a Python grpcio
+// server supports only GRPC.
+type Protocol int
+
+const (
+	// GRPC is gRPC over HTTP/2, the zero value: every server of the contract supports it.
+	GRPC Protocol = iota
+	// GRPCWeb is gRPC-Web, which carries the trailers in the body.
+	GRPCWeb
+	// Connect is the Connect protocol, whose unary calls are ordinary POST requests.
+	Connect
+)
+
+// ParseProtocol reads what String writes: grpc, grpcweb or connect.
+func ParseProtocol(name string) (Protocol, error) {
+	for _, p := range []Protocol{GRPC, GRPCWeb, Connect} {
+		if name == p.String() {
+			return p, nil
+		}
+	}
+	return 0, fmt.Errorf("unknown protocol %q: use grpc, grpcweb or connect", name)
+}
+
+func (p Protocol) String() string {
+	switch p {
+	case GRPC:
+		return diagnose.GRPC
+	case GRPCWeb:
+		return diagnose.GRPCWeb
+	case Connect:
+		return diagnose.Connect
+	default:
+		return fmt.Sprintf("Protocol(%d)", int(p))
+	}
+}
+
+// parseBaseURL reads the address given to New. A bare host:port means http, as a gRPC target does,
+// for programs that are ported from gRPC.
+func parseBaseURL(address string) (*url.URL, error) {
+	fail := func(why string) (*url.URL, error) {
+		return nil, fmt.Errorf("server address %q: %s", address, why)
+	}
+	if address == "" {
+		return fail("is empty; give one like http://localhost:50051")
+	}
+	full := address
+	if !strings.Contains(full, "://") {
+		full = "http://" + full
+	}
+	u, err := url.Parse(full)
+	if err != nil {
+		return fail("is not a URL; give one like http://localhost:50051")
+	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return fail("the scheme " + u.Scheme + " is not supported; use http:// (cleartext) or https:// (TLS)")
+	}
+	if u.Hostname() == "" {
+		return fail("names no host; give one like http://localhost:50051")
+	}
+	if strings.HasSuffix(u.Host, ":") {
+		return fail("names no port after the colon")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return fail("the port must be from 1 to 65535")
+		}
+	}
+	if u.User != nil {
+		return fail("must not contain a user name or password")
+	}
+	if u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return fail("must not contain a query or a fragment")
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	u.RawPath = ""
+	return u, nil
+}
+
+// bearer is the value of the Authorization header (RFC 6750 §2.1), empty if there is no token. Its
+// errors do not contain the token.
+func bearer(base *url.URL, cfg Config) ([]string, error) {
+	switch {
+	case cfg.Token == "":
+		return nil, nil
+	case strings.Trim(cfg.Token, tokenCharacters) != "":
+		return nil, errors.New("the token has a character that no token has: a space, a line's end or a quotation mark, perhaps")
+	case base.Scheme == "http" && !isLoopback(base.Hostname()) && !cfg.TokenInClear:
+		return nil, errors.New("the token would cross the network in the clear: use https://, " +
+			"or say that the network is encrypted by itself (Config.TokenInClear, --token-in-clear)")
+	}
+	return []string{"Bearer " + cfg.Token}, nil
+}
+
+// tokenCharacters are those of a b64token (RFC 6750 §2.1).
+const tokenCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/="
+
+// isLoopback reports whether a host, given as a name or an address, is this machine's loopback.
+func isLoopback(host string) bool {
+	host = strings.ToLower(host)
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.IsLoopback()
+}
