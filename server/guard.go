@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 
 	"example.com/roster/server/api"
+	"example.com/roster/server/h2"
 )
 
 // maxBodyBytes bounds what is read of a request: one message of the largest
@@ -98,18 +99,11 @@ func guard(route api.Route, stall time.Duration, refuser refuser) http.Handler {
 			return
 		}
 		defer share.giveBack()
-		route.Handler.ServeHTTP(whole{w}, r)
+		// Connect flushes after the message and again after the trailers.
+		route.Handler.ServeHTTP(h2.OnePiece(w), r)
 		w.WriteHeader(http.StatusOK) // of a reply that is trailers alone, for those who observe it
 	})
 }
-
-// whole is the ResponseWriter of one message for a request that package h2 has
-// all of. It has no Flush, which Connect calls after the message and again
-// after the trailers, so that package sends all of it in one piece.
-type whole struct{ http.ResponseWriter }
-
-// Unwrap is for http.ResponseController.
-func (w whole) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // header is the first value of a field whose name is in canonical form, so that
 // it needs no look at the name.
@@ -145,7 +139,7 @@ func isEnveloped(contentType string) bool {
 // size in bytes. Then it is within that package's own bounds, and nothing of
 // it is waited for.
 func complete(r *http.Request) (size int64, ok bool) {
-	if body, ok := r.Body.(interface{ Complete() (int64, bool) }); ok {
+	if body, ok := r.Body.(h2.Body); ok {
 		return body.Complete()
 	}
 	return 0, false

@@ -41,10 +41,7 @@ func (b *requestBody) init(s *stream) {
 	b.buf = b.first[:0]
 }
 
-// Complete reports whether all of the body has arrived, so that no Read will wait for the client, and how many bytes
-// are unread. It is there for middleware that bounds the time or the size of what is still to come:
-//
-//	body, ok := r.Body.(interface{ Complete() (size int64, ok bool) })
+// Complete implements Body.
 func (b *requestBody) Complete() (size int64, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
