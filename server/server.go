@@ -320,6 +320,8 @@ func newHTTPServer(config Config, handler http.Handler, errorLog *errorLog) (*ht
 		PingTimeout:          pingTimeout,
 		Stats:                &config.Stats.HTTP2,
 		RequestContext:       call.NewContext,
+		KnownHeaders:         knownHeaders,
+		HeaderTooLarge:       refuseLongHeader,
 	})
 	noteHTTP2(httpServer)
 	return httpServer, err

@@ -15,7 +15,7 @@ import (
 
 // engines are what every benchmark runs on, to give the ratio.
 func engines(b *testing.B, h http.HandlerFunc, run func(b *testing.B, s *testServer)) {
-	b.Run("h2", func(b *testing.B) { run(b, newServer(b, h, Config{})) })
+	b.Run("h2", func(b *testing.B) { run(b, newServer(b, h, Config{KnownHeaders: grpcHeaders})) })
 	b.Run("net-http", func(b *testing.B) { run(b, newOracle(b, h)) })
 }
 

@@ -18,10 +18,20 @@ type Config struct {
 	MaxConcurrentStreams uint32
 
 	// MaxHeaderBytes bounds the header list of a request as RFC 9113 §6.5.2 counts it: names, values and 32 bytes for
-	// each field. A longer list is answered with 431, or with gRPC's RESOURCE_EXHAUSTED; one of more
-	// than twice the size ends the connection.
+	// each field. A request with a longer list is answered by HeaderTooLarge; a header block of more than twice the
+	// size ends the connection.
 	// Default: http.Server.MaxHeaderBytes if that is set, else 32 KiB.
 	MaxHeaderBytes int
+
+	// HeaderTooLarge replies in place of the handler to a request whose header list is longer than MaxHeaderBytes.
+	// The method of that request and its header have only what came before the limit was reached; the URL is empty.
+	// Default: the function [HeaderTooLarge], which replies with status 431 (RFC 6585 §5).
+	HeaderTooLarge http.HandlerFunc
+
+	// KnownHeaders are fields to know beforehand besides those of HTTP that every server meets, for example those of an
+	// RPC protocol. Requests that have them and replies that set them cost a little less; a field that is not known is
+	// served all the same. Default: none.
+	KnownHeaders []KnownHeader
 
 	// MaxContinuations is how many CONTINUATION frames may follow one HEADERS frame. Default 16.
 	MaxContinuations int
@@ -134,6 +144,9 @@ func (cfg Config) withDefaults(srv *http.Server) (Config, error) {
 	cfg.PingTimeout = cmp.Or(cfg.PingTimeout, 15*time.Second)
 	cfg.WorkerIdleTimeout = cmp.Or(cfg.WorkerIdleTimeout, 10*time.Second)
 	cfg.MaxIdleWorkers = cmp.Or(cfg.MaxIdleWorkers, 1024)
+	if cfg.HeaderTooLarge == nil {
+		cfg.HeaderTooLarge = HeaderTooLarge
+	}
 	if cfg.Stats == nil {
 		cfg.Stats = new(Stats)
 	}

@@ -56,7 +56,7 @@ func (e *headerEncoder) setTableSize(n uint32) {
 func (e *headerEncoder) appendBlock(dst []byte, status int, fields []field, length int64) []byte {
 	dst = e.appendStable(dst, status, fields)
 	for _, f := range fields {
-		if volatile(f) {
+		if e.names.volatile(f) {
 			dst = e.appendField(dst, f)
 		}
 	}
@@ -73,7 +73,7 @@ func (e *headerEncoder) appendBlock(dst []byte, status int, fields []field, leng
 // appendStable appends the status and the fields that are worth remembering.
 func (e *headerEncoder) appendStable(dst []byte, status int, fields []field) []byte {
 	for i := range e.memos {
-		if m := &e.memos[i]; m.changes == e.changes && m.status == status && sameStable(m.fields, fields) {
+		if m := &e.memos[i]; m.changes == e.changes && m.status == status && e.sameStable(m.fields, fields) {
 			return append(dst, m.block...)
 		}
 	}
@@ -82,7 +82,7 @@ func (e *headerEncoder) appendStable(dst []byte, status int, fields []field) []b
 		dst = e.encode(dst, hpack.HeaderField{Name: ":status", Value: statusText(status)})
 	}
 	for _, f := range fields {
-		if !volatile(f) {
+		if !e.names.volatile(f) {
 			dst = e.appendField(dst, f)
 		}
 	}
@@ -97,7 +97,7 @@ func (e *headerEncoder) appendStable(dst []byte, status int, fields []field) []b
 		m.block = append(m.block[:0], dst[start:]...)
 		m.fields = m.fields[:0]
 		for _, f := range fields {
-			if !volatile(f) {
+			if !e.names.volatile(f) {
 				m.fields = append(m.fields, f)
 			}
 		}
@@ -106,10 +106,10 @@ func (e *headerEncoder) appendStable(dst []byte, status int, fields []field) []b
 }
 
 // sameStable reports whether the fields other than volatile ones are those of the memo.
-func sameStable(memo, fields []field) bool {
+func (e *headerEncoder) sameStable(memo, fields []field) bool {
 	i := 0
 	for _, f := range fields {
-		if volatile(f) {
+		if e.names.volatile(f) {
 			continue
 		}
 		if i == len(memo) || memo[i] != f {
@@ -127,7 +127,7 @@ func (e *headerEncoder) appendField(dst []byte, f field) []byte {
 		return dst
 	}
 	// A value that is never going to repeat is kept out of the dynamic table, where it would displace others.
-	return e.encode(dst, hpack.HeaderField{Name: name, Value: f.value, Sensitive: volatile(f)})
+	return e.encode(dst, hpack.HeaderField{Name: name, Value: f.value, Sensitive: e.names.volatile(f)})
 }
 
 func (e *headerEncoder) encode(dst []byte, f hpack.HeaderField) []byte {
@@ -144,18 +144,6 @@ func (e *headerEncoder) encode(dst []byte, f hpack.HeaderField) []byte {
 		e.changes++
 	}
 	return dst
-}
-
-// volatile reports whether the field is of a kind whose values rarely repeat.
-func volatile(f field) bool {
-	switch f.name {
-	case "Content-Length", "Content-Range", "Etag", "Expires", "Grpc-Status-Details-Bin", "Last-Modified",
-		"Location", "Set-Cookie", "Traceparent", "X-Request-Id":
-		return true
-	case "Grpc-Message":
-		return f.value != ""
-	}
-	return false
 }
 
 func statusText(code int) string {

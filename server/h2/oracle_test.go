@@ -399,7 +399,7 @@ func TestOracle(t *testing.T) {
 					c := s.dial(t)
 					return c.read(tc.send(c))
 				}
-				got := ask(newServer(t, tc.handler, Config{}, opts...))
+				got := ask(newServer(t, tc.handler, Config{KnownHeaders: grpcHeaders}, opts...))
 				if tc.differs != "" {
 					if !tc.ours(got) {
 						t.Errorf("got %v", got)

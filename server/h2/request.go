@@ -33,7 +33,7 @@ func (c *conn) onRequest(b *headerBlock) error {
 	switch {
 	case b.tooLarge:
 		c.srv.stats.refusedHeader.Add(1)
-		s.reply.instead = c.replyHeaderTooLarge(b)
+		s.reply.instead = c.srv.cfg.HeaderTooLarge
 	case b.method == http.MethodConnect:
 		c.srv.stats.refusedConnect.Add(1)
 		s.reply.instead = replyConnect
@@ -83,8 +83,8 @@ func (c *conn) fillRequest(req *http.Request, s *stream, b *headerBlock) error {
 	connect := b.method == http.MethodConnect
 	switch {
 	case b.tooLarge:
-		// The rest of the list is lost, so there is nothing to judge. The reply goes to whatever it was.
-		req.Header = make(http.Header)
+		// The rest of the list is lost, so the request cannot be checked; it is only refused.
+		req.Header = c.partialHeader(b)
 		return nil
 	case connect && (b.seen&(sawPath|sawScheme) != 0 || b.authority == ""):
 		return malformed("CONNECT with :path or :scheme, or without :authority")
@@ -185,6 +185,19 @@ func (c *conn) newHeader(b *headerBlock) (http.Header, error) {
 		header[key] = values[i : i+1 : i+1]
 	}
 	return header, nil
+}
+
+// partialHeader makes the header map of a request whose header list is too large: the fields that came
+// before the limit was reached, but for those with a malformed name.
+func (c *conn) partialHeader(b *headerBlock) http.Header {
+	header := make(http.Header, len(b.fields))
+	for _, f := range b.fields {
+		if validWireName(f.Name) {
+			key := c.canonicalName(f.Name)
+			header[key] = append(header[key], f.Value)
+		}
+	}
+	return header
 }
 
 // knownName is a field name from the wire, known to be valid, and its key in http.Header.

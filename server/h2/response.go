@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
 )
 
@@ -138,7 +137,7 @@ func (w *response) announce(values []string) {
 }
 
 func (w *response) addTrailer(name string) {
-	name, ok := trailerName(name)
+	name, ok := w.s.c.srv.names.trailer(name)
 	if !ok {
 		w.s.c.srv.logf("h2: handler sets %q as a trailer, which it cannot be; left out", name)
 		return
@@ -158,16 +157,6 @@ func hasField(fields []field, name string) bool {
 		}
 	}
 	return false
-}
-
-// trailerName returns the canonical form of a name, and whether a trailer can have it (RFC 9110 §6.5.1).
-func trailerName(name string) (key string, ok bool) {
-	switch name {
-	case "Grpc-Status", "Grpc-Message":
-		return name, true // in every reply of gRPC, so they are worth no second look
-	}
-	key = http.CanonicalHeaderKey(name)
-	return key, httpguts.ValidTrailerHeader(key)
 }
 
 // Write implements http.ResponseWriter. It waits until the peer's windows and the connection have taken what does not
@@ -300,9 +289,8 @@ func (w *response) finish() (flush bool) {
 	buffered := w.buf.b
 	first := w.completeHeader(buffered, nil)
 	trailer := w.collectTrailer()
-	// A gRPC client shows what it does not know in a header as metadata of the call, so it gets no length.
-	grpc := hasField(w.fields, "Grpc-Status") || hasField(trailer, "Grpc-Status")
-	if w.length < 0 && first && !grpc && bodyAllowed(w.status) && (len(buffered) > 0 || !w.head) {
+	if w.length < 0 && first && bodyAllowed(w.status) && (len(buffered) > 0 || !w.head) &&
+		w.s.c.srv.names.wantsLength(w.fields, trailer) {
 		w.length = int64(len(buffered))
 	}
 
@@ -357,7 +345,7 @@ func (w *response) collectTrailer() (trailer []field) {
 	fields := w.fields
 	for name, values := range w.header {
 		if key, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
-			if key, ok = trailerName(key); !ok {
+			if key, ok = w.s.c.srv.names.trailer(key); !ok {
 				w.s.c.srv.logf("h2: handler sets %q as a trailer, which it cannot be; left out", key)
 				continue
 			}
@@ -431,25 +419,11 @@ func (w *response) CloseNotify() <-chan bool {
 	return gone
 }
 
-// replyHeaderTooLarge answers a request whose header list exceeds MaxHeaderBytes, in net/http's words, or, if what is
-// left of the list tells that it is of gRPC, with RESOURCE_EXHAUSTED: to a gRPC client a 431 is UNKNOWN.
-func (c *conn) replyHeaderTooLarge(b *headerBlock) http.HandlerFunc {
-	for _, f := range b.fields {
-		if f.Name != "content-type" || f.Value != "application/grpc" && !strings.HasPrefix(f.Value, "application/grpc+") {
-			continue
-		}
-		return func(w http.ResponseWriter, _ *http.Request) {
-			h := w.Header()
-			h.Set("Content-Type", "application/grpc")
-			h.Set("Grpc-Status", "8")
-			h.Set("Grpc-Message", fmt.Sprintf("the header is longer than the %d bytes that this server takes", c.srv.cfg.MaxHeaderBytes))
-			w.WriteHeader(http.StatusOK)
-		}
-	}
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
-		fmt.Fprint(w, "<h1>HTTP Error 431</h1><p>Request Header Field(s) Too Large</p>")
-	}
+// HeaderTooLarge replies to a request with status 431 and the text of net/http. It is the default of
+// [Config.HeaderTooLarge].
+func HeaderTooLarge(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
+	fmt.Fprint(w, "<h1>HTTP Error 431</h1><p>Request Header Field(s) Too Large</p>")
 }
 
 // replyConnect answers CONNECT. This is not a proxy.

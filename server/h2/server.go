@@ -36,11 +36,15 @@ func configure(srv *http.Server, cfg Config) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	names, err := newNameTable(cfg.KnownHeaders)
+	if err != nil {
+		return nil, err
+	}
 	s := &server{
 		http:    srv,
 		cfg:     cfg,
 		clock:   newTickClock(cfg),
-		names:   newNameTable(),
+		names:   names,
 		workers: workers{maxIdle: cfg.MaxIdleWorkers, idleTimeout: cfg.WorkerIdleTimeout},
 		conns:   make(map[*conn]struct{}),
 		stats:   cfg.Stats,
