@@ -120,8 +120,8 @@ func (b *readBuffer) peek(n int) ([]byte, error) {
 	return b.buf[b.r : b.r+n], nil
 }
 
-// some returns at least one and at most n unread bytes, reading if there are none.
-func (b *readBuffer) some(n int) ([]byte, error) {
+// peekSome returns at least one and at most n unread bytes, reading if there are none.
+func (b *readBuffer) peekSome(n int) ([]byte, error) {
 	if b.r == b.w {
 		if err := b.fill(); err != nil {
 			if err == io.EOF {
@@ -139,7 +139,7 @@ func (b *readBuffer) discard(n int) { b.r += n }
 // skip consumes n bytes, buffered or not.
 func (b *readBuffer) skip(n int) error {
 	for n > 0 {
-		p, err := b.some(n)
+		p, err := b.peekSome(n)
 		if err != nil {
 			return err
 		}

@@ -46,17 +46,17 @@ type conn struct {
 	partial    atomic.Uint32 // counts starts of partly read frames; odd while there is one
 	connCredit atomic.Int64  // body bytes consumed and not yet returned to the peer
 
-	mu         sync.Mutex
-	streams    map[uint32]*stream
-	active     uint32 // streams that count against MaxConcurrentStreams
-	opened     uint64 // streams so far
-	maxID      uint32 // the highest stream the peer has opened
-	recent     recentlyClosed
-	resets     bucket
-	recvWindow int64
-	settled    bool // the peer's SETTINGS have come
-	dead       bool // the socket is of no more use
-	cancelled  bool // the connection's context has ended
+	mu          sync.Mutex
+	streams     map[uint32]*stream
+	active      uint32 // streams that count against MaxConcurrentStreams
+	opened      uint64 // streams so far
+	maxID       uint32 // the highest stream the peer has opened
+	recent      recentlyClosed
+	resets      bucket
+	recvWindow  int64
+	gotSettings bool // the peer's SETTINGS have come
+	dead        bool // the socket is of no more use
+	cancelled   bool // the connection's context has ended
 
 	// Output, guarded by mu.
 	out        *buffer
@@ -71,10 +71,10 @@ type conn struct {
 	sendWindow int64
 	peerWindow int64 // SETTINGS_INITIAL_WINDOW_SIZE of the peer
 
-	closing shutdownState
-	states  []http.ConnState // to be reported to http.Server.ConnState
-	telling bool             // somebody does so
-	timer   connTimer
+	closing   shutdownState
+	states    []http.ConnState // to be reported to http.Server.ConnState
+	reporting bool             // somebody does so
+	timer     connTimer
 }
 
 var clientPreface = []byte(http2.ClientPreface)
@@ -175,7 +175,7 @@ func (c *conn) sendSettings() {
 	if extra := uint32(cfg.ConnWindow) - initialWindow; extra > 0 {
 		c.framer.WriteWindowUpdate(0, extra)
 	}
-	c.kick()
+	c.scheduleFlush()
 }
 
 // beforeRead runs whenever the reader has parsed all it has and is about to wait for more: what waited for that moment
@@ -195,7 +195,7 @@ func (c *conn) beforeRead() (idle bool) {
 	if c.partial.Load()&1 == 1 {
 		c.timer.wake(c)
 	}
-	c.kick()
+	c.scheduleFlush()
 	return c.active == 0
 }
 

@@ -9,8 +9,8 @@ func (c *conn) reportState(state http.ConnState) {
 		return
 	}
 	c.states = append(c.states, state)
-	if !c.telling {
-		c.telling = true
+	if !c.reporting {
+		c.reporting = true
 		c.srv.workers.run((*stateReporter)(c))
 	}
 }
@@ -23,8 +23,8 @@ func (c *conn) reportClosed() {
 	}
 	c.mu.Lock()
 	c.states = append(c.states, http.StateClosed)
-	told := c.telling
-	c.telling = true
+	told := c.reporting
+	c.reporting = true
 	c.mu.Unlock()
 	if !told {
 		(*stateReporter)(c).run()
@@ -45,5 +45,5 @@ func (r *stateReporter) run() {
 		c.srv.http.ConnState(c.nc, state)
 		c.mu.Lock()
 	}
-	c.telling, c.states = false, nil
+	c.reporting, c.states = false, nil
 }

@@ -14,7 +14,7 @@ func (c *conn) onSettings(f *http2.SettingsFrame) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sawSetting, c.settled = true, true
+	c.sawSetting, c.gotSettings = true, true
 	if err := f.ForeachSetting(c.applySetting); err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (c *conn) onReset(f *http2.RSTStreamFrame) error {
 	c.closeStream(s, closedByPeer, errStreamReset)
 	allowed := c.resets.take()
 	c.mu.Unlock()
-	c.dropped(s)
+	c.cleanUpClosed(s)
 	if !allowed {
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many streams were reset"}
 	}

@@ -34,6 +34,6 @@ func (c *conn) credit(s *stream, n int, toStream bool) {
 		}
 	}
 	if wrote {
-		c.kick()
+		c.scheduleFlush()
 	}
 }

@@ -93,25 +93,25 @@ func (c *conn) onStreamError(e streamError) error {
 	}
 	c.resetStream(s, e.code, errStreamReset)
 	c.mu.Unlock()
-	c.dropped(s)
+	c.cleanUpClosed(s)
 	return nil
 }
 
-// dropped tidies up after a stream that was closed from the reader goroutine.
-func (c *conn) dropped(s *stream) {
+// cleanUpClosed tidies up after a stream that was closed from the reader goroutine.
+func (c *conn) cleanUpClosed(s *stream) {
 	s.interrupt(errStreamReset)
 	if s.started {
 		return
 	}
-	c.waitNoMore(s)
+	c.stopWaiting(s)
 	c.mu.Lock()
 	c.abandonUnstarted(s)
 	c.mu.Unlock()
 	s.release()
 }
 
-// waitNoMore takes s off the list of streams that wait for more of their request.
-func (c *conn) waitNoMore(s *stream) {
+// stopWaiting takes s off the list of streams that wait for more of their request.
+func (c *conn) stopWaiting(s *stream) {
 	if i := slices.Index(c.waiting, s); i >= 0 {
 		c.waiting = slices.Delete(c.waiting, i, i+1)
 	}
@@ -129,7 +129,7 @@ func (c *conn) onFrame(fh http2.FrameHeader) error {
 	case http2.FrameContinuation:
 		return c.onContinuation(fh)
 	}
-	if !c.payOverhead() {
+	if !c.chargeOverhead() {
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many frames that carry neither requests nor data"}
 	}
 	switch fh.Type {
@@ -206,7 +206,7 @@ func (c *conn) onData(fh http2.FrameHeader) error {
 	end := fh.Flags.Has(http2.FlagDataEndStream)
 	if length > 0 {
 		c.overhead.earn(1)
-	} else if !end && !c.payOverhead() {
+	} else if !end && !c.chargeOverhead() {
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many empty DATA frames"}
 	}
 
@@ -223,7 +223,7 @@ func (c *conn) onData(fh http2.FrameHeader) error {
 		return err
 	}
 	for left := length; left > 0; {
-		p, err := c.in.some(left)
+		p, err := c.in.peekSome(left)
 		if err != nil {
 			return err
 		}
@@ -322,6 +322,6 @@ func (c *conn) endRequest(s *stream, trailer map[string][]string) {
 	if s.started {
 		return
 	}
-	c.waitNoMore(s)
+	c.stopWaiting(s)
 	c.start(s)
 }

@@ -34,27 +34,27 @@ func (l listener) Accept() (net.Conn, error) {
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		return &tcpConn{tcp, loan{nc: nc}}, nil
 	}
-	return &plainConn{nc, loan{nc: nc}}, nil
+	return &cleartextConn{nc, loan{nc: nc}}, nil
 }
 
-// plainConn is a connection on loan to net/http.
-type plainConn struct {
+// cleartextConn is a connection on loan to net/http.
+type cleartextConn struct {
 	net.Conn
 	loan
 }
 
 // Close implements net.Conn.
-func (c *plainConn) Close() error { return c.loan.end() }
+func (c *cleartextConn) Close() error { return c.loan.end() }
 
 // CloseWrite lets net/http end a reply before the connection is reset.
-func (c *plainConn) CloseWrite() error {
+func (c *cleartextConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return nil
 }
 
-// tcpConn is a plainConn with all methods of a *net.TCPConn. HTTP/1.1 sends files by ReadFrom.
+// tcpConn is a cleartextConn with all methods of a *net.TCPConn. HTTP/1.1 sends files by ReadFrom.
 type tcpConn struct {
 	*net.TCPConn
 	loan
@@ -68,23 +68,23 @@ type loan struct {
 	nc      net.Conn        // the connection itself
 	srv     *server         // whose server accepted it, if any
 	ctx     context.Context // what ConnContext returned
-	watched bool            // its states go through the hook of hookUp
+	watched bool            // its states go through the hook of wrapHooks
 	handed  bool            // net/http has nothing to close any more; guarded by srv.mu
 }
 
-func (l *loan) terms() *loan { return l }
+func (l *loan) asLoan() *loan { return l }
 
 // loanOf returns the loan of a connection of ours, or nil.
 func loanOf(nc net.Conn) *loan {
-	if b, ok := nc.(interface{ terms() *loan }); ok {
-		return b.terms()
+	if b, ok := nc.(interface{ asLoan() *loan }); ok {
+		return b.asLoan()
 	}
 	return nil
 }
 
 // end is net/http's Close.
 func (l *loan) end() error {
-	if l.srv != nil && l.srv.tookOver(l) {
+	if l.srv != nil && l.srv.keepsOpen(l) {
 		return nil
 	}
 	return l.nc.Close()
@@ -99,9 +99,9 @@ type handovers struct {
 	closed   bool          // http.Server.Close was called
 }
 
-// hookUp wraps the hooks of srv through which we learn what net/http does not tell: the connection's context before
+// wrapHooks wraps the hooks of srv through which we learn what net/http does not tell: the connection's context before
 // net/http makes its own of it, which ends with the hook, and the moment when net/http reports the end.
-func (s *server) hookUp() {
+func (s *server) wrapHooks() {
 	if hook := s.http.ConnContext; hook != nil {
 		s.http.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
 			l := loanOf(nc)
@@ -135,8 +135,8 @@ func (s *server) hookUp() {
 	}
 }
 
-// mayTakeOver reports whether the connection came by a listener of ours and both hooks have seen it.
-func (s *server) mayTakeOver(l *loan) bool {
+// canTakeOver reports whether the connection came by a listener of ours and both hooks have seen it.
+func (s *server) canTakeOver(l *loan) bool {
 	return l != nil && l.srv == s && (s.http.ConnState == nil || l.watched)
 }
 
@@ -186,9 +186,9 @@ func (c *conn) serveHanded() {
 	c.run(true)
 }
 
-// tookOver reports whether net/http's Close of a connection is not to close it. That of the anchor, before its hook
+// keepsOpen reports whether net/http's Close of a connection is not to close it. That of the anchor, before its hook
 // has returned, is http.Server.Close, which closes them all.
-func (s *server) tookOver(l *loan) bool {
+func (s *server) keepsOpen(l *loan) bool {
 	s.mu.Lock()
 	if !l.handed || s.handovers.anchor != l {
 		defer s.mu.Unlock()

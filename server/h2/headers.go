@@ -11,14 +11,14 @@ import (
 
 // headerBlock gathers the fields of a HEADERS frame and its CONTINUATIONs. It belongs to the reader goroutine.
 type headerBlock struct {
-	id        uint32 // the stream, 0 between blocks
-	endStream bool
-	selfDep   bool // priority depends on the stream itself
-	frames    int  // CONTINUATION frames so far
-	bytes     int  // encoded bytes so far
-	room      int  // what is left of MaxHeaderBytes
-	tooLarge  bool
-	invalid   string // why the block is malformed, if it is
+	id            uint32 // the stream, 0 between blocks
+	endStream     bool
+	selfDep       bool // priority depends on the stream itself
+	continuations int  // CONTINUATION frames so far
+	bytes         int  // encoded bytes so far
+	room          int  // what is left of MaxHeaderBytes
+	tooLarge      bool
+	invalid       string // why the block is malformed, if it is
 	headerFields
 }
 
@@ -151,8 +151,8 @@ func (c *conn) onHeaders(fh http2.FrameHeader) error {
 
 // onContinuation goes on with a header block. The Framer has checked that it is the block's stream.
 func (c *conn) onContinuation(fh http2.FrameHeader) error {
-	c.block.frames++
-	if c.block.frames > c.srv.cfg.MaxContinuations {
+	c.block.continuations++
+	if c.block.continuations > c.srv.cfg.MaxContinuations {
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many CONTINUATION frames"}
 	}
 	if err := c.checkBlockSize(fh); err != nil {

@@ -31,7 +31,7 @@ const (
 // write decodes a piece of the header block b, whose fields go to b.add. No other block comes between the pieces (RFC
 // 9113 §4.3), so what they do to the memos can wait for the last.
 func (d *headerDecoder) write(b *headerBlock, p []byte, last bool) error {
-	whole := last && b.frames == 0
+	whole := last && b.continuations == 0
 	if whole && d.recall(b, p) {
 		return nil
 	}

@@ -56,7 +56,7 @@ func (e *headerEncoder) setTableSize(n uint32) {
 func (e *headerEncoder) appendBlock(dst []byte, status int, fields []field, length int64) []byte {
 	dst = e.appendStable(dst, status, fields)
 	for _, f := range fields {
-		if e.names.volatile(f) {
+		if e.names.rarelyRepeats(f) {
 			dst = e.appendField(dst, f)
 		}
 	}
@@ -82,7 +82,7 @@ func (e *headerEncoder) appendStable(dst []byte, status int, fields []field) []b
 		dst = e.encode(dst, hpack.HeaderField{Name: ":status", Value: statusText(status)})
 	}
 	for _, f := range fields {
-		if !e.names.volatile(f) {
+		if !e.names.rarelyRepeats(f) {
 			dst = e.appendField(dst, f)
 		}
 	}
@@ -97,7 +97,7 @@ func (e *headerEncoder) appendStable(dst []byte, status int, fields []field) []b
 		m.block = append(m.block[:0], dst[start:]...)
 		m.fields = m.fields[:0]
 		for _, f := range fields {
-			if !e.names.volatile(f) {
+			if !e.names.rarelyRepeats(f) {
 				m.fields = append(m.fields, f)
 			}
 		}
@@ -109,7 +109,7 @@ func (e *headerEncoder) appendStable(dst []byte, status int, fields []field) []b
 func (e *headerEncoder) sameStable(memo, fields []field) bool {
 	i := 0
 	for _, f := range fields {
-		if e.names.volatile(f) {
+		if e.names.rarelyRepeats(f) {
 			continue
 		}
 		if i == len(memo) || memo[i] != f {
@@ -127,7 +127,7 @@ func (e *headerEncoder) appendField(dst []byte, f field) []byte {
 		return dst
 	}
 	// A value that is never going to repeat is kept out of the dynamic table, where it would displace others.
-	return e.encode(dst, hpack.HeaderField{Name: name, Value: f.value, Sensitive: e.names.volatile(f)})
+	return e.encode(dst, hpack.HeaderField{Name: name, Value: f.value, Sensitive: e.names.rarelyRepeats(f)})
 }
 
 func (e *headerEncoder) encode(dst []byte, f hpack.HeaderField) []byte {

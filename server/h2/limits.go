@@ -33,8 +33,8 @@ func (b *bucket) earn(n int) {
 	b.tokens = min(b.tokens+n, b.burst)
 }
 
-// payOverhead charges a frame that carries neither a request nor data. It returns false if the peer has sent too many.
-func (c *conn) payOverhead() bool {
+// chargeOverhead charges a frame that carries neither a request nor data. It returns false if the peer has sent too many.
+func (c *conn) chargeOverhead() bool {
 	if c.overhead.tokens == 0 {
 		c.mu.Lock()
 		c.overhead.earn(c.earned)

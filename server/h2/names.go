@@ -103,8 +103,8 @@ func (t *nameTable) trailer(name string) (key string, ok bool) {
 	return key, httpguts.ValidTrailerHeader(key)
 }
 
-// volatile reports whether the field is of a kind whose values rarely repeat.
-func (t *nameTable) volatile(f field) bool {
+// rarelyRepeats reports whether the field is of a kind whose values rarely repeat.
+func (t *nameTable) rarelyRepeats(f field) bool {
 	switch f.name {
 	case "Content-Length", "Content-Range", "Etag", "Expires", "Last-Modified", "Location", "Set-Cookie",
 		"Traceparent", "X-Request-Id":

@@ -268,8 +268,8 @@ func (c *conn) fill() {
 	}
 }
 
-// kick sees to it that the output is written: by whoever writes already, or by a worker. c.mu is held.
-func (c *conn) kick() {
+// scheduleFlush sees to it that the output is written: by whoever writes already, or by a worker. c.mu is held.
+func (c *conn) scheduleFlush() {
 	if c.flushing || c.dead {
 		return
 	}

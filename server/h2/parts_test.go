@@ -103,7 +103,7 @@ func decodeBlocks(t *testing.T, blocks [][]byte, cut func(block []byte) int) (re
 		if cut != nil && cut(block) > 0 {
 			err = d.write(&got, block[:cut(block)], false)
 			rest = block[cut(block):]
-			got.frames++
+			got.continuations++
 		}
 		if err == nil {
 			err = d.write(&got, rest, true)
@@ -248,7 +248,7 @@ func TestReadBuffer(t *testing.T) {
 				got = append(got, p...)
 				b.discard(n)
 			case 1:
-				p, err := b.some(n)
+				p, err := b.peekSome(n)
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}

@@ -33,10 +33,10 @@ func (c *conn) onRequest(b *headerBlock) error {
 	switch {
 	case b.tooLarge:
 		c.srv.stats.refusedHeader.Add(1)
-		s.reply.instead = c.srv.cfg.HeaderTooLarge
+		s.reply.override = c.srv.cfg.HeaderTooLarge
 	case b.method == http.MethodConnect:
 		c.srv.stats.refusedConnect.Add(1)
-		s.reply.instead = replyConnect
+		s.reply.override = replyConnect
 	}
 
 	c.overhead.earn(4)

@@ -17,8 +17,8 @@ import (
 // mu is held while a Write waits for the peer. It makes misuse (a Write after the handler has returned) an error
 // rather than a mix-up, for the buffer may serve another stream by then.
 type response struct {
-	s       *stream
-	instead http.HandlerFunc // replies in place of the handler
+	s        *stream
+	override http.HandlerFunc // replies in place of the handler
 
 	mu          sync.Mutex
 	header      http.Header
@@ -246,7 +246,7 @@ func (w *response) send(p []byte) error {
 		out.data = [2][]byte{buffered, p}
 	}
 	c.submit(w.s)
-	c.kick()
+	c.scheduleFlush()
 	if out.header || out.size() > 0 {
 		return c.awaitTaken(w.s)
 	}
@@ -312,13 +312,13 @@ func (w *response) finish() (flush bool) {
 		}
 		c.submit(s)
 		if s.queued {
-			c.kick() // those before it may wait for windows that this one does not need
+			c.scheduleFlush() // those before it may wait for windows that this one does not need
 		}
 		if !s.closed && !out.empty() {
 			out.owned, w.buf = w.buf, nil
 		}
 	}
-	w.giveBack()
+	w.releaseBuffer()
 	return c.takeFlush()
 }
 
@@ -328,11 +328,11 @@ func (w *response) abandon() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.done = true
-	w.giveBack()
+	w.releaseBuffer()
 }
 
-// giveBack returns the buffer, unless the stream has it for what is not sent yet.
-func (w *response) giveBack() {
+// releaseBuffer returns the buffer, unless the stream has it for what is not sent yet.
+func (w *response) releaseBuffer() {
 	if w.buf != nil {
 		w.fields = nil
 		w.s.c.srv.buffers.put(w.buf)

@@ -27,7 +27,7 @@ func (c *conn) sendInformational(s *stream, status int, fields []field) {
 		return
 	}
 	c.writeHeaders(s.id, status, fields, -1, false)
-	c.kick()
+	c.scheduleFlush()
 }
 
 // sendContinue tells the client to send the body that it has held back, now that the handler reads it.

@@ -49,7 +49,7 @@ func configure(srv *http.Server, cfg Config) (*server, error) {
 		conns:   make(map[*conn]struct{}),
 		stats:   cfg.Stats,
 	}
-	s.stats.of(s)
+	s.stats.attach(s)
 	if srv.Protocols == nil {
 		srv.Protocols = new(http.Protocols)
 		srv.Protocols.SetHTTP1(true)
@@ -72,7 +72,7 @@ func configure(srv *http.Server, cfg Config) (*server, error) {
 	srv.TLSNextProto[protoTLS] = s.serveTLS
 	srv.TLSNextProto[protoUnencrypted] = s.serveUnencrypted
 	srv.RegisterOnShutdown(s.shutdown)
-	s.hookUp()
+	s.wrapHooks()
 	return s, nil
 }
 
@@ -114,7 +114,7 @@ func (s *server) serveUnencrypted(_ *http.Server, tc *tls.Conn, h http.Handler) 
 		return
 	}
 	nc := inner.UnencryptedNetConn()
-	if l := loanOf(nc); s.mayTakeOver(l) {
+	if l := loanOf(nc); s.canTakeOver(l) {
 		s.takeOver(l, h)
 		return
 	}

@@ -65,7 +65,7 @@ func (c *conn) startShutdown() {
 		defer c.mu.Unlock()
 		c.finishShutdown()
 	})
-	c.kick()
+	c.scheduleFlush()
 }
 
 // onPingAck handles the answer to one of our PINGs. c.mu is held.
@@ -85,7 +85,7 @@ func (c *conn) finishShutdown() {
 	c.closing.final, c.closing.lastID = true, c.maxID
 	c.framer.WriteGoAway(c.maxID, http2.ErrCodeNo, nil)
 	c.closing.close = c.active == 0
-	c.kick()
+	c.scheduleFlush()
 }
 
 // becameIdle notes that the last stream has gone. c.mu is held.
@@ -94,7 +94,7 @@ func (c *conn) becameIdle() {
 	c.reportState(http.StateIdle)
 	if c.closing.final {
 		c.closing.close = true
-		c.kick()
+		c.scheduleFlush()
 	}
 }
 
@@ -120,7 +120,7 @@ func (c *conn) goAway(e connError) {
 	c.srv.stats.goAwaysSent.add(e.code)
 	c.framer.WriteGoAway(c.maxID, e.code, []byte(e.reason))
 	c.closing.started, c.closing.final, c.closing.close = true, true, true
-	c.kick()
+	c.scheduleFlush()
 	c.mu.Unlock()
 	for _, s := range all {
 		s.interrupt(errConnClosed)

@@ -128,7 +128,7 @@ func (s *Stats) ended(streams uint64) {
 	s.streams += streams
 }
 
-func (s *Stats) of(srv *server) {
+func (s *Stats) attach(srv *server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.server = srv

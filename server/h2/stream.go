@@ -87,8 +87,8 @@ func (s *stream) run() {
 		s.c.handlerPanicked(s)
 		s.release()
 	}()
-	if s.reply.instead != nil {
-		s.reply.instead(&s.reply, &s.req)
+	if s.reply.override != nil {
+		s.reply.override(&s.reply, &s.req)
 	} else {
 		s.c.handler.ServeHTTP(&s.reply, &s.req)
 	}
@@ -201,7 +201,7 @@ func (c *conn) resetStream(s *stream, code http2.ErrCode, err error) {
 	}
 	c.writeReset(s.id, code)
 	c.closeStream(s, closedByUs, err)
-	c.kick()
+	c.scheduleFlush()
 }
 
 // What an answered request may still send, in bytes and in ticks, before it is asked to stop.

@@ -104,7 +104,7 @@ func (c *conn) tick() {
 	if partial := c.partial.Load(); partial != t.partial {
 		t.partial, t.partialAt = partial, t.now
 	}
-	idle := c.active == 0 && c.settled && !c.writing
+	idle := c.active == 0 && c.gotSettings && !c.writing
 	if idle && clock.idle > 0 && time.Duration(t.now-t.idleSince)*clock.period >= clock.idle {
 		idleOut = true
 	}
@@ -118,7 +118,7 @@ func (c *conn) tick() {
 		if !t.pinging && expired(t.now, t.alive, clock.ping) {
 			t.pinging, t.pingAt = true, t.now
 			c.framer.WritePing(false, [8]byte{'a', 'l', 'i', 'v', 'e', '?'})
-			c.kick()
+			c.scheduleFlush()
 		}
 		stuck = c.resetStuck()
 	}
@@ -143,7 +143,7 @@ func (c *conn) tick() {
 func (c *conn) late() lateReason {
 	clock, t := &c.srv.clock, &c.timer
 	switch {
-	case expired(t.now, 0, clock.handshake) && !c.settled:
+	case expired(t.now, 0, clock.handshake) && !c.gotSettings:
 		return lateHandshake
 	case expired(t.now, t.partialAt, clock.header) && t.partial&1 == 1:
 		return lateHeader

@@ -15,10 +15,10 @@ type workers struct {
 	maxIdle     int
 	idleTimeout time.Duration
 
-	mu    sync.Mutex
-	idle  []*worker // the last to finish is the first to run: its stack and cache lines are warm
-	least int       // the fewest idle since the last sweep: so many were not needed
-	sweep *time.Timer
+	mu        sync.Mutex
+	idle      []*worker // the last to finish is the first to run: its stack and cache lines are warm
+	leastIdle int       // the fewest idle since the last sweep: so many were not needed
+	sweep     *time.Timer
 }
 
 type worker struct {
@@ -37,7 +37,7 @@ func (ws *workers) run(t task) {
 	w := ws.idle[n-1]
 	ws.idle[n-1] = nil
 	ws.idle = ws.idle[:n-1]
-	ws.least = min(ws.least, n-1)
+	ws.leastIdle = min(ws.leastIdle, n-1)
 	ws.mu.Unlock()
 	w.next <- t
 }
@@ -74,7 +74,7 @@ func (ws *workers) park(w *worker) bool {
 	}
 	ws.idle = append(ws.idle, w)
 	if ws.sweep == nil {
-		ws.least = 0
+		ws.leastIdle = 0
 		ws.sweep = time.AfterFunc(ws.idleTimeout, ws.sweepIdle)
 	}
 	return true
@@ -84,8 +84,8 @@ func (ws *workers) park(w *worker) bool {
 func (ws *workers) sweepIdle() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	ws.end(ws.least)
-	ws.least = len(ws.idle)
+	ws.end(ws.leastIdle)
+	ws.leastIdle = len(ws.idle)
 	if len(ws.idle) > 0 {
 		ws.sweep.Reset(ws.idleTimeout)
 	} else {
@@ -108,5 +108,5 @@ func (ws *workers) end(n int) {
 	kept := copy(ws.idle, ws.idle[n:])
 	clear(ws.idle[kept:])
 	ws.idle = ws.idle[:kept]
-	ws.least = min(ws.least, kept)
+	ws.leastIdle = min(ws.leastIdle, kept)
 }
