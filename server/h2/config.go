@@ -156,9 +156,23 @@ func (cfg Config) withDefaults(srv *http.Server) (Config, error) {
 		return cfg, fmt.Errorf("h2: Config.MaxFrameSize is %d, want %d to %d", cfg.MaxFrameSize, minFrameSize, maxFrameSize)
 	case cfg.ConnWindow < initialWindow:
 		return cfg, fmt.Errorf("h2: Config.ConnWindow is %d, want at least %d", cfg.ConnWindow, initialWindow)
-	case cfg.StreamWindow < 0 || cfg.MaxHeaderBytes < 0 || cfg.MaxContinuations < 0 || cfg.OutputBuffer < 0 ||
-		cfg.MaxQueuedControl < 0 || cfg.ResetBurst < 0 || cfg.OverheadBurst < 0 || cfg.MaxIdleWorkers < 0:
-		return cfg, fmt.Errorf("h2: a size in Config is negative")
+	}
+	for _, size := range []struct {
+		name  string
+		value int
+	}{
+		{"StreamWindow", int(cfg.StreamWindow)},
+		{"MaxHeaderBytes", cfg.MaxHeaderBytes},
+		{"MaxContinuations", cfg.MaxContinuations},
+		{"OutputBuffer", cfg.OutputBuffer},
+		{"MaxQueuedControl", cfg.MaxQueuedControl},
+		{"ResetBurst", cfg.ResetBurst},
+		{"OverheadBurst", cfg.OverheadBurst},
+		{"MaxIdleWorkers", cfg.MaxIdleWorkers},
+	} {
+		if size.value < 0 {
+			return cfg, fmt.Errorf("h2: Config.%s is %d, want 0 for the default or more", size.name, size.value)
+		}
 	}
 	return cfg, nil
 }
