@@ -10,9 +10,9 @@ import (
 	"example.com/roster/server/h2"
 )
 
-// knownHeaders are the header fields of gRPC, gRPC-Web and Connect, for package h2, which knows only
-// those of HTTP. A gRPC client shows its caller every header field that it does not know as metadata
-// of the call, so replies of gRPC have no Content-Length.
+// knownHeaders are the header fields of gRPC, gRPC-Web and Connect, for package h2, which knows
+// only those of HTTP. A gRPC client shows its caller every header field that it does not know as
+// metadata of the call, so replies of gRPC have no Content-Length.
 var knownHeaders = []h2.KnownHeader{
 	{Name: "Connect-Accept-Encoding"},
 	{Name: "Connect-Content-Encoding"},

@@ -29,8 +29,8 @@ func grpcLike(w http.ResponseWriter, r *http.Request) {
 	h[http.TrailerPrefix+"Grpc-Status"] = []string{"0"}
 }
 
-// pump keeps width requests in flight on one connection until left runs out. It speaks frames directly and with
-// prepared blocks, so that nearly all that is measured is the server.
+// pump keeps width requests in flight on one connection until left runs out. It speaks frames
+// directly and with prepared blocks, so that nearly all that is measured is the server.
 func (c *client) pump(b testing.TB, width int, left *atomic.Int64) {
 	c.fr.ReadMetaHeaders = nil
 	c.fr.SetReuseFrames()

@@ -2,8 +2,9 @@ package h2
 
 import "net/http"
 
-// reportState tells http.Server.ConnState, in order and without holding up anything. net/http itself reports only the
-// first and the last state of an HTTP/2 connection. c.mu is held.
+// reportState has a worker call the hook http.Server.ConnState, in order and without delaying the
+// connection. net/http itself reports only the first and the last state of an HTTP/2 connection.
+// c.mu is held.
 func (c *conn) reportState(state http.ConnState) {
 	if c.srv.http.ConnState == nil || c.dead {
 		return
@@ -15,18 +16,19 @@ func (c *conn) reportState(state http.ConnState) {
 	}
 }
 
-// reportClosed reports the end of a connection that was handed over, after what is yet to be told. net/http has tried
-// to when it was handed over.
+// reportClosed reports StateClosed for a connection that was handed over, after the states that are
+// still to be reported. net/http's own report, made at the hand-over, was suppressed (see
+// wrapHooks).
 func (c *conn) reportClosed() {
 	if c.srv.http.ConnState == nil {
 		return
 	}
 	c.mu.Lock()
 	c.states = append(c.states, http.StateClosed)
-	told := c.reporting
+	reported := c.reporting
 	c.reporting = true
 	c.mu.Unlock()
-	if !told {
+	if !reported {
 		(*stateReporter)(c).run()
 	}
 }

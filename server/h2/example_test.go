@@ -13,7 +13,8 @@ import (
 	"example.com/roster/server/h2"
 )
 
-// Any http.Handler is served by an http.Server that Configure was called on. NewListener is optional.
+// Any http.Handler is served by an http.Server that Configure was called on. NewListener is
+// optional.
 func ExampleConfigure() {
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "hello over %s", r.Proto)

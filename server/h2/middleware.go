@@ -20,22 +20,22 @@ type Body interface {
 	io.ReadCloser
 
 	// Complete reports whether all of the body has arrived: ok is true if no Read will wait for the
-	// client or fail. size is how many bytes have arrived and are unread; with ok, it is what remains
-	// of the body in bytes. A body that is complete stays so until it is closed. One that has arrived
-	// when its handler starts is at most as long as [Config.StreamWindow].
+	// client or fail. size is how many bytes have arrived and are unread; with ok, it is what
+	// remains of the body in bytes. A body that is complete stays so until it is closed. One that
+	// has arrived when its handler starts is at most as long as [Config.StreamWindow].
 	Complete() (size int64, ok bool)
 }
 
 var _ Body = (*requestBody)(nil)
 
 // OnePiece returns a ResponseWriter that hides the Flush method of w, for a handler that flushes
-// although its reply has only one part. This package then keeps the header, a body of up to 4 KiB and
-// the trailers until the handler returns, and sends them in a single write. A longer body is sent as
-// it is written.
+// although its reply has only one part. This package then keeps the header, a body of up to 4 KiB
+// and the trailers until the handler returns, and sends them in a single write. A longer body is
+// sent as it is written.
 //
-// Do not use it for handlers that stream: their Flush would do nothing. [http.ResponseController] finds
-// w through the Unwrap method of the returned value, so its Flush still works. OnePiece works with the
-// ResponseWriter of any server, also when it is wrapped.
+// Do not use it for handlers that stream: their Flush would do nothing. [http.ResponseController]
+// finds w through the Unwrap method of the returned value, so its Flush still works. OnePiece works
+// with the ResponseWriter of any server, also when it is wrapped.
 func OnePiece(w http.ResponseWriter) http.ResponseWriter { return onePiece{w} }
 
 type onePiece struct{ http.ResponseWriter }

@@ -21,8 +21,8 @@ func (c countingConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// A handler that flushes between its message and its trailers makes two writes of its reply, and one
-// write behind OnePiece.
+// A handler that flushes between its message and its trailers makes two writes of its reply, and
+// one write behind OnePiece.
 func TestOnePieceIsOneWrite(t *testing.T) {
 	var writes atomic.Int64
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -37,15 +37,15 @@ type KnownHeader struct {
 	Trailer bool
 
 	// RarelyRepeats says that two replies seldom have the same value, as is true of identifiers and
-	// error messages. Such a value is sent as a literal that stays out of HPACK's dynamic table (RFC
-	// 7541 §6.2.3), where it would displace values that do repeat. An empty value counts as one that
-	// repeats.
+	// error messages. Such a value is sent as a literal that stays out of HPACK's dynamic table
+	// (RFC 7541 §6.2.3), where it would displace values that do repeat. An empty value counts as
+	// one that repeats.
 	RarelyRepeats bool
 
-	// NoContentLength says that a reply with this field, among its header fields or its trailers, is
-	// sent without a Content-Length unless the handler sets one. Other short replies get one as those
-	// of net/http do. It is meant for protocols that have a length of their own inside the body and
-	// show their callers every header field that they do not know.
+	// NoContentLength says that a reply with this field, among its header fields or its trailers,
+	// is sent without a Content-Length unless the handler sets one. Other short replies get one as
+	// those of net/http do. It is meant for protocols that have a length of their own inside the
+	// body and show their callers every header field that they do not know.
 	NoContentLength bool
 }
 
@@ -75,7 +75,8 @@ func newNameTable(known []KnownHeader) (nameTable, error) {
 		t.add(name)
 		if h.Trailer {
 			if !httpguts.ValidTrailerHeader(name) {
-				return t, fmt.Errorf("h2: Config.KnownHeaders has %s as a trailer, which it cannot be (RFC 9110 §6.5.1)", name)
+				return t, fmt.Errorf(
+					"h2: Config.KnownHeaders has the trailer %s, which may not be a trailer (RFC 9110 §6.5.1)", name)
 			}
 			t.trailers = append(t.trailers, name)
 		}
@@ -94,7 +95,8 @@ func (t *nameTable) add(name string) {
 	t.canonical[lower], t.lower[name] = name, lower
 }
 
-// trailer returns the canonical form of a name, and whether a trailer can have it (RFC 9110 §6.5.1).
+// trailer returns the canonical form of a name, and whether a trailer can have it (RFC 9110
+// §6.5.1).
 func (t *nameTable) trailer(name string) (key string, ok bool) {
 	if slices.Contains(t.trailers, name) {
 		return name, true
@@ -123,7 +125,7 @@ func (t *nameTable) wantsLength(header, trailer []field) bool {
 	return true
 }
 
-// toWire returns the form of name that goes on the wire, or false if it cannot be a field name.
+// toWire returns name in lower case, as it is sent, and whether it is a field name.
 func (t *nameTable) toWire(name string) (string, bool) {
 	if lower, ok := t.lower[name]; ok {
 		return lower, true
@@ -161,7 +163,8 @@ func validWireName(name string) bool {
 	return true
 }
 
-// maxLearnedNames and maxLearnedLength bound the uncommon names that a connection remembers.
+// maxLearnedNames and maxLearnedLength limit the names that a connection remembers besides those of
+// the name table.
 const (
 	maxLearnedNames  = 32
 	maxLearnedLength = 100

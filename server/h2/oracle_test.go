@@ -45,7 +45,7 @@ func wasReset(code http2.ErrCode) func(reply) bool {
 
 func wroteNothing(w http.ResponseWriter, r *http.Request) {}
 
-// describe replies with all a handler can see of a request.
+// describe replies with everything that a handler can see of a request.
 func describe(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	fmt.Fprintf(w, "%s %s %s %s host=%q uri=%q length=%d tls=%v remote=%v\n", r.Method, r.URL, r.Proto, r.URL.Path, r.Host,

@@ -19,7 +19,8 @@ var grpcHeaders = []KnownHeader{
 	{Name: "Grpc-Message", Trailer: true, RarelyRepeats: true},
 }
 
-// What the encoder remembers must decode to the same fields, whatever happened to the dynamic table in between.
+// What the encoder remembers must decode to the same fields, whatever happened to the dynamic table
+// in between.
 func TestHeaderEncoderMemos(t *testing.T) {
 	names, err := newNameTable(grpcHeaders)
 	if err != nil {
@@ -78,8 +79,9 @@ func TestHeaderEncoderMemos(t *testing.T) {
 	}
 }
 
-// decodeBlocks has a headerDecoder decode blocks, each of its own request, and compares it with a plain decoder. cut, if
-// there is one, says where a block is divided between two frames; 0 is nowhere.
+// decodeBlocks has a headerDecoder decode blocks, each of its own request, and compares it with a
+// plain decoder. cut, if there is one, says where a block is divided between two frames; 0 is
+// nowhere.
 func decodeBlocks(t *testing.T, blocks [][]byte, cut func(block []byte) int) (recalled int) {
 	t.Helper()
 	var want headerBlock
@@ -124,7 +126,8 @@ func decodeBlocks(t *testing.T, blocks [][]byte, cut func(block []byte) int) (re
 	return recalled
 }
 
-// What the decoder remembers is what the block means, whatever happened to the dynamic table in between.
+// What the decoder remembers is what the block means, whatever happened to the dynamic table in
+// between.
 func TestHeaderDecoderMemos(t *testing.T) {
 	var buf bytes.Buffer
 	e := hpack.NewEncoder(&buf)
@@ -160,7 +163,7 @@ func TestHeaderDecoderMemos(t *testing.T) {
 	if n := decodeBlocks(t, [][]byte{{0x00, 1, 'A', 0}, {0x00, 1, 'A', 0}}, nil); n != 1 {
 		t.Errorf("a name in upper case, remembered %d times: the name is judged for each request", n)
 	}
-	// One that is refused is refused again.
+	// A block that is refused is refused again.
 	if n := decodeBlocks(t, [][]byte{{0x00, 2, 't', 'e', 1, 'x'}, {0x00, 2, 't', 'e', 1, 'x'}}, nil); n != 0 {
 		t.Errorf("a malformed block was remembered %d times", n)
 	}

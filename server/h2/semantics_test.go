@@ -151,7 +151,8 @@ func TestBidirectionalStream(t *testing.T) {
 	}
 }
 
-// A handler may keep all it was given. What it keeps must not change when the connection serves other requests.
+// A handler may keep references to what it was given. That must not change when the connection
+// serves other requests.
 func TestKeptReferencesStayAsTheyWere(t *testing.T) {
 	type kept struct {
 		r      *http.Request
@@ -284,7 +285,7 @@ func TestHeaderListTooLarge(t *testing.T) {
 	if r := c.get("/", "x-large", strings.Repeat("v", 1200)); r.status != "431" || !strings.Contains(r.body, "Too Large") {
 		t.Errorf("one large field: %v", r)
 	}
-	// The reply of Config has what came before the limit, malformed names left out.
+	// The request has the fields that came before the limit, without malformed names.
 	r := c.get("/", "x-protocol", "own", "X-Upper", "1", "x-large", strings.Repeat("v", 1200), "x-after", "1")
 	if r.status != "200" || fmt.Sprint(r.header["x-status"]) != "[GET  [X-Protocol]]" {
 		t.Errorf("with a reply of its own: %v", r)
@@ -503,7 +504,8 @@ func TestConfigureRejectsNonsense(t *testing.T) {
 	}
 }
 
-// A client whose calls time out now and then is no attacker: what it completes pays for what it gives up.
+// A client whose calls time out now and then is no attacker: completed requests earn the resets of
+// cancelled ones.
 func TestGivingUpCallsNowAndThenIsNoAttack(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
@@ -520,7 +522,8 @@ func TestGivingUpCallsNowAndThenIsNoAttack(t *testing.T) {
 	}
 }
 
-// A reply that comes before the request has ended is whole, and what little is still to come is no reason for a reset.
+// A reply that is sent before the request has ended is complete, and the stream is not reset if
+// little of the request is still to come.
 func TestAnEarlyReplyLetsTheRequestEnd(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
