@@ -98,7 +98,7 @@ func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn
 	c.framer = http2.NewFramer((*frameSink)(c), &c.in)
 	c.framer.SetMaxReadFrameSize(s.cfg.MaxFrameSize)
 	c.hdec.dec = hpack.NewDecoder(s.cfg.HeaderTableSize, c.block.add)
-	// checkBlockSize is stricter. A single long field must be decoded, to be answered by HeaderTooLarge.
+	// checkBlockSize is stricter. A single long field is decoded and answered by HeaderTooLarge.
 	c.hdec.dec.SetMaxStringLength(2*s.cfg.MaxHeaderBytes + 1024)
 	c.henc.init(&s.names, s.cfg.HeaderTableSize)
 	return c

@@ -40,16 +40,16 @@
 //   - A connection without TLS may speak HTTP/2 unless [http.Server.Protocols] forbids it; with
 //     net/http it has to be allowed there.
 //   - CONNECT is answered with status 501.
-//   - There is no server push: the ResponseWriter does not implement [http.Pusher]. Priorities are
-//     checked and otherwise ignored (RFC 9113 §5.3.2). The upgrade from HTTP/1.1 that RFC 7540 had is
-//     not supported (RFC 9113 §3.1 deprecates it).
-//   - A handler starts when its request is complete or nothing more can be read at once. With net/http
-//     it starts as soon as the header has been read.
-//   - A request that RFC 9113 calls malformed is reset: for example one whose Host differs from its
-//     :authority, whose path does not start with a slash, or whose body is not as long as its
+//   - There is no server push: the ResponseWriter does not implement [http.Pusher]. Priorities
+//     are checked and otherwise ignored (RFC 9113 §5.3.2). The upgrade from HTTP/1.1 that RFC
+//     7540 had is not supported (RFC 9113 §3.1 deprecates it).
+//   - A handler starts when its request is complete or nothing more can be read at once. With
+//     net/http it starts as soon as the header has been read.
+//   - A request that RFC 9113 calls malformed is reset: for example one whose Host differs from
+//     its :authority, whose path does not start with a slash, or whose body is not as long as its
 //     Content-Length says. net/http leaves some of these to the handler.
-//   - [http.Server.ReadTimeout] and [http.Server.WriteTimeout] bound each request and each reply. The
-//     limits on the time of a whole connection are those of [Config].
+//   - [http.Server.ReadTimeout] and [http.Server.WriteTimeout] bound each request and each reply.
+//     The limits on the time of a whole connection are those of [Config].
 //   - [http.Server.ConnState] reports StateActive and StateIdle too, from a goroutine of its own.
 //   - An HTTP/2 connection of a [NewListener] is closed by http.Server.Close and waited for by
 //     Shutdown as any other, but net/http believes that most of them have ended.
@@ -60,21 +60,22 @@
 // What a handler can rely on:
 //
 //   - The Body of a request is a [Body], which tells whether all of it has arrived.
-//   - The ResponseWriter implements [http.Flusher] and everything that [http.ResponseController] looks
-//     for. [OnePiece] hides Flush, so that a short reply leaves in one write.
-//   - The context of a request ends when its handler returns, its stream is reset or its connection
-//     ends. [Config.RequestContext] can derive another from it before the handler sees it.
+//   - The ResponseWriter implements [http.Flusher] and everything that [http.ResponseController]
+//     looks for. [OnePiece] hides Flush, so that a short reply leaves in one write.
+//   - The context of a request ends when its handler returns, its stream is reset or its
+//     connection ends. [Config.RequestContext] can derive another from it before the handler sees
+//     it.
 //
 // What the server around the engine must do:
 //
-//   - [Configure] is called once, before the server serves. The hooks ConnContext and ConnState of the
-//     server are set before that; a hook that is set later turns NewListener off.
-//   - NewListener is the outermost wrapper of the listener, so that net/http sees the connections that
-//     it returns. Listeners and connections beneath it may be of any type.
-//   - A connection type that wraps another implements CloseWrite() error if the other does. The engine
-//     calls it to end its side of the connection and still read what the client sends; without it, a
-//     client that is still sending may lose the last reply.
-//   - Configure registers two functions in [http.Server.TLSNextProto]. net/http passes them a handler
-//     that also has a method BaseContext() context.Context, the context of the connection. Code that
-//     wraps these functions passes that handler on unchanged.
+//   - [Configure] is called once, before the server serves. The hooks ConnContext and ConnState
+//     of the server are set before that; a hook that is set later turns NewListener off.
+//   - NewListener is the outermost wrapper of the listener, so that net/http sees the connections
+//     that it returns. Listeners and connections beneath it may be of any type.
+//   - A connection type that wraps another implements CloseWrite() error if the other does. The
+//     engine calls it to end its side of the connection and still read what the client sends;
+//     without it, a client that is still sending may lose the last reply.
+//   - Configure registers two functions in [http.Server.TLSNextProto]. net/http passes them a
+//     handler that also has a method BaseContext() context.Context, the context of the
+//     connection. Code that wraps these functions passes that handler on unchanged.
 package h2
