@@ -3,10 +3,12 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/http"
 	"time"
 
+	"connectrpc.com/connect"
 	"example.com/roster/server/conn"
 	"example.com/roster/server/h2"
 	"example.com/roster/server/rpc"
@@ -36,8 +38,9 @@ const (
 	maxStreams = 250
 )
 
-// newHTTPServer returns an HTTP server with the limits of the port, for TLS if tlsConfig is set.
-func (s *Server) newHTTPServer(handler http.Handler, tlsConfig *tls.Config, errorLog *conn.ErrorLog) (*http.Server, error) {
+// newHTTPServer returns an HTTP server with the limits of the port, for TLS if tlsConfig is set, whose
+// HTTP/2 connections are counted in stats.
+func (s *Server) newHTTPServer(handler http.Handler, tlsConfig *tls.Config, errorLog *conn.ErrorLog, stats *h2.Stats) (*http.Server, error) {
 	httpServer := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout,
@@ -69,9 +72,46 @@ func (s *Server) newHTTPServer(handler http.Handler, tlsConfig *tls.Config, erro
 		StallTimeout:         s.config.stallTimeout,
 		PingInterval:         pingInterval,
 		PingTimeout:          pingTimeout,
-		Stats:                &s.stats.HTTP2,
+		Stats:                stats,
 		RequestContext:       rpc.NewContext,
+		KnownHeaders:         knownHeaders,
+		HeaderTooLarge:       refuseLongHeader,
 	})
 	conn.MarkHTTP2(httpServer)
 	return httpServer, err
+}
+
+// knownHeaders are the header fields of gRPC, gRPC-Web and Connect, for package h2, which knows
+// only those of HTTP. A gRPC client shows its caller every header field that it does not know as
+// metadata of the call, so replies of gRPC have no Content-Length.
+var knownHeaders = []h2.KnownHeader{
+	{Name: "Connect-Accept-Encoding"},
+	{Name: "Connect-Content-Encoding"},
+	{Name: "Connect-Protocol-Version"},
+	{Name: "Connect-Timeout-Ms"},
+	{Name: "Grpc-Accept-Encoding"},
+	{Name: "Grpc-Encoding"},
+	{Name: "Grpc-Message", Trailer: true, RarelyRepeats: true},
+	{Name: "Grpc-Previous-Rpc-Attempts"},
+	{Name: "Grpc-Status", Trailer: true, NoContentLength: true},
+	{Name: "Grpc-Status-Details-Bin", RarelyRepeats: true},
+	{Name: "Grpc-Tags-Bin"},
+	{Name: "Grpc-Timeout"},
+	{Name: "Grpc-Trace-Bin"},
+	{Name: "X-Grpc-Web"},
+	{Name: "X-User-Agent"},
+}
+
+// refuseLongHeader replies to a request whose header is longer than maxHeaderBytes: to gRPC with
+// RESOURCE_EXHAUSTED, since its clients turn the status 431, which all others get, into UNKNOWN.
+func refuseLongHeader(w http.ResponseWriter, r *http.Request) {
+	if media, _ := rpc.RequestMediaType(r); media.Protocol != rpc.GRPC {
+		h2.HeaderTooLarge(w, r)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/grpc")
+	h.Set("Grpc-Status", fmt.Sprint(uint32(connect.CodeResourceExhausted)))
+	h.Set("Grpc-Message", fmt.Sprintf("the header is longer than the %d bytes that this server takes", maxHeaderBytes))
+	w.WriteHeader(http.StatusOK)
 }

@@ -20,7 +20,7 @@ import (
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	log := s.config.Log
 	errorLog := conn.NewErrorLog(log)
-	httpServer, err := s.newHTTPServer(s.parting.Handler(s.handler), s.config.TLS, errorLog)
+	httpServer, err := s.newHTTPServer(s.parting.Handler(s.handler), s.config.TLS, errorLog, &s.stats.HTTP2)
 	if err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	if s.config.TLS != nil {
 		refuse := conn.BoundLeftovers(conn.RefuseCleartext(), s.config.stallTimeout)
-		connConfig.Cleartext, err = s.newHTTPServer(refuse, nil, errorLog)
+		connConfig.Cleartext, err = s.newHTTPServer(refuse, nil, errorLog, new(h2.Stats))
 		if err != nil {
 			return err
 		}

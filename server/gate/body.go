@@ -13,6 +13,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"example.com/roster/server/h2"
 	"example.com/roster/server/rpc"
 )
 
@@ -34,7 +35,8 @@ func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {
 				next.ServeHTTP(w, r)
 				return
 			}
-			next.ServeHTTP(whole{w}, r)
+			// Connect flushes after the message and again after the trailers.
+			next.ServeHTTP(h2.OnePiece(w), r)
 			w.WriteHeader(http.StatusOK) // of a reply that is trailers alone, for those who observe it
 			return
 		}
@@ -55,19 +57,11 @@ func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {
 // complete tells whether package h2 holds all of the body already, and its size in bytes. Then it is
 // within that package's own bounds, and nothing of it is waited for.
 func complete(r *http.Request) (size int64, ok bool) {
-	if body, ok := r.Body.(interface{ Complete() (int64, bool) }); ok {
+	if body, ok := r.Body.(h2.Body); ok {
 		return body.Complete()
 	}
 	return 0, false
 }
-
-// whole is the ResponseWriter of one message for a request that package h2 has all of. It has no
-// Flush, which Connect calls after the message and again after the trailers, so that package sends
-// all of it in one piece.
-type whole struct{ http.ResponseWriter }
-
-// Unwrap is for http.ResponseController.
-func (w whole) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // serversOwn is the ResponseWriter beneath those that wrap it. http.MaxBytesReader tells it, and no
 // other, to close the connection of a body that is too long.

@@ -19,10 +19,12 @@ import (
 type attack struct {
 	name string
 	cfg  Config
-	// run attacks until the server has had enough. It must not fail because the server hangs up.
+	// run attacks until the server refuses. It must not fail because the server closes the
+	// connection.
 	run func(c *client)
-	// want is the code of the GOAWAY that ends the connection; reset that of the resets; hangUp that the connection
-	// is closed without a word, for there is nobody to hear it.
+	// want is the code of the GOAWAY that ends the connection; reset is the code of the resets;
+	// hangUp means that the connection is closed without a GOAWAY, since the peer would not read
+	// it.
 	want   http2.ErrCode
 	reset  http2.ErrCode
 	hangUp bool
@@ -244,7 +246,8 @@ func TestAttacks(t *testing.T) {
 func (a attack) test(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(attacked), a.cfg, func(s *testServer) {
 		s.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
-			// The kernel would take megabytes before a peer that does not read is noticed.
+			// The kernel would buffer megabytes before the server noticed that the peer does not
+			// read.
 			nc.(*net.TCPConn).SetWriteBuffer(16 << 10)
 			return ctx
 		}
@@ -286,7 +289,7 @@ func (a attack) test(t *testing.T) {
 	for _, c := range clients {
 		c.nc.Close()
 	}
-	// What the attack has left: idle workers at most.
+	// The attack may leave nothing but idle workers.
 	eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines+s.idleWorkers()+8 })
 }
 
@@ -299,7 +302,7 @@ func wait(wg *sync.WaitGroup) <-chan bool {
 	return done
 }
 
-// attackOnce attacks and waits for the end that it must have.
+// attackOnce attacks and checks how the connection ends.
 func (a attack) attackOnce(t *testing.T, c *client) {
 	type end struct {
 		goAway, reset http2.ErrCode
@@ -345,7 +348,7 @@ func (a attack) attackOnce(t *testing.T, c *client) {
 	}
 }
 
-// befriend is the caller beside the attack: no call of its may fail or take long.
+// befriend sends requests beside the attack, none of which may fail or take long.
 func (a attack) befriend(t *testing.T, s *testServer, stop chan bool) {
 	hc := httpClient(t, s)
 	for calls := 0; ; calls++ {

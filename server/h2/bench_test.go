@@ -15,7 +15,7 @@ import (
 
 // engines are what every benchmark runs on, to give the ratio.
 func engines(b *testing.B, h http.HandlerFunc, run func(b *testing.B, s *testServer)) {
-	b.Run("h2", func(b *testing.B) { run(b, newServer(b, h, Config{})) })
+	b.Run("h2", func(b *testing.B) { run(b, newServer(b, h, Config{KnownHeaders: grpcHeaders})) })
 	b.Run("net-http", func(b *testing.B) { run(b, newOracle(b, h)) })
 }
 
@@ -29,8 +29,8 @@ func grpcLike(w http.ResponseWriter, r *http.Request) {
 	h[http.TrailerPrefix+"Grpc-Status"] = []string{"0"}
 }
 
-// pump keeps width requests in flight on one connection until left runs out. It speaks frames directly and with
-// prepared blocks, so that nearly all that is measured is the server.
+// pump keeps width requests in flight on one connection until left runs out. It speaks frames
+// directly and with prepared blocks, so that nearly all that is measured is the server.
 func (c *client) pump(b testing.TB, width int, left *atomic.Int64) {
 	c.fr.ReadMetaHeaders = nil
 	c.fr.SetReuseFrames()

@@ -15,25 +15,26 @@ var (
 	errReadLate   = fmt.Errorf("h2: request body: %w", os.ErrDeadlineExceeded)
 )
 
-// requestBody is the body of one request. The reader goroutine appends to it, the handler reads from it. What it
-// holds is bounded by the stream's flow-control window, since credit goes back to the peer only as bytes are read.
+// requestBody is the body of one request. The reader goroutine appends to it, the handler reads
+// from it. It never holds more than the stream's flow-control window, because the peer gets new
+// credit only for bytes that the handler has read.
 type requestBody struct {
 	s       *stream
 	trailer http.Header // from the peer, to be copied to Request.Trailer at EOF
 
 	mu       sync.Mutex
-	wake     chan struct{} // where Read waits; made by the first that has to
+	wake     chan struct{} // where Read waits; made by the first Read that has to wait
 	buf      []byte        // buf[r:] is unread, and comes before what is in more
 	r        int
 	pooled   *buffer   // backs buf, unless first does
-	more     []*buffer // filled in turn
-	size     int       // unread bytes altogether
+	more     []*buffer // filled one after the other
+	size     int       // all unread bytes
 	err      error     // what Read returns once buf is empty
-	complete bool      // the peer has ended its side: no more credit for the stream is due
+	complete bool      // the peer has ended its side, so the stream needs no more credit
 	closed   bool
-	expects  bool // the client waits for 100 (Continue); the handler's, not guarded by mu
+	expects  bool // the client waits for status 100; used by the handler only, not guarded by mu
 	deadline *time.Timer
-	first    [48]byte // holds the body of a small RPC without another allocation
+	first    [48]byte // holds a very short body without another allocation
 }
 
 func (b *requestBody) init(s *stream) {
@@ -41,17 +42,14 @@ func (b *requestBody) init(s *stream) {
 	b.buf = b.first[:0]
 }
 
-// Complete reports whether all of the body has arrived, so that no Read will wait for the client, and how many bytes
-// are unread. It is there for middleware that bounds the time or the size of what is still to come:
-//
-//	body, ok := r.Body.(interface{ Complete() (size int64, ok bool) })
+// Complete implements Body.
 func (b *requestBody) Complete() (size int64, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return int64(b.size), b.complete && b.err == io.EOF
 }
 
-// append adds p. It returns false when nobody is going to read it.
+// append adds p. It returns false if the body is closed or has ended, so that p will not be read.
 func (b *requestBody) append(p []byte) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,7 +64,7 @@ func (b *requestBody) append(p []byte) bool {
 	for len(p) > 0 {
 		last := len(b.more) - 1
 		if last < 0 || len(b.more[last].b) == cap(b.more[last].b) {
-			// A large one for a body that is more than a few messages.
+			// A body that does not fit one small buffer gets large ones.
 			size := smallBuffer
 			if len(p) > smallBuffer || last >= 0 {
 				size = largeBuffer
@@ -83,7 +81,7 @@ func (b *requestBody) append(p []byte) bool {
 	return true
 }
 
-// end records why there will be no more bytes: io.EOF or an error. The first reason stays.
+// end records why there will be no more bytes: io.EOF or an error. Later reasons are ignored.
 func (b *requestBody) end(err error, complete bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -121,7 +119,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	switch {
 	case b.closed:
-		b.signal() // for whoever else waits; so do those below
+		b.signal() // wakes the next waiting Read; so do the calls below
 		b.mu.Unlock()
 		return 0, errBodyClosed
 	case b.err == errReadLate || b.size == 0 && b.err != nil:
@@ -154,7 +152,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// advance goes on to the next buffer.
+// advance moves on to the next buffer.
 func (b *requestBody) advance() {
 	b.s.c.srv.buffers.put(b.pooled)
 	b.pooled = b.more[0]
@@ -163,8 +161,8 @@ func (b *requestBody) advance() {
 	b.buf, b.r = b.pooled.b, 0
 }
 
-// rewind starts anew when nothing is unread. Large buffers go back, so a stream that was behind once does not keep its
-// window's worth of memory for good.
+// rewind empties the buffer once everything has been read. A large buffer is returned to its pool,
+// so a stream whose handler once fell behind does not keep that memory.
 func (b *requestBody) rewind() {
 	b.r, b.buf = 0, b.buf[:0]
 	if cap(b.buf) > smallBuffer {
@@ -174,7 +172,8 @@ func (b *requestBody) rewind() {
 	}
 }
 
-// copyTrailer fills in the trailers that the request announced, as net/http does: those alone, at EOF. b.mu is held.
+// copyTrailer sets the trailers that the request announced, at EOF and ignoring any others, as
+// net/http does. b.mu is held.
 func (b *requestBody) copyTrailer() {
 	for k, v := range b.trailer {
 		if _, announced := b.s.req.Trailer[k]; announced {
@@ -184,7 +183,8 @@ func (b *requestBody) copyTrailer() {
 	b.trailer = nil
 }
 
-// Close implements io.Closer. Bytes that have arrived and those still to come are dropped, their credit returned.
+// Close implements io.Closer. Bytes that have arrived or are still to come are dropped and their
+// credit is returned to the peer.
 func (b *requestBody) Close() error {
 	b.mu.Lock()
 	if b.closed {
@@ -207,7 +207,7 @@ func (b *requestBody) Close() error {
 	return nil
 }
 
-// setDeadline makes reads fail from t on; the zero time lifts a deadline that has not passed.
+// setDeadline makes reads fail from t on. The zero time removes a deadline that has not passed.
 func (b *requestBody) setDeadline(t time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -5,15 +5,16 @@ import (
 	"sync"
 )
 
-// Sizes of pooled buffers: that of a short reply, of a socket read, and of a full output buffer.
+// Sizes of pooled buffers in bytes: for a short reply, for a socket read, and for a full output
+// buffer.
 const (
 	smallBuffer = 4 << 10
 	largeBuffer = 32 << 10
 	hugeBuffer  = 128 << 10
 )
 
-// buffer is a byte slice that can be pooled without allocating a slice header. One that a reply is gathered in has the
-// reply's header as well.
+// buffer is a byte slice that can be pooled without allocating a slice header. The buffer of a
+// reply holds the reply's header fields too.
 type buffer struct {
 	b      []byte
 	fields []field
@@ -22,8 +23,8 @@ type buffer struct {
 // maxFields is how many fields a pooled buffer has room for; most replies have fewer.
 const maxFields = 16
 
-// takeFields returns the buffer's array of fields, empty. Whoever appends to it puts the result back into b.fields, as
-// long as it has become, so that all of it is cleared in the end.
+// takeFields returns the buffer's slice of fields, emptied. A caller that appends to it must store
+// the result in b.fields, at its full length, so that put clears all of it.
 func (b *buffer) takeFields() []field {
 	if b.fields == nil {
 		b.fields = make([]field, 0, maxFields)
@@ -31,7 +32,8 @@ func (b *buffer) takeFields() []field {
 	return b.fields[:0]
 }
 
-// bufferPools holds the buffers that no connection needs just now. Only memory that no handler can see goes there.
+// bufferPools holds the buffers that no connection is using. Only memory that no handler can refer
+// to is put there.
 type bufferPools struct{ small, large, huge sync.Pool }
 
 // get returns an empty buffer with room for size bytes, size being one of the three sizes.
@@ -49,7 +51,8 @@ func (p *bufferPools) get(size int) *buffer {
 	return &buffer{b: make([]byte, 0, size)}
 }
 
-// put takes b back. Buffers that have outgrown all sizes are left to the garbage collector.
+// put returns b to its pool. Buffers that have grown beyond the largest size are left to the
+// garbage collector.
 func (p *bufferPools) put(b *buffer) {
 	if b == nil {
 		return
@@ -71,18 +74,18 @@ func (p *bufferPools) put(b *buffer) {
 	}
 }
 
-// readBuffer buffers what the socket delivers. It begins with the few hundred bytes that an idle connection can
-// afford and grows while reads fill it.
+// readBuffer buffers what is read from the socket. It begins with a few hundred bytes, to keep idle
+// connections small, and grows while reads fill it.
 type readBuffer struct {
 	src    io.Reader
 	pools  *bufferPools
-	before func() (idle bool) // called before each read of src; idle connections give their buffer back
+	before func() (idle bool) // called before each read of src; an idle connection releases its buffer
 
 	buf   []byte // buf[r:w] is unread
 	r, w  int
-	big   *buffer   // backs buf once it has outgrown first
+	big   *buffer   // backs buf once first is too small
 	full  bool      // the last read filled buf
-	first [448]byte // and not 512, for which the allocator would take 128 more a connection
+	first [448]byte // with 512, the allocator would round conn up by another 128 bytes
 }
 
 func (b *readBuffer) init(src io.Reader, pools *bufferPools, before func() bool) {
@@ -120,8 +123,9 @@ func (b *readBuffer) peek(n int) ([]byte, error) {
 	return b.buf[b.r : b.r+n], nil
 }
 
-// some returns at least one and at most n unread bytes, reading if there are none.
-func (b *readBuffer) some(n int) ([]byte, error) {
+// peekSome returns at least one and at most n unread bytes without consuming them. It reads from
+// the socket if there are none.
+func (b *readBuffer) peekSome(n int) ([]byte, error) {
 	if b.r == b.w {
 		if err := b.fill(); err != nil {
 			if err == io.EOF {
@@ -139,7 +143,7 @@ func (b *readBuffer) discard(n int) { b.r += n }
 // skip consumes n bytes, buffered or not.
 func (b *readBuffer) skip(n int) error {
 	for n > 0 {
-		p, err := b.some(n)
+		p, err := b.peekSome(n)
 		if err != nil {
 			return err
 		}
@@ -192,7 +196,7 @@ func (b *readBuffer) makeRoom(n int) {
 	b.pools.put(old)
 }
 
-// release returns to the first, small buffer. There must be no unread bytes.
+// release goes back to the first, small buffer. There must be no unread bytes.
 func (b *readBuffer) release() {
 	b.pools.put(b.big)
 	b.big = nil

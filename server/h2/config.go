@@ -8,98 +8,118 @@ import (
 	"time"
 )
 
-// Config bounds what one connection may use. The zero value of each field selects its default; the defaults hold a
-// port that strangers can reach.
+// Config limits what one connection may use, and tells the engine about the protocol that the
+// handlers speak. The zero value of each field selects its default. The defaults are meant for a
+// port that is reachable from the internet.
 type Config struct {
-	// MaxConcurrentStreams is how many streams one connection may have open. A client that resets a stream may open
-	// another, though the handler still runs; but four times as many handlers is all that a connection gets, so
-	// resetting streams does not make room without end. Streams beyond either bound are refused with REFUSED_STREAM,
-	// which clients may retry. Default 250.
+	// MaxConcurrentStreams is how many streams one connection may have open. A client that resets a
+	// stream may open another although the handler of the first still runs, but a connection has at
+	// most four times as many running handlers, so a client cannot start any number of them by
+	// resetting streams. Streams beyond either limit are refused with REFUSED_STREAM, which clients
+	// may retry (RFC 9113 §8.7). Default 250.
 	MaxConcurrentStreams uint32
 
-	// MaxHeaderBytes bounds the header list of a request as RFC 9113 §6.5.2 counts it: names, values and 32 bytes for
-	// each field. A longer list is answered with 431, or with gRPC's RESOURCE_EXHAUSTED; one of more
-	// than twice the size ends the connection.
-	// Default: http.Server.MaxHeaderBytes if that is set, else 32 KiB.
+	// MaxHeaderBytes limits the header list of a request as RFC 9113 §6.5.2 counts it: names,
+	// values and 32 bytes for each field. A request with a longer list is answered by
+	// HeaderTooLarge; a header block of more than twice the size ends the connection. Default:
+	// http.Server.MaxHeaderBytes if that is set, else 32 KiB.
 	MaxHeaderBytes int
+
+	// HeaderTooLarge replies in place of the handler to a request whose header list is longer than
+	// MaxHeaderBytes. That request has only the header fields that came before the limit was
+	// reached, and an empty URL. Default: the function [HeaderTooLarge], which replies with status
+	// 431 (RFC 6585 §5).
+	HeaderTooLarge http.HandlerFunc
+
+	// KnownHeaders lists header fields of the protocol that the handlers speak, such as those of an
+	// RPC protocol; the common fields of HTTP are built in. Known fields cost a little less in
+	// requests and replies, and can have properties. Fields that are not listed work too. Default:
+	// none.
+	KnownHeaders []KnownHeader
 
 	// MaxContinuations is how many CONTINUATION frames may follow one HEADERS frame. Default 16.
 	MaxContinuations int
 
-	// HeaderTableSize is the size in bytes of the HPACK dynamic tables, ours for requests and, as an upper bound on
-	// what the peer asks for, that for replies. Default 4096.
+	// HeaderTableSize is the size in bytes of HPACK's dynamic table for requests, and the largest
+	// size of that for replies, which the peer chooses (RFC 7541 §4.2). Default 4096.
 	HeaderTableSize uint32
 
-	// MaxFrameSize is the largest frame payload in bytes that a peer may send, from 16,384 to 16,777,215.
-	// Default 16,384.
+	// MaxFrameSize is the largest frame payload in bytes that a peer may send, from 16,384 to
+	// 16,777,215. Default 16,384.
 	MaxFrameSize uint32
 
-	// StreamWindow is how many bytes of a request body are held for a handler that does not read them.
-	// Default 256 KiB.
+	// StreamWindow is how many bytes of a request body are kept for a handler that does not read
+	// them, the stream's flow-control window (RFC 9113 §6.9). Default 256 KiB.
 	StreamWindow int32
 
-	// ConnWindow is how many bytes of request bodies are held for all handlers of a connection together, at least
-	// 65,535 (the protocol's initial window). Default 1 MiB.
+	// ConnWindow is how many bytes of request bodies are kept for all handlers of a connection
+	// together, at least 65,535 (the protocol's initial window). Default 1 MiB.
 	ConnWindow int32
 
-	// OutputBuffer is how many bytes of frames a connection gathers before it makes handlers wait for the socket.
-	// Default 64 KiB.
+	// OutputBuffer is how many bytes of frames a connection buffers before handlers have to wait
+	// for the socket. Default 64 KiB.
 	OutputBuffer int
 
-	// MaxQueuedControl is how many replies to control frames (SETTINGS and PING acknowledgements, resets, window
-	// updates) may wait for a peer that does not read them. One more ends the connection with ENHANCE_YOUR_CALM.
-	// Default 1000.
+	// MaxQueuedControl is how many replies to control frames (SETTINGS and PING acknowledgements,
+	// resets, window updates) may be queued for a peer that does not read them. One more ends the
+	// connection with ENHANCE_YOUR_CALM. Default 1000.
 	MaxQueuedControl int
 
-	// ResetBurst and ResetRate bound the streams that end in a reset, whether the peer sends it (Rapid Reset,
-	// CVE-2023-44487) or provokes us to (MadeYouReset, CVE-2025-8671): a burst, and then so many a second.
-	// Exceeding them ends the connection with ENHANCE_YOUR_CALM. Each stream that runs to its end earns one more, so a
-	// busy client may give up as many calls as it completes. Defaults 2000 and 200.
+	// ResetBurst and ResetRate limit the streams that end in a reset, whether the peer sends it
+	// (Rapid Reset, CVE-2023-44487) or makes the server send it (MadeYouReset, CVE-2025-8671):
+	// ResetBurst at once, then ResetRate per second. Exceeding them ends the connection with
+	// ENHANCE_YOUR_CALM. Each stream that ends normally allows one more, so a busy client may
+	// cancel as many requests as it completes. Defaults 2000 and 200.
 	ResetBurst, ResetRate int
 
-	// OverheadBurst and OverheadRate bound frames that carry no request and no data: PING, SETTINGS, PRIORITY,
-	// WINDOW_UPDATE, empty DATA, unknown types. Requests and DATA frames, sent or received, earn some back, so a busy
-	// client never meets the limit. Exceeding it ends the connection with ENHANCE_YOUR_CALM. Defaults 2000 and 200.
+	// OverheadBurst and OverheadRate limit frames that carry no request and no data, at once and
+	// per second: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, unknown types. Requests and
+	// DATA frames, sent or received, allow more of them, so a busy client does not reach the limit.
+	// Exceeding it ends the connection with ENHANCE_YOUR_CALM. Defaults 2000 and 200.
 	OverheadBurst, OverheadRate int
 
-	// HandshakeTimeout bounds the wait for the client's preface and first SETTINGS frame.
-	// Default: http.Server.ReadHeaderTimeout if that is set, else 10 s.
+	// HandshakeTimeout limits the wait for the client's preface and first SETTINGS frame. Default:
+	// http.Server.ReadHeaderTimeout if that is set, else 10 s.
 	HandshakeTimeout time.Duration
 
-	// HeaderTimeout bounds the time from the first byte of a frame that is not DATA, or of a header block, to its
-	// last. Default: http.Server.ReadHeaderTimeout if that is set, else 10 s.
+	// HeaderTimeout limits the time from the first byte of a frame that is not DATA, or of a header
+	// block, to its last. Default: http.Server.ReadHeaderTimeout if that is set, else 10 s.
 	HeaderTimeout time.Duration
 
-	// IdleTimeout is how long a connection without open streams is kept.
-	// Default: http.Server.IdleTimeout if that is set, else 10 minutes. Negative: for ever.
+	// IdleTimeout is how long a connection without open streams is kept. Default:
+	// http.Server.IdleTimeout if that is set, else 10 minutes. Negative: no timeout.
 	IdleTimeout time.Duration
 
-	// StallTimeout resets a stream whose reply the peer has not let go on for so long (a window of zero), or whose
-	// request body of declared length has not grown; and it closes a connection whose socket has not taken one
-	// output buffer in that time. Default 30 s. Negative: never.
+	// StallTimeout resets a stream that has made no progress for this long: the peer has left the
+	// flow-control window of a reply at zero, or has sent nothing of a request body whose length it
+	// has declared. It also closes a connection if writing one output buffer to its socket takes
+	// longer. Default 30 s. Negative: no timeout.
 	StallTimeout time.Duration
 
-	// StreamIdleTimeout resets a stream that still awaits request data of undeclared length (a client or two-way
-	// stream) when neither side has sent anything on it for so long. Default 1 hour. Negative: never.
+	// StreamIdleTimeout resets a stream that still awaits request data of undeclared length (a
+	// client stream or a bidirectional one) when neither side has sent anything on it for this
+	// long. Default 1 hour. Negative: no timeout.
 	StreamIdleTimeout time.Duration
 
-	// RequestContext, if set, makes the context of a request of the one that it would have, as
-	// http.Server.ConnContext does for a connection. It is called when the header is complete and must be quick: it
-	// keeps the connection waiting. Unlike http.Request.WithContext in a handler, it costs no copy of the request.
+	// RequestContext, if set, derives the request's context from the one that it would have, as
+	// http.Server.ConnContext does for a connection. It is called when the header is complete, on
+	// the goroutine that reads the connection, so it must be quick. Unlike http.Request.WithContext
+	// in a handler, it does not copy the request.
 	RequestContext func(context.Context) context.Context
 
-	// PingInterval is how long a connection with open streams may be silent before it is probed with a PING, and
-	// PingTimeout how long the answer may take before the connection is closed. Defaults 30 s and 15 s. A negative
-	// interval sends no PING.
+	// PingInterval is how long a connection with open streams may be silent before it is probed
+	// with a PING, and PingTimeout how long the answer may take before the connection is closed.
+	// Defaults 30 s and 15 s. A negative interval sends no PING.
 	PingInterval, PingTimeout time.Duration
 
-	// WorkerIdleTimeout is how long a goroutine that has run a handler waits for the next one. Default 10 s.
+	// WorkerIdleTimeout is how long a goroutine that has run a handler is kept for the next one.
+	// Default 10 s.
 	WorkerIdleTimeout time.Duration
 
-	// MaxIdleWorkers is how many such goroutines may wait. Default 1024.
+	// MaxIdleWorkers is how many such goroutines are kept. Default 1024.
 	MaxIdleWorkers int
 
-	// Stats, if set, counts what the connections do.
+	// Stats, if set, counts what the connections do. Each server needs one of its own.
 	Stats *Stats
 }
 
@@ -134,18 +154,36 @@ func (cfg Config) withDefaults(srv *http.Server) (Config, error) {
 	cfg.PingTimeout = cmp.Or(cfg.PingTimeout, 15*time.Second)
 	cfg.WorkerIdleTimeout = cmp.Or(cfg.WorkerIdleTimeout, 10*time.Second)
 	cfg.MaxIdleWorkers = cmp.Or(cfg.MaxIdleWorkers, 1024)
+	if cfg.HeaderTooLarge == nil {
+		cfg.HeaderTooLarge = HeaderTooLarge
+	}
 	if cfg.Stats == nil {
 		cfg.Stats = new(Stats)
 	}
 
 	switch {
 	case cfg.MaxFrameSize < minFrameSize || cfg.MaxFrameSize > maxFrameSize:
-		return cfg, fmt.Errorf("h2: Config.MaxFrameSize is %d, want %d to %d", cfg.MaxFrameSize, minFrameSize, maxFrameSize)
+		return cfg, fmt.Errorf("h2: Config.MaxFrameSize is %d, want %d to %d",
+			cfg.MaxFrameSize, minFrameSize, maxFrameSize)
 	case cfg.ConnWindow < initialWindow:
 		return cfg, fmt.Errorf("h2: Config.ConnWindow is %d, want at least %d", cfg.ConnWindow, initialWindow)
-	case cfg.StreamWindow < 0 || cfg.MaxHeaderBytes < 0 || cfg.MaxContinuations < 0 || cfg.OutputBuffer < 0 ||
-		cfg.MaxQueuedControl < 0 || cfg.ResetBurst < 0 || cfg.OverheadBurst < 0 || cfg.MaxIdleWorkers < 0:
-		return cfg, fmt.Errorf("h2: a size in Config is negative")
+	}
+	for _, size := range []struct {
+		name  string
+		value int
+	}{
+		{"StreamWindow", int(cfg.StreamWindow)},
+		{"MaxHeaderBytes", cfg.MaxHeaderBytes},
+		{"MaxContinuations", cfg.MaxContinuations},
+		{"OutputBuffer", cfg.OutputBuffer},
+		{"MaxQueuedControl", cfg.MaxQueuedControl},
+		{"ResetBurst", cfg.ResetBurst},
+		{"OverheadBurst", cfg.OverheadBurst},
+		{"MaxIdleWorkers", cfg.MaxIdleWorkers},
+	} {
+		if size.value < 0 {
+			return cfg, fmt.Errorf("h2: Config.%s is %d, want 0 for the default or more", size.name, size.value)
+		}
 	}
 	return cfg, nil
 }

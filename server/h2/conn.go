@@ -16,8 +16,9 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// conn is one HTTP/2 connection. run, on the goroutine that net/http made for it or on one of its own (see
-// NewListener), reads all frames; handlers and timers meet it under mu. Nothing blocks while it holds mu.
+// conn is one HTTP/2 connection. run reads all frames. It runs on the reader goroutine, which is
+// the one that net/http started for the connection or one of the engine's own (see NewListener).
+// State that handlers and timers use too is guarded by mu. Nothing blocks while it holds mu.
 type conn struct {
 	srv        *server
 	nc         net.Conn
@@ -28,53 +29,53 @@ type conn struct {
 
 	// Owned by the reader goroutine.
 	in         readBuffer
-	framer     *http2.Framer // reads frame headers and control frames, and writes control frames into out under mu
+	framer     *http2.Framer // also writes control frames into out, under mu
 	hdec       headerDecoder
 	block      headerBlock
-	learned    map[string]string // canonical names that are not common
+	learned    map[string]string // canonical names that are not in the name table
 	names      []knownName       // of the last requests, by position
 	paths      []parsedPath      // of the last requests
 	nextPath   int
-	waiting    []*stream // not started: their requests are not complete yet
+	waiting    []*stream // streams without a handler yet, because their requests are not complete
 	sawSetting bool
 	atBoundary bool // no frame and no header block is partly read
-	handed     bool // net/http has let go of it; never changes
+	handed     bool // net/http no longer holds it (see NewListener); never changes
 	overhead   bucket
 
-	running    atomic.Int32 // handlers that run
+	running    atomic.Int32 // handlers that are running
 	reads      atomic.Uint32
-	partial    atomic.Uint32 // counts starts of partly read frames; odd while there is one
+	partial    atomic.Uint32 // counts the starts and ends of partly read frames, so it is odd while there is one
 	connCredit atomic.Int64  // body bytes consumed and not yet returned to the peer
 
-	mu         sync.Mutex
-	streams    map[uint32]*stream
-	active     uint32 // streams that count against MaxConcurrentStreams
-	opened     uint64 // streams so far
-	maxID      uint32 // the highest stream the peer has opened
-	recent     recentlyClosed
-	resets     bucket
-	recvWindow int64
-	settled    bool // the peer's SETTINGS have come
-	dead       bool // the socket is of no more use
-	cancelled  bool // the connection's context has ended
+	mu          sync.Mutex
+	streams     map[uint32]*stream
+	active      uint32 // streams that count against MaxConcurrentStreams
+	opened      uint64 // streams so far
+	maxID       uint32 // the highest stream the peer has opened
+	recent      recentlyClosed
+	resets      bucket
+	recvWindow  int64
+	gotSettings bool // the peer's first SETTINGS frame has arrived
+	dead        bool // nothing more is read or written
+	cancelled   bool // the connection's context has ended
 
 	// Output, guarded by mu.
 	out        *buffer
 	spare      *buffer
-	flushing   bool // somebody has taken on to write what is in out
-	flushDue   bool // a worker was woken to do it and has not begun
-	writing    bool // and is in the system call
+	flushing   bool // a goroutine is writing out, or will
+	flushDue   bool // a worker was started to do so and has not begun
+	writing    bool // that goroutine is in the system call
 	control    int  // control frames in out
-	earned     int  // tokens for the overhead bucket, for DATA sent since the reader last looked
+	earned     int  // tokens for the overhead bucket, collected by the reader goroutine
 	henc       headerEncoder
-	ready      readyQueue // streams with something to send that did not fit
+	ready      readyQueue // streams whose output did not fit into out
 	sendWindow int64
 	peerWindow int64 // SETTINGS_INITIAL_WINDOW_SIZE of the peer
 
-	closing shutdownState
-	states  []http.ConnState // to be reported to http.Server.ConnState
-	telling bool             // somebody does so
-	timer   connTimer
+	closing   shutdownState
+	states    []http.ConnState // to be reported to http.Server.ConnState
+	reporting bool             // a worker is reporting them
+	timer     connTimer
 }
 
 var clientPreface = []byte(http2.ClientPreface)
@@ -97,12 +98,13 @@ func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn
 	c.framer = http2.NewFramer((*frameSink)(c), &c.in)
 	c.framer.SetMaxReadFrameSize(s.cfg.MaxFrameSize)
 	c.hdec.dec = hpack.NewDecoder(s.cfg.HeaderTableSize, c.block.add)
-	c.hdec.dec.SetMaxStringLength(2*s.cfg.MaxHeaderBytes + 1024) // checkBlockSize is stricter; one long field deserves its 431
+	// checkBlockSize is stricter. A single long field is decoded and answered by HeaderTooLarge.
+	c.hdec.dec.SetMaxStringLength(2*s.cfg.MaxHeaderBytes + 1024)
 	c.henc.init(&s.names, s.cfg.HeaderTableSize)
 	return c
 }
 
-// serve runs the connection. It returns when the connection is of no more use; net/http then closes it.
+// serve runs the connection until it has ended; net/http then closes the socket.
 func (c *conn) serve(sawPreface bool) {
 	c.open()
 	shutting := c.srv.add(c)
@@ -113,16 +115,17 @@ func (c *conn) serve(sawPreface bool) {
 	c.run(sawPreface)
 }
 
-// open sends our part of the preface. It comes before the server knows of the connection, for nothing may be sent
-// ahead of SETTINGS, not even the GOAWAY of a shutdown (RFC 9113 §3.4).
+// open sends the server's part of the preface. It runs before the connection is registered with the
+// server, because nothing may be sent before SETTINGS, not even the GOAWAY of a shutdown (RFC 9113
+// §3.4).
 func (c *conn) open() {
-	// net/http may have left deadlines of its own behind.
+	// net/http may have set deadlines on the connection.
 	c.nc.SetDeadline(time.Time{})
 	c.timer.start(c)
 	c.sendSettings()
 }
 
-// run reads frames until the connection is of no more use.
+// run reads frames until the connection ends.
 func (c *conn) run(sawPreface bool) {
 	if c.ctx.Done() != nil {
 		stop := context.AfterFunc(c.ctx, c.cancelStreams)
@@ -149,13 +152,14 @@ func (c *conn) run(sawPreface bool) {
 	}
 }
 
-// reject ends a connection that must not be served (RFC 9113 §9.2).
+// reject refuses a connection whose TLS parameters are too weak (RFC 9113 §9.2).
 func (c *conn) reject(reason string) {
 	c.nc.SetDeadline(time.Now().Add(time.Second))
 	http2.NewFramer(c.nc, nil).WriteGoAway(0, http2.ErrCodeInadequateSecurity, []byte(reason))
 }
 
-// sendSettings sends our part of the preface (RFC 9113 §3.4) and widens the connection's window.
+// sendSettings sends the server's part of the preface (RFC 9113 §3.4) and enlarges the connection's
+// window.
 func (c *conn) sendSettings() {
 	cfg := &c.srv.cfg
 	settings := []http2.Setting{
@@ -175,11 +179,12 @@ func (c *conn) sendSettings() {
 	if extra := uint32(cfg.ConnWindow) - initialWindow; extra > 0 {
 		c.framer.WriteWindowUpdate(0, extra)
 	}
-	c.kick()
+	c.scheduleFlush()
 }
 
-// beforeRead runs whenever the reader has parsed all it has and is about to wait for more: what waited for that moment
-// starts now. It reports whether the connection is idle.
+// beforeRead runs when the reader goroutine has parsed all that it has read and is about to read
+// more. It starts the handlers of incomplete requests and has the output written. It reports
+// whether the connection is idle.
 func (c *conn) beforeRead() (idle bool) {
 	for i, s := range c.waiting {
 		c.waiting[i] = nil
@@ -195,11 +200,11 @@ func (c *conn) beforeRead() (idle bool) {
 	if c.partial.Load()&1 == 1 {
 		c.timer.wake(c)
 	}
-	c.kick()
+	c.scheduleFlush()
 	return c.active == 0
 }
 
-// cancelStreams ends the contexts of all requests, because that of the connection has ended.
+// cancelStreams ends the contexts of all requests, because the context of the connection has ended.
 func (c *conn) cancelStreams() {
 	c.mu.Lock()
 	c.cancelled = true
@@ -210,7 +215,7 @@ func (c *conn) cancelStreams() {
 	}
 }
 
-// openStreams returns a copy of the streams on the wire. c.mu is held.
+// openStreams returns a copy of the list of open streams. c.mu is held.
 func (c *conn) openStreams() []*stream {
 	all := make([]*stream, 0, len(c.streams))
 	for _, s := range c.streams {
@@ -219,7 +224,7 @@ func (c *conn) openStreams() []*stream {
 	return all
 }
 
-// teardown interrupts what is left once nothing more will be read.
+// teardown closes the remaining streams once nothing more will be read, and the socket.
 func (c *conn) teardown() {
 	c.stopTimer()
 	c.mu.Lock()
@@ -246,17 +251,19 @@ func (c *conn) teardown() {
 	c.in.release()
 }
 
-// fail gives up on the socket. c.mu is held.
+// fail closes the socket without sending anything more. c.mu is held.
 func (c *conn) fail() {
 	if !c.dead {
 		c.dead = true
-		// Close unblocks the reader, which does the rest. It may block on TLS's goodbye.
+		// Close makes the reader goroutine return, which does the rest. Close may block, since TLS
+		// sends close_notify.
 		go c.nc.Close()
 	}
 }
 
-// drain reads on after a GOAWAY until the peer has hung up or a second has passed: closing a socket with unread input
-// makes the kernel discard what the peer has not read yet, the GOAWAY included.
+// drain reads and drops input after a GOAWAY until the peer has closed the connection or a second
+// has passed. Closing a socket with unread input resets the connection, and the peer could lose the
+// GOAWAY.
 func (c *conn) drain() {
 	c.stopTimer()
 	c.nc.SetReadDeadline(time.Now().Add(lingerTime))

@@ -2,31 +2,33 @@ package h2
 
 import "net/http"
 
-// reportState tells http.Server.ConnState, in order and without holding up anything. net/http itself reports only the
-// first and the last state of an HTTP/2 connection. c.mu is held.
+// reportState has a worker call the hook http.Server.ConnState, in order and without delaying the
+// connection. net/http itself reports only the first and the last state of an HTTP/2 connection.
+// c.mu is held.
 func (c *conn) reportState(state http.ConnState) {
 	if c.srv.http.ConnState == nil || c.dead {
 		return
 	}
 	c.states = append(c.states, state)
-	if !c.telling {
-		c.telling = true
+	if !c.reporting {
+		c.reporting = true
 		c.srv.workers.run((*stateReporter)(c))
 	}
 }
 
-// reportClosed reports the end of a connection that was handed over, after what is yet to be told. net/http has tried
-// to when it was handed over.
+// reportClosed reports StateClosed for a connection that was handed over, after the states that are
+// still to be reported. net/http's own report, made at the hand-over, was suppressed (see
+// wrapHooks).
 func (c *conn) reportClosed() {
 	if c.srv.http.ConnState == nil {
 		return
 	}
 	c.mu.Lock()
 	c.states = append(c.states, http.StateClosed)
-	told := c.telling
-	c.telling = true
+	reported := c.reporting
+	c.reporting = true
 	c.mu.Unlock()
-	if !told {
+	if !reported {
 		(*stateReporter)(c).run()
 	}
 }
@@ -45,5 +47,5 @@ func (r *stateReporter) run() {
 		c.srv.http.ConnState(c.nc, state)
 		c.mu.Lock()
 	}
-	c.telling, c.states = false, nil
+	c.reporting, c.states = false, nil
 }

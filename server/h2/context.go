@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// requestContext is the context of one request: the connection's context, ended when the request is over. It makes a
-// channel only for those who ask for one, and has the AfterFunc method that package context looks for, so a deadline
-// set on top of it needs neither a goroutine nor a registration with the connection's context.
+// requestContext is the context of one request. It has the values of the connection's context and
+// ends when the request is over. It makes a channel only when Done is called. It has the AfterFunc
+// method that package context looks for, so a context derived from it needs neither a goroutine nor
+// a registration with the connection's context.
 type requestContext struct {
 	parent context.Context
 
@@ -42,8 +43,8 @@ func (r *requestContext) Done() <-chan struct{} {
 	return r.done
 }
 
-// AfterFunc runs f on its own goroutine once the request is over. The returned function prevents that and reports
-// whether it did.
+// AfterFunc runs f on its own goroutine once the request is over. The returned function prevents
+// that and reports whether it did.
 func (r *requestContext) AfterFunc(f func()) (stop func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

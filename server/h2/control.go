@@ -4,7 +4,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// maxSettings is how many settings one frame may hold; there are not a dozen defined.
+// maxSettings is how many settings one frame may hold. Fewer than a dozen are defined.
 const maxSettings = 64
 
 // onSettings applies the peer's settings in order and acknowledges them (RFC 9113 §6.5).
@@ -14,7 +14,7 @@ func (c *conn) onSettings(f *http2.SettingsFrame) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sawSetting, c.settled = true, true
+	c.sawSetting, c.gotSettings = true, true
 	if err := f.ForeachSetting(c.applySetting); err != nil {
 		return err
 	}
@@ -31,7 +31,8 @@ func (c *conn) applySetting(s http2.Setting) error {
 	case http2.SettingHeaderTableSize:
 		c.henc.setTableSize(s.Val)
 	case http2.SettingInitialWindowSize:
-		// RFC 9113 §6.9.2: a change applies to open streams too and may make their windows negative.
+		// RFC 9113 §6.9.2: a change applies to open streams too and may make their windows
+		// negative.
 		change := int64(s.Val) - c.peerWindow
 		c.peerWindow = int64(s.Val)
 		for _, st := range c.streams {
@@ -44,7 +45,7 @@ func (c *conn) applySetting(s http2.Setting) error {
 	return nil
 }
 
-// onPing answers a PING, or learns that ours was answered (RFC 9113 §6.7).
+// onPing answers a PING, or handles the answer to one of ours (RFC 9113 §6.7).
 func (c *conn) onPing(f *http2.PingFrame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,7 +57,7 @@ func (c *conn) onPing(f *http2.PingFrame) error {
 	return c.countControl()
 }
 
-// onWindowUpdate lets a stream or the connection send more (RFC 9113 §6.9).
+// onWindowUpdate enlarges the send window of a stream or of the connection (RFC 9113 §6.9).
 func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,7 +83,7 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 	return nil
 }
 
-// onReset ends a stream at the peer's wish (RFC 9113 §6.4).
+// onReset closes a stream that the peer has reset (RFC 9113 §6.4).
 func (c *conn) onReset(f *http2.RSTStreamFrame) error {
 	c.srv.stats.resetsReceived.add(f.ErrCode)
 	c.mu.Lock()
@@ -98,14 +99,15 @@ func (c *conn) onReset(f *http2.RSTStreamFrame) error {
 	c.closeStream(s, closedByPeer, errStreamReset)
 	allowed := c.resets.take()
 	c.mu.Unlock()
-	c.dropped(s)
+	c.cleanUpClosed(s)
 	if !allowed {
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many streams were reset"}
 	}
 	return nil
 }
 
-// countControl bounds the answers that wait for a peer which does not read them. c.mu is held.
+// countControl counts a reply to a control frame, and returns an error if the peer has left too
+// many unread. c.mu is held.
 func (c *conn) countControl() error {
 	c.control++
 	if c.control > c.srv.cfg.MaxQueuedControl {

@@ -1,30 +1,81 @@
-// Package h2 is an HTTP/2 server (RFC 9113) for any [http.Handler]. It replaces the HTTP/2 server inside net/http and
-// leaves the rest of net/http in place: accepting, TLS, HTTP/1.1 and Shutdown stay those of a stock [http.Server].
+// Package h2 is an HTTP/2 server (RFC 9113) for any [http.Handler]. It replaces the HTTP/2 server
+// inside net/http and leaves the rest of net/http in place: accepting connections, TLS, HTTP/1.1
+// and Shutdown remain those of a stock [http.Server].
 //
 //	srv := &http.Server{Addr: "localhost:8080", Handler: handler}
-//	if err := h2.Configure(srv, h2.Config{}); err != nil { … }
-//	err := srv.ListenAndServe() // or ListenAndServeTLS
+//	if err := h2.Configure(srv, h2.Config{}); err != nil {
+//		return err
+//	}
+//	return srv.ListenAndServe() // or ListenAndServeTLS
 //
-// The server then speaks HTTP/2 to TLS clients that negotiate "h2" and, on a plain port, to clients that start with the
-// HTTP/2 preface (prior knowledge). Everything else is served as HTTP/1.1. The upgrade from HTTP/1.1 that RFC 7540 had
-// is not supported; RFC 9113 withdrew it. Idle plain connections take half the memory if the server gets its listener
-// from [NewListener].
+// The server then speaks HTTP/2 to TLS clients that negotiate "h2" and, without TLS, to clients
+// that start with the HTTP/2 preface ("prior knowledge"). Everything else is served as HTTP/1.1. An
+// idle cleartext connection takes half the memory if the server gets its listener from
+// [NewListener].
 //
-// # How it is made
+// The package knows HTTP and no protocol on top of it. [Config] has fields for what an RPC protocol
+// needs: the names of its header fields, and its reply to a request whose header is too large.
 //
-// One goroutine per connection reads frames, decodes header blocks and fills request bodies. It starts a handler when
-// the request is complete or when there is nothing more to read at once, so a unary call finds its whole body in
-// memory and a stream does not wait for its end. Handlers run on reused goroutines. A reply is appended to the
-// connection's output buffer in one piece and whoever finds the buffer unattended writes it to the socket, together
-// with every reply that has joined it by then. Nothing that a handler can hold on to ([http.Request], header maps, the
-// ResponseWriter, the request's context) is ever used for a second request.
+// # How it works
 //
-// # What it refuses
+// One goroutine per connection reads frames, decodes header blocks and fills request bodies. It
+// starts a handler when the request is complete or when there is nothing more to read at once, so a
+// handler usually finds a short body in memory, and a streaming request does not wait for its end.
+// Handlers run on reused goroutines.
 //
-// A peer can make a connection hold only what [Config] allows: streams, header bytes, request bytes, unread replies,
-// control frames and resets are all bounded, and a peer that stops reading or sending is cut off. The defaults are
-// meant for a port that strangers can reach.
+// A reply is appended to the connection's output buffer in one piece. If no goroutine is writing
+// that buffer to the socket, one starts to; it writes all replies that have been added by then.
+// Memory that a handler can keep a reference to ([http.Request], header maps, the ResponseWriter,
+// the request's context) is never reused for another request.
 //
-// CONNECT is answered with 501, server push is not offered ([http.Pusher] is not implemented) and priorities are
-// checked and otherwise ignored (RFC 9113 §5.3.2).
+// # Limits
+//
+// A client can make a connection hold only what [Config] allows: there are limits for streams,
+// header bytes, request bytes, unread replies, control frames and resets, and a client that stops
+// reading or sending is disconnected. The defaults are meant for a port that is reachable from the
+// internet.
+//
+// # Differences from net/http
+//
+//   - A connection without TLS may speak HTTP/2 unless [http.Server.Protocols] forbids it; with
+//     net/http it has to be allowed there.
+//   - CONNECT is answered with status 501.
+//   - There is no server push: the ResponseWriter does not implement [http.Pusher]. Priorities
+//     are checked and otherwise ignored (RFC 9113 §5.3.2). The upgrade from HTTP/1.1 that RFC
+//     7540 had is not supported (RFC 9113 §3.1 deprecates it).
+//   - A handler starts when its request is complete or nothing more can be read at once. With
+//     net/http it starts as soon as the header has been read.
+//   - A request that RFC 9113 calls malformed is reset: for example one whose Host differs from
+//     its :authority, whose path does not start with a slash, or whose body is not as long as its
+//     Content-Length says. net/http leaves some of these to the handler.
+//   - [http.Server.ReadTimeout] and [http.Server.WriteTimeout] bound each request and each reply.
+//     The limits on the time of a whole connection are those of [Config].
+//   - [http.Server.ConnState] reports StateActive and StateIdle too, from a goroutine of its own.
+//   - An HTTP/2 connection of a [NewListener] is closed by http.Server.Close and waited for by
+//     Shutdown as any other, but net/http believes that most of them have ended.
+//   - [http.Server.HTTP2] is not read; its settings are fields of [Config].
+//
+// # Contracts
+//
+// What a handler can rely on:
+//
+//   - The Body of a request is a [Body], which tells whether all of it has arrived.
+//   - The ResponseWriter implements [http.Flusher] and everything that [http.ResponseController]
+//     looks for. [OnePiece] hides Flush, so that a short reply leaves in one write.
+//   - The context of a request ends when its handler returns, its stream is reset or its
+//     connection ends. [Config.RequestContext] can derive another from it before the handler sees
+//     it.
+//
+// What the server around the engine must do:
+//
+//   - [Configure] is called once, before the server serves. The hooks ConnContext and ConnState
+//     of the server are set before that; a hook that is set later turns NewListener off.
+//   - NewListener is the outermost wrapper of the listener, so that net/http sees the connections
+//     that it returns. Listeners and connections beneath it may be of any type.
+//   - A connection type that wraps another implements CloseWrite() error if the other does. The
+//     engine calls it to end its side of the connection and still read what the client sends;
+//     without it, a client that is still sending may lose the last reply.
+//   - Configure registers two functions in [http.Server.TLSNextProto]. net/http passes them a
+//     handler that also has a method BaseContext() context.Context, the context of the
+//     connection. Code that wraps these functions passes that handler on unchanged.
 package h2

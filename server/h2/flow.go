@@ -1,8 +1,8 @@
 package h2
 
-// credit notes that n bytes of request bodies have left memory, and returns them to the peer's windows in large
-// pieces: to the connection's, and to that of s if its peer may still send. It takes the connection's lock only when a
-// piece is due or the stream is still being sent.
+// credit records that n bytes of request bodies were consumed, and returns them to the peer's
+// windows in large steps: to the connection's window and, with toStream, to that of s. It takes the
+// connection's lock only when a step is due or toStream is set.
 func (c *conn) credit(s *stream, n int, toStream bool) {
 	if n == 0 {
 		return
@@ -34,6 +34,6 @@ func (c *conn) credit(s *stream, n int, toStream bool) {
 		}
 	}
 	if wrote {
-		c.kick()
+		c.scheduleFlush()
 	}
 }

@@ -55,7 +55,8 @@ func (c *conn) readFrames() error {
 	}
 }
 
-// frameError sorts out what an error means. It returns nil if the connection goes on.
+// frameError acts on an error of a single stream and returns nil, or returns the error that ends
+// the connection.
 func (c *conn) frameError(err error) error {
 	switch e := err.(type) {
 	case streamError:
@@ -75,7 +76,7 @@ func (c *conn) frameError(err error) error {
 	return err
 }
 
-// onStreamError resets the stream at the peer's expense.
+// onStreamError resets the stream and counts that against the peer's allowance of resets.
 func (c *conn) onStreamError(e streamError) error {
 	c.mu.Lock()
 	s := c.streams[e.id]
@@ -93,25 +94,26 @@ func (c *conn) onStreamError(e streamError) error {
 	}
 	c.resetStream(s, e.code, errStreamReset)
 	c.mu.Unlock()
-	c.dropped(s)
+	c.cleanUpClosed(s)
 	return nil
 }
 
-// dropped tidies up after a stream that was closed from the reader goroutine.
-func (c *conn) dropped(s *stream) {
+// cleanUpClosed interrupts the handler of a stream that the reader goroutine has closed, or
+// releases the stream if no handler has started.
+func (c *conn) cleanUpClosed(s *stream) {
 	s.interrupt(errStreamReset)
 	if s.started {
 		return
 	}
-	c.waitNoMore(s)
+	c.stopWaiting(s)
 	c.mu.Lock()
 	c.abandonUnstarted(s)
 	c.mu.Unlock()
 	s.release()
 }
 
-// waitNoMore takes s off the list of streams that wait for more of their request.
-func (c *conn) waitNoMore(s *stream) {
+// stopWaiting removes s from the list of streams that wait for more of their request.
+func (c *conn) stopWaiting(s *stream) {
 	if i := slices.Index(c.waiting, s); i >= 0 {
 		c.waiting = slices.Delete(c.waiting, i, i+1)
 	}
@@ -129,7 +131,7 @@ func (c *conn) onFrame(fh http2.FrameHeader) error {
 	case http2.FrameContinuation:
 		return c.onContinuation(fh)
 	}
-	if !c.payOverhead() {
+	if !c.chargeOverhead() {
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many frames that carry neither requests nor data"}
 	}
 	switch fh.Type {
@@ -182,7 +184,8 @@ func (c *conn) onFrame(fh http2.FrameHeader) error {
 	return nil
 }
 
-// onData puts body bytes where the handler finds them, as they come and not only when the frame is complete.
+// onData appends body bytes to the stream's body as they arrive, without waiting for the end of the
+// frame.
 func (c *conn) onData(fh http2.FrameHeader) error {
 	if fh.StreamID == 0 {
 		return protocolError("DATA on stream 0")
@@ -206,7 +209,7 @@ func (c *conn) onData(fh http2.FrameHeader) error {
 	end := fh.Flags.Has(http2.FlagDataEndStream)
 	if length > 0 {
 		c.overhead.earn(1)
-	} else if !end && !c.payOverhead() {
+	} else if !end && !c.chargeOverhead() {
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many empty DATA frames"}
 	}
 
@@ -215,7 +218,7 @@ func (c *conn) onData(fh http2.FrameHeader) error {
 		err = s.checkLength(length, end)
 	}
 	if err != nil || s == nil {
-		// RFC 9113 §6.9: frames that nobody wants still count against the connection's window.
+		// RFC 9113 §6.9: dropped frames still count against the connection's window.
 		if skipErr := c.in.skip(length + pad); skipErr != nil {
 			return skipErr
 		}
@@ -223,7 +226,7 @@ func (c *conn) onData(fh http2.FrameHeader) error {
 		return err
 	}
 	for left := length; left > 0; {
-		p, err := c.in.some(left)
+		p, err := c.in.peekSome(left)
 		if err != nil {
 			return err
 		}
@@ -245,7 +248,8 @@ func (c *conn) onData(fh http2.FrameHeader) error {
 	return nil
 }
 
-// takeWindow charges a DATA frame to the windows and returns its stream, or nil if the bytes are to be dropped.
+// takeWindow charges a DATA frame to the windows and returns its stream, or nil if the bytes are to
+// be dropped.
 func (c *conn) takeWindow(fh http2.FrameHeader) (*stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -278,7 +282,8 @@ func (c *conn) takeWindow(fh http2.FrameHeader) (*stream, error) {
 	return s, nil
 }
 
-// lateFrame says what HEADERS or DATA on a stream that is not open mean (RFC 9113 §5.1). c.mu is held.
+// lateFrame returns the error for HEADERS or DATA on a stream that is not open, or nil if the frame
+// is to be ignored (RFC 9113 §5.1). c.mu is held.
 func (c *conn) lateFrame(fh http2.FrameHeader) error {
 	id := fh.StreamID
 	if id > c.maxID || id%2 == 0 {
@@ -309,7 +314,7 @@ func (s *stream) checkLength(n int, end bool) error {
 	return nil
 }
 
-// endRequest notes that the request is complete, and starts its handler if that still waits.
+// endRequest records that the request is complete, and starts its handler if it has not started.
 func (c *conn) endRequest(s *stream, trailer map[string][]string) {
 	s.body.trailer = trailer
 	s.body.end(io.EOF, true)
@@ -322,6 +327,6 @@ func (c *conn) endRequest(s *stream, trailer map[string][]string) {
 	if s.started {
 		return
 	}
-	c.waitNoMore(s)
+	c.stopWaiting(s)
 	c.start(s)
 }

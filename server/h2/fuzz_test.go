@@ -17,7 +17,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// script is a connection whose peer says what is in it and hangs up.
+// script is a connection whose peer sends its content and closes the connection.
 type script struct {
 	io.Reader
 	wrote int
@@ -115,8 +115,8 @@ func parseFields(text string) (kv []string) {
 
 const fuzzRequest = ":method: GET\n:scheme: http\n:path: /a?b=c\n:authority: example.com\n"
 
-// FuzzHeaderBlocks decodes blocks, the first byte of each its length, most of them twice, and some in two frames:
-// whatever they do to the dynamic table, they decode as without a memory.
+// FuzzHeaderBlocks decodes blocks, the first byte of each its length, most of them twice, and some
+// in two frames: whatever they do to the dynamic table, they decode as they do without memos.
 func FuzzHeaderBlocks(f *testing.F) {
 	f.Add([]byte("\x03\x83\x86\x84\x04\x83\x86\x84\xbe\x06\x40\x01a\x01b\xbe"))
 	f.Add([]byte("\x05\x00\x01a\x01b\x08\x40\x01a\x01b\x0f\x2f\x00\x01\x3f\x01\xbe\x02\x20\x82"))
@@ -197,7 +197,8 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// FuzzOracle sends a request to both engines, and compares how their handlers saw it and what came back.
+// FuzzOracle sends a request to both engines, and compares how their handlers saw it and what came
+// back.
 func FuzzOracle(f *testing.F) {
 	f.Add(fuzzRequest, "", uint8(0))
 	f.Add(fuzzRequest+"content-length: 4\nx-a: 1\nx-a: 2\n", "body", uint8(1))
@@ -228,8 +229,8 @@ func FuzzOracle(f *testing.F) {
 	})
 }
 
-// knownDifference reports whether the engines differ on such requests, for reasons that the table of oracle cases and
-// the comments here name.
+// knownDifference reports whether the engines differ on such requests, for reasons that the table
+// of oracle cases and the comments here name.
 func knownDifference(kv []string, body int, shape uint8) bool {
 	for i := 0; i < len(kv); i += 2 {
 		name, value := kv[i], kv[i+1]

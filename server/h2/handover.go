@@ -8,16 +8,19 @@ import (
 	"runtime"
 )
 
-// NewListener makes plain HTTP/2 connections that l accepts cheaper: a server that [Configure] was called on, and that
-// serves the returned listener, spends about half the memory on an idle one. Connections of HTTP/1.1 and of TLS stay
-// as they are, and so does a server without Configure. The listener must be the outermost one that wraps plain
-// connections; beneath a TLS listener, or with ConnContext or ConnState set after Configure, it does nothing.
+// NewListener returns a listener that makes cleartext HTTP/2 connections cheaper: when a server
+// that [Configure] was called on serves it, an idle connection takes about half the memory. It
+// makes no difference to connections of HTTP/1.1 and of TLS, and to a server without Configure. It
+// must be the outermost wrapper of l. Beneath a TLS listener or another wrapper, or if ConnContext
+// or ConnState of the server are set after Configure, it has no effect.
 //
-// net/http holds two buffers and the deep stack of a goroutine for as long as its hook runs. So the hook starts a
-// goroutine of the engine's own and returns; net/http takes the connection for finished, reuses the buffers and calls
-// Close, which the listener's connection knows to be the hand-over. For Shutdown to wait and for Close to work, one
-// hook per server, the anchor's, returns only when all the connections handed over have ended: net/http then tracks one
-// active connection for just as long as there are any, and its Close during that time is that of the server.
+// It works as follows. net/http keeps two buffers and a goroutine with a deep stack for as long as
+// the function in TLSNextProto runs. So that function hands the connection over to a goroutine of
+// the engine and returns; net/http then reuses its buffers and calls Close, which the connection
+// ignores. Shutdown and Close of the server must still cover such connections. Therefore one call
+// of that function per server, that of the anchor, returns only when all connections that were
+// handed over have ended. net/http then has one active connection for as long as there are any, and
+// if it closes that one earlier, http.Server.Close was called.
 func NewListener(l net.Listener) net.Listener { return listener{l} }
 
 type listener struct{ net.Listener }
@@ -34,27 +37,29 @@ func (l listener) Accept() (net.Conn, error) {
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		return &tcpConn{tcp, loan{nc: nc}}, nil
 	}
-	return &plainConn{nc, loan{nc: nc}}, nil
+	return &cleartextConn{nc, loan{nc: nc}}, nil
 }
 
-// plainConn is a connection on loan to net/http.
-type plainConn struct {
+// cleartextConn is a connection that net/http holds until the engine takes it over.
+type cleartextConn struct {
 	net.Conn
 	loan
 }
 
 // Close implements net.Conn.
-func (c *plainConn) Close() error { return c.loan.end() }
+func (c *cleartextConn) Close() error { return c.loan.end() }
 
-// CloseWrite lets net/http end a reply before the connection is reset.
-func (c *plainConn) CloseWrite() error {
+// CloseWrite lets net/http end its side of the connection first, so that the client can still read
+// a reply.
+func (c *cleartextConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return nil
 }
 
-// tcpConn is a plainConn with all methods of a *net.TCPConn. HTTP/1.1 sends files by ReadFrom.
+// tcpConn is a cleartextConn with all methods of *net.TCPConn. net/http sends files over HTTP/1.1
+// with ReadFrom.
 type tcpConn struct {
 	*net.TCPConn
 	loan
@@ -63,45 +68,47 @@ type tcpConn struct {
 // Close implements net.Conn.
 func (c *tcpConn) Close() error { return c.loan.end() }
 
-// loan is what is known of a connection that net/http holds.
+// loan is what the engine knows about a connection of a NewListener, which net/http holds at first.
 type loan struct {
 	nc      net.Conn        // the connection itself
-	srv     *server         // whose server accepted it, if any
+	srv     *server         // the engine of the http.Server that accepted it, if it has one
 	ctx     context.Context // what ConnContext returned
-	watched bool            // its states go through the hook of hookUp
-	handed  bool            // net/http has nothing to close any more; guarded by srv.mu
+	watched bool            // the hook ConnState that wrapHooks made has seen it
+	handed  bool            // the engine serves it now, so net/http must not close it; guarded by srv.mu
 }
 
-func (l *loan) terms() *loan { return l }
+func (l *loan) asLoan() *loan { return l }
 
-// loanOf returns the loan of a connection of ours, or nil.
+// loanOf returns the loan of a connection of a NewListener, or nil for other connections.
 func loanOf(nc net.Conn) *loan {
-	if b, ok := nc.(interface{ terms() *loan }); ok {
-		return b.terms()
+	if b, ok := nc.(interface{ asLoan() *loan }); ok {
+		return b.asLoan()
 	}
 	return nil
 }
 
-// end is net/http's Close.
+// end implements Close as net/http calls it.
 func (l *loan) end() error {
-	if l.srv != nil && l.srv.tookOver(l) {
+	if l.srv != nil && l.srv.keepsOpen(l) {
 		return nil
 	}
 	return l.nc.Close()
 }
 
-// handovers is what a server knows of the connections that it serves behind net/http's back. It is guarded by
-// server.mu.
+// handovers describes the connections of a server that were handed over by net/http. It is guarded
+// by server.mu.
 type handovers struct {
-	n        int           // of them are served
-	anchor   *loan         // the one whose hook has not returned, while there are any
-	released chan struct{} // closed when it may
+	n        int           // how many are open
+	anchor   *loan         // the one that net/http still regards as active; nil if n is 0
+	released chan struct{} // closed when n is 0, which lets the anchor's function return
 	closed   bool          // http.Server.Close was called
 }
 
-// hookUp wraps the hooks of srv through which we learn what net/http does not tell: the connection's context before
-// net/http makes its own of it, which ends with the hook, and the moment when net/http reports the end.
-func (s *server) hookUp() {
+// wrapHooks wraps the hooks ConnContext and ConnState of the http.Server. The first gives the
+// engine the connection's context; the one that net/http derives from it ends too early, when the
+// function in TLSNextProto returns. The second suppresses net/http's report of StateClosed at the
+// hand-over.
+func (s *server) wrapHooks() {
 	if hook := s.http.ConnContext; hook != nil {
 		s.http.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
 			l := loanOf(nc)
@@ -123,7 +130,7 @@ func (s *server) hookUp() {
 		s.http.ConnState = func(nc net.Conn, state http.ConnState) {
 			if l := loanOf(nc); l != nil {
 				if state == http.StateClosed && l.handed {
-					return // not yet: see reportClosed
+					return // reportClosed does it when the connection ends
 				}
 				if state == http.StateNew {
 					l.watched = true
@@ -135,12 +142,13 @@ func (s *server) hookUp() {
 	}
 }
 
-// mayTakeOver reports whether the connection came by a listener of ours and both hooks have seen it.
-func (s *server) mayTakeOver(l *loan) bool {
+// canTakeOver reports whether the connection comes from a NewListener and both hooks have seen it.
+func (s *server) canTakeOver(l *loan) bool {
 	return l != nil && l.srv == s && (s.http.ConnState == nil || l.watched)
 }
 
-// takeOver serves a connection on a goroutine of its own. It returns at once, unless this becomes the anchor.
+// takeOver serves a connection on a goroutine of its own. It returns at once, unless the connection
+// becomes the anchor.
 func (s *server) takeOver(l *loan, h http.Handler) {
 	ctx := context.WithValue(l.ctx, http.LocalAddrContextKey, l.nc.LocalAddr())
 	c := s.newConn(l.nc, h, ctx)
@@ -172,7 +180,8 @@ func (s *server) takeOver(l *loan, h http.Handler) {
 	}
 }
 
-// serveHanded is a connection's goroutine. It does what net/http's would.
+// serveHanded runs on the goroutine of a connection that was handed over. As net/http's would, it
+// logs a panic.
 func (c *conn) serveHanded() {
 	defer func() {
 		if v := recover(); v != nil {
@@ -186,9 +195,10 @@ func (c *conn) serveHanded() {
 	c.run(true)
 }
 
-// tookOver reports whether net/http's Close of a connection is not to close it. That of the anchor, before its hook
-// has returned, is http.Server.Close, which closes them all.
-func (s *server) tookOver(l *loan) bool {
+// keepsOpen reports whether a Close by net/http must leave the connection open, because it was
+// handed over. If the connection is the anchor, http.Server.Close was called, and keepsOpen closes
+// all connections.
+func (s *server) keepsOpen(l *loan) bool {
 	s.mu.Lock()
 	if !l.handed || s.handovers.anchor != l {
 		defer s.mu.Unlock()
@@ -208,7 +218,7 @@ func (s *server) tookOver(l *loan) bool {
 	return true
 }
 
-// ended notes that a connection handed over has ended. s.mu is held.
+// ended records that a connection that was handed over has ended. server.mu is held.
 func (h *handovers) ended() {
 	if h.n--; h.n == 0 {
 		close(h.released)

@@ -29,14 +29,15 @@ func bothWays(t *testing.T, f func(t *testing.T, opts ...serverOption)) {
 	t.Run("kept", func(t *testing.T) { f(t, withoutHandOver) })
 }
 
-// handedOver returns how many connections net/http has handed over, and whether it keeps the anchor's.
+// handedOver returns how many connections net/http has handed over, and whether it keeps the
+// anchor's.
 func (s *testServer) handedOver() (n int, anchored bool) {
 	s.engine.mu.Lock()
 	defer s.engine.mu.Unlock()
 	return s.engine.handovers.n, s.engine.handovers.anchor != nil
 }
 
-// gone waits until the server knows of no connection.
+// gone waits until the server has no connection.
 func (s *testServer) gone(t testing.TB) {
 	t.Helper()
 	eventually(t, "no connections", func() bool {
@@ -58,7 +59,7 @@ func (s *testServer) dialSome(t testing.TB, n int) []*client {
 	return all
 }
 
-// hangUp reads until the server ends the connection, and then does so too.
+// hangUp reads until the server ends the connection, and then closes it.
 func (c *client) hangUp() {
 	for {
 		f, err := c.fr.ReadFrame()
@@ -73,7 +74,7 @@ func (c *client) hangUp() {
 	}
 }
 
-// slowHandler answers at once but for /slow, which says when it started and then waits.
+// slowHandler replies at once, except to /slow, which signals its start and then waits.
 type slowHandler struct{ started, release chan bool }
 
 func newSlowHandler() slowHandler { return slowHandler{make(chan bool), make(chan bool)} }
@@ -216,7 +217,7 @@ func TestAnchorEndsFirst(t *testing.T) {
 	}
 }
 
-// A connection whose hook is called after http.Server.Close has been through must not outlive it.
+// A connection that is handed over after http.Server.Close must be closed too.
 func TestNoHandOverAfterClose(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(wroteNothing), Config{})
 	s.engine.mu.Lock()
@@ -273,7 +274,7 @@ func TestContextOfConnection(t *testing.T) {
 				t.Errorf("context ended with %v", err)
 			}
 		}
-		// And so for requests that come later.
+		// The same is true of later requests.
 		cs[1].request("", "/wait", true)
 		<-waiting
 		<-ended
@@ -332,7 +333,7 @@ func TestStatesOfConnections(t *testing.T) {
 	})
 }
 
-// Hooks that are set after Configure hide the connection from us; then net/http keeps it.
+// Hooks that are set after Configure hide the connection from the engine, so net/http keeps it.
 func TestHooksSetAfterConfigure(t *testing.T) {
 	for name, set := range map[string]func(*http.Server){
 		"ConnState": func(s *http.Server) { s.ConnState = func(net.Conn, http.ConnState) {} },
@@ -431,7 +432,8 @@ func TestListenerPassesErrorsOn(t *testing.T) {
 	}
 }
 
-// HTTP/1.1 on the same port is none of our business: connections are kept, closed and hijacked as ever.
+// HTTP/1.1 on the same port is unchanged: connections are kept alive, closed and hijacked as
+// without the engine.
 func TestHTTP1BesideHandedOver(t *testing.T) {
 	hijacked := make(chan net.Conn, 1)
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -490,7 +492,7 @@ func TestHTTP1BesideHandedOver(t *testing.T) {
 	if text, err := io.ReadAll(r); string(text) != "mine" || err != nil {
 		t.Errorf("a hijacked connection: %q, %v", text, err)
 	}
-	// One that is idle is closed by Shutdown, and those of HTTP/2 do not mind the others.
+	// Shutdown closes an idle connection, and those of HTTP/2 do not depend on it.
 	nc, r = dial()
 	get(nc, r, "/", "")
 	for _, c := range h2 {
@@ -583,7 +585,7 @@ func newUnixServer(t *testing.T, opts ...serverOption) (s *testServer, dial func
 		if err := c.fr.WriteSettings(); err != nil {
 			t.Error(err)
 		}
-		// Our SETTINGS have been handled when theirs are acknowledged.
+		// Once the server has acknowledged the SETTINGS, it has handled them.
 		for {
 			f, err := c.fr.ReadFrame()
 			if err != nil {

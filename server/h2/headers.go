@@ -9,16 +9,17 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// headerBlock gathers the fields of a HEADERS frame and its CONTINUATIONs. It belongs to the reader goroutine.
+// headerBlock collects the fields of a HEADERS frame and its CONTINUATION frames. It belongs to the
+// reader goroutine.
 type headerBlock struct {
-	id        uint32 // the stream, 0 between blocks
-	endStream bool
-	selfDep   bool // priority depends on the stream itself
-	frames    int  // CONTINUATION frames so far
-	bytes     int  // encoded bytes so far
-	room      int  // what is left of MaxHeaderBytes
-	tooLarge  bool
-	invalid   string // why the block is malformed, if it is
+	id            uint32 // the stream, 0 between blocks
+	endStream     bool
+	selfDep       bool // priority depends on the stream itself
+	continuations int  // how many so far
+	bytes         int  // encoded bytes so far
+	room          int  // what is left of MaxHeaderBytes
+	tooLarge      bool
+	invalid       string // why the block is malformed, if it is
 	headerFields
 }
 
@@ -27,18 +28,18 @@ type headerFields struct {
 	// Pseudo-header fields (RFC 9113 §8.3.1).
 	method, scheme, authority, path string
 	seen                            pseudoSet
-	pseudo                          bool // there has been any
+	pseudo                          bool // there was a pseudo-header field
 	fields                          []hpack.HeaderField
 }
 
-// copy makes f the same as other, in f's own array.
+// copy makes f equal to other, in f's own array of fields.
 func (f *headerFields) copy(other *headerFields) {
 	fields := append(f.fields[:0], other.fields...)
 	*f = *other
 	f.fields = fields
 }
 
-// pseudoSet says which pseudo-header fields there have been.
+// pseudoSet is the set of pseudo-header fields that a block had so far.
 type pseudoSet uint8
 
 const (
@@ -49,7 +50,7 @@ const (
 )
 
 func (b *headerBlock) begin(id uint32, endStream bool, limit int) {
-	// Keep no strings of the last request, and no array that one large request has made.
+	// Keep no strings of the last request, and no large array that one large request needed.
 	clear(b.fields)
 	fields := b.fields[:0]
 	if cap(fields) > 64 {
@@ -58,7 +59,7 @@ func (b *headerBlock) begin(id uint32, endStream bool, limit int) {
 	*b = headerBlock{id: id, endStream: endStream, room: limit, headerFields: headerFields{fields: fields}}
 }
 
-// add takes a field from the HPACK decoder. Checks follow RFC 9113 §8.2 and §8.3.
+// add adds a field, for the HPACK decoder. Checks follow RFC 9113 §8.2 and §8.3.
 func (b *headerBlock) add(f hpack.HeaderField) {
 	if b.tooLarge || b.invalid != "" {
 		return
@@ -149,10 +150,11 @@ func (c *conn) onHeaders(fh http2.FrameHeader) error {
 	return c.onFragment(p[:len(p)-pad], fh.Flags.Has(http2.FlagHeadersEndHeaders))
 }
 
-// onContinuation goes on with a header block. The Framer has checked that it is the block's stream.
+// onContinuation continues a header block. The Framer has checked that the frame belongs to the
+// same stream.
 func (c *conn) onContinuation(fh http2.FrameHeader) error {
-	c.block.frames++
-	if c.block.frames > c.srv.cfg.MaxContinuations {
+	c.block.continuations++
+	if c.block.continuations > c.srv.cfg.MaxContinuations {
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many CONTINUATION frames"}
 	}
 	if err := c.checkBlockSize(fh); err != nil {
@@ -166,8 +168,9 @@ func (c *conn) onContinuation(fh http2.FrameHeader) error {
 	return c.onFragment(p, fh.Flags.Has(http2.FlagContinuationEndHeaders))
 }
 
-// checkBlockSize ends connections that send far more than they may, whether or not it decodes to anything: Huffman
-// coding saves less than half, so twice the limit cannot be an honest block.
+// checkBlockSize returns an error if a block is far longer than any block that a client would send
+// in good faith: a field is hardly ever longer in HPACK than its counted size, so twice the limit
+// leaves room for a list that is merely too large, which gets a reply.
 func (c *conn) checkBlockSize(fh http2.FrameHeader) error {
 	c.block.bytes += int(fh.Length)
 	if c.block.bytes > 2*c.srv.cfg.MaxHeaderBytes+1024 {
@@ -176,8 +179,8 @@ func (c *conn) checkBlockSize(fh http2.FrameHeader) error {
 	return nil
 }
 
-// onFragment decodes a piece of a header block. All of them must be decoded, wanted or not, for the HPACK state is the
-// connection's (RFC 9113 §4.3).
+// onFragment decodes a piece of a header block. Every block must be decoded, also that of a refused
+// request, because all blocks of a connection share HPACK's state (RFC 9113 §4.3).
 func (c *conn) onFragment(p []byte, last bool) error {
 	if err := c.hdec.write(&c.block, p, last); err != nil {
 		return connError{http2.ErrCodeCompression, err.Error()}
@@ -190,7 +193,7 @@ func (c *conn) onFragment(p []byte, last bool) error {
 	return err
 }
 
-// onBlock acts on a complete header block: a new request or the trailers of one.
+// onBlock handles a complete header block: a new request, or the trailers of an open one.
 func (c *conn) onBlock(b *headerBlock) error {
 	c.mu.Lock()
 	s := c.streams[b.id]
@@ -213,13 +216,13 @@ func (c *conn) onBlock(b *headerBlock) error {
 	c.maxID = b.id
 	refused, full := c.closing.refuses(b.id), c.full()
 	if refused {
-		c.recent.add(b.id, closedByUs) // so are its trailers and its body
+		c.recent.add(b.id, closedByUs) // its body and trailers are ignored too
 	}
 	c.mu.Unlock()
 
 	switch {
 	case refused:
-		return nil // beyond the GOAWAY: the client knows that it was not processed (RFC 9113 §6.8)
+		return nil // after the GOAWAY: the client knows that it is not processed (RFC 9113 §6.8)
 	case full:
 		return streamError{b.id, http2.ErrCodeRefusedStream, "too many concurrent streams"}
 	case b.selfDep:

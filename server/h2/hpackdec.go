@@ -6,13 +6,13 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// headerDecoder decodes the header blocks of a connection's requests. RPC clients repeat the same few blocks, for a
-// block that refers to the dynamic table stays the same as long as the table does: those are remembered with what they
-// decode to. It belongs to the reader goroutine.
+// headerDecoder decodes the header blocks of a connection's requests. Clients of an API repeat the
+// same few blocks, since the encoding of a header stays the same while the dynamic table does. It
+// remembers such blocks and what they decode to. It belongs to the reader goroutine.
 type headerDecoder struct {
 	dec   *hpack.Decoder
-	memos []requestMemo // up to maxRequestMemos, of the table as it is
-	next  int           // the one to overwrite, once there are so many
+	memos []requestMemo // up to maxRequestMemos, valid while the table does not change
+	next  int           // the memo to overwrite next, once there are maxRequestMemos
 }
 
 // requestMemo is a header block and what it decodes to.
@@ -23,15 +23,16 @@ type requestMemo struct {
 
 const (
 	maxRequestMemos = 2
-	// maxMemoBlock and maxMemoFields bound a memo. A longer block costs more to keep than it is likely to save.
+	// maxMemoBlock (in bytes) and maxMemoFields limit a memo. A longer block costs more memory than
+	// it is likely to save time.
 	maxMemoBlock  = 512
 	maxMemoFields = 32
 )
 
-// write decodes a piece of the header block b, whose fields go to b.add. No other block comes between the pieces (RFC
-// 9113 §4.3), so what they do to the memos can wait for the last.
+// write decodes a piece of the header block b and adds its fields to b. No other block comes
+// between the pieces (RFC 9113 §4.3), so the memos need an update only after the last.
 func (d *headerDecoder) write(b *headerBlock, p []byte, last bool) error {
-	whole := last && b.frames == 0
+	whole := last && b.continuations == 0
 	if whole && d.recall(b, p) {
 		return nil
 	}
@@ -49,7 +50,7 @@ func (d *headerDecoder) write(b *headerBlock, p []byte, last bool) error {
 	return nil
 }
 
-// recall puts into b what block decodes to, if that is remembered.
+// recall sets b to what block decodes to, and reports whether that was remembered.
 func (d *headerDecoder) recall(b *headerBlock, block []byte) bool {
 	for i := range d.memos {
 		if m := &d.memos[i]; bytes.Equal(m.block, block) {
@@ -60,7 +61,7 @@ func (d *headerDecoder) recall(b *headerBlock, block []byte) bool {
 	return false
 }
 
-// remember notes that block decodes to b and has left the table as it was.
+// remember stores that block decodes to b. block must not have changed the table.
 func (d *headerDecoder) remember(b *headerBlock, block []byte) {
 	if b.invalid != "" || b.tooLarge || len(block) > maxMemoBlock || len(b.fields) > maxMemoFields {
 		return
@@ -75,15 +76,16 @@ func (d *headerDecoder) remember(b *headerBlock, block []byte) {
 	m.fields.copy(&b.headerFields)
 }
 
-// forget drops all memos. Until then they keep strings that are in the table, or in a block of theirs: with what they
-// are themselves, 4 KB a connection at most.
+// forget drops all memos. Together with the strings that they refer to, they take at most 4 KB per
+// connection.
 func (d *headerDecoder) forget() {
 	clear(d.memos)
 	d.memos = d.memos[:0]
 }
 
-// changesTable reports whether a header block has a representation that changes the dynamic table: a literal with
-// incremental indexing or a size update (RFC 7541 §6.2.1, §6.3). What it cannot read may be one.
+// changesTable reports whether a header block has a representation that changes the dynamic table:
+// a literal with incremental indexing or a size update (RFC 7541 §6.2.1, §6.3). It returns true for
+// a block that it cannot parse.
 func changesTable(block []byte) bool {
 	for len(block) > 0 {
 		ok := true
@@ -108,7 +110,7 @@ func changesTable(block []byte) bool {
 	return false
 }
 
-// skipString returns what comes after a string literal (RFC 7541 §5.2).
+// skipString returns the bytes after a string literal (RFC 7541 §5.2).
 func skipString(p []byte) (rest []byte, ok bool) {
 	if len(p) == 0 {
 		return nil, false
@@ -120,8 +122,8 @@ func skipString(p []byte) (rest []byte, ok bool) {
 	return rest[n:], true
 }
 
-// readInteger reads an integer with a prefix of so many bits (RFC 7541 §5.1), unless more than three bytes follow the
-// first: no header block that a connection may have needs that.
+// readInteger reads an integer with a prefix of the given number of bits (RFC 7541 §5.1). It fails
+// if more than three bytes follow the first, which no valid block needs.
 func readInteger(p []byte, bits uint) (n int, rest []byte, ok bool) {
 	most := 1<<bits - 1
 	n = int(p[0]) & most

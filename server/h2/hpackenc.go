@@ -11,20 +11,21 @@ import (
 // field is a field of a reply, its name in the canonical form of http.Header.
 type field struct{ name, value string }
 
-// headerEncoder encodes the header blocks of a connection's replies. RPC replies repeat the same few blocks; once all
-// fields of a block are in the dynamic table, its encoding stays the same until the table changes, and is remembered.
+// headerEncoder encodes the header blocks of a connection's replies. Replies of an API repeat the
+// same few blocks. Once all fields of a block are in the dynamic table, its encoding stays the same
+// until the table changes, so it is remembered.
 type headerEncoder struct {
 	names   *nameTable
 	enc     *hpack.Encoder
 	out     sliceWriter // what enc writes to
 	changes uint        // counts changes of the dynamic table
 	memos   []blockMemo // up to maxMemos
-	next    int         // the one to overwrite, once there are so many
+	next    int         // the memo to overwrite next, once there are maxMemos
 }
 
 const maxMemos = 4
 
-// blockMemo is a list of fields and its encoding, valid while the table is as it was.
+// blockMemo is a list of fields and its encoding, valid while headerEncoder.changes is the same.
 type blockMemo struct {
 	status  int
 	changes uint
@@ -46,22 +47,24 @@ func (e *headerEncoder) init(names *nameTable, tableLimit uint32) {
 	e.changes = 1
 }
 
-// setTableSize follows the peer's SETTINGS_HEADER_TABLE_SIZE.
+// setTableSize applies the peer's SETTINGS_HEADER_TABLE_SIZE.
 func (e *headerEncoder) setTableSize(n uint32) {
 	e.enc.SetMaxDynamicTableSize(n)
 	e.changes++
 }
 
-// appendBlock appends the encoding of a status (0 in trailers), the fields and, unless negative, a content length.
+// appendBlock appends the encoding of a status (0 in trailers), the fields and, unless negative, a
+// content length.
 func (e *headerEncoder) appendBlock(dst []byte, status int, fields []field, length int64) []byte {
 	dst = e.appendStable(dst, status, fields)
 	for _, f := range fields {
-		if volatile(f) {
+		if e.names.rarelyRepeats(f) {
 			dst = e.appendField(dst, f)
 		}
 	}
 	if length >= 0 {
-		// A literal without indexing, of static name 28 (RFC 7541 §6.2.2): lengths seldom repeat.
+		// A literal without indexing, its name number 28 of the static table (RFC 7541 §6.2.2):
+		// lengths seldom repeat.
 		var digits [20]byte
 		text := strconv.AppendInt(digits[:0], length, 10)
 		dst = append(dst, 0x0f, 28-15, byte(len(text)))
@@ -70,10 +73,10 @@ func (e *headerEncoder) appendBlock(dst []byte, status int, fields []field, leng
 	return dst
 }
 
-// appendStable appends the status and the fields that are worth remembering.
+// appendStable appends the status and the fields whose values repeat, from a memo if there is one.
 func (e *headerEncoder) appendStable(dst []byte, status int, fields []field) []byte {
 	for i := range e.memos {
-		if m := &e.memos[i]; m.changes == e.changes && m.status == status && sameStable(m.fields, fields) {
+		if m := &e.memos[i]; m.changes == e.changes && m.status == status && e.sameStable(m.fields, fields) {
 			return append(dst, m.block...)
 		}
 	}
@@ -82,7 +85,7 @@ func (e *headerEncoder) appendStable(dst []byte, status int, fields []field) []b
 		dst = e.encode(dst, hpack.HeaderField{Name: ":status", Value: statusText(status)})
 	}
 	for _, f := range fields {
-		if !volatile(f) {
+		if !e.names.rarelyRepeats(f) {
 			dst = e.appendField(dst, f)
 		}
 	}
@@ -97,7 +100,7 @@ func (e *headerEncoder) appendStable(dst []byte, status int, fields []field) []b
 		m.block = append(m.block[:0], dst[start:]...)
 		m.fields = m.fields[:0]
 		for _, f := range fields {
-			if !volatile(f) {
+			if !e.names.rarelyRepeats(f) {
 				m.fields = append(m.fields, f)
 			}
 		}
@@ -105,11 +108,11 @@ func (e *headerEncoder) appendStable(dst []byte, status int, fields []field) []b
 	return dst
 }
 
-// sameStable reports whether the fields other than volatile ones are those of the memo.
-func sameStable(memo, fields []field) bool {
+// sameStable reports whether the fields whose values repeat are those of the memo.
+func (e *headerEncoder) sameStable(memo, fields []field) bool {
 	i := 0
 	for _, f := range fields {
-		if volatile(f) {
+		if e.names.rarelyRepeats(f) {
 			continue
 		}
 		if i == len(memo) || memo[i] != f {
@@ -126,36 +129,24 @@ func (e *headerEncoder) appendField(dst []byte, f field) []byte {
 	if !ok || !httpguts.ValidHeaderFieldValue(f.value) {
 		return dst
 	}
-	// A value that is never going to repeat is kept out of the dynamic table, where it would displace others.
-	return e.encode(dst, hpack.HeaderField{Name: name, Value: f.value, Sensitive: volatile(f)})
+	// A value that rarely repeats is kept out of the dynamic table, where it would displace others.
+	return e.encode(dst, hpack.HeaderField{Name: name, Value: f.value, Sensitive: e.names.rarelyRepeats(f)})
 }
 
 func (e *headerEncoder) encode(dst []byte, f hpack.HeaderField) []byte {
 	e.out.b = dst
 	start := len(dst)
 	if err := e.enc.WriteField(f); err != nil {
-		// The encoder fails only if its writer does, and ours does not.
+		// The encoder fails only if its writer fails, and sliceWriter does not.
 		panic("h2: hpack encoder: " + err.Error())
 	}
 	dst, e.out.b = e.out.b, nil
-	// A literal with incremental indexing begins with the bits 01 and a size update with 001 (RFC 7541 §6). Both change
-	// the table.
+	// A literal with incremental indexing begins with the bits 01 and a size update with 001 (RFC
+	// 7541 §6). Both change the table.
 	if first := dst[start]; first&0xc0 == 0x40 || first&0xe0 == 0x20 {
 		e.changes++
 	}
 	return dst
-}
-
-// volatile reports whether the field is of a kind whose values rarely repeat.
-func volatile(f field) bool {
-	switch f.name {
-	case "Content-Length", "Content-Range", "Etag", "Expires", "Grpc-Status-Details-Bin", "Last-Modified",
-		"Location", "Set-Cookie", "Traceparent", "X-Request-Id":
-		return true
-	case "Grpc-Message":
-		return f.value != ""
-	}
-	return false
 }
 
 func statusText(code int) string {
@@ -168,7 +159,8 @@ func statusText(code int) string {
 	return strconv.Itoa(code)
 }
 
-// sortFields orders fields by name. Maps have no order, and equal replies ought to have equal encodings.
+// sortFields orders fields by name, so that equal replies have equal encodings although maps have
+// no order.
 func sortFields(fields []field) {
 	if len(fields) > 12 {
 		slices.SortStableFunc(fields, func(a, b field) int {

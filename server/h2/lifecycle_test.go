@@ -29,7 +29,7 @@ func TestShutdownFinishesStreams(t *testing.T) {
 		if g := nextFrame[*http2.GoAwayFrame](c); g.LastStreamID != maxWindow || g.ErrCode != http2.ErrCodeNo {
 			t.Errorf("first GOAWAY: %v", g)
 		}
-		// A request that was on its way when the server said so is still served.
+		// A request that was on its way when the server sent GOAWAY is still served.
 		crossed := c.request("", "/crossed", true)
 		if answersPing {
 			ping := nextFrame[*http2.PingFrame](c)

@@ -2,7 +2,7 @@ package h2
 
 import "time"
 
-// bucket is a token bucket that looks at the clock only when it is empty.
+// bucket is a token bucket. It reads the clock only when it is empty.
 type bucket struct {
 	tokens, burst, rate int
 	filled              time.Time // when tokens were last added
@@ -33,8 +33,9 @@ func (b *bucket) earn(n int) {
 	b.tokens = min(b.tokens+n, b.burst)
 }
 
-// payOverhead charges a frame that carries neither a request nor data. It returns false if the peer has sent too many.
-func (c *conn) payOverhead() bool {
+// chargeOverhead takes a token for a frame that carries neither a request nor data. It returns
+// false if the peer has sent too many.
+func (c *conn) chargeOverhead() bool {
 	if c.overhead.tokens == 0 {
 		c.mu.Lock()
 		c.overhead.earn(c.earned)

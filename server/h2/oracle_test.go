@@ -45,7 +45,7 @@ func wasReset(code http2.ErrCode) func(reply) bool {
 
 func wroteNothing(w http.ResponseWriter, r *http.Request) {}
 
-// describe replies with all a handler can see of a request.
+// describe replies with everything that a handler can see of a request.
 func describe(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	fmt.Fprintf(w, "%s %s %s %s host=%q uri=%q length=%d tls=%v remote=%v\n", r.Method, r.URL, r.Proto, r.URL.Path, r.Host,
@@ -399,7 +399,7 @@ func TestOracle(t *testing.T) {
 					c := s.dial(t)
 					return c.read(tc.send(c))
 				}
-				got := ask(newServer(t, tc.handler, Config{}, opts...))
+				got := ask(newServer(t, tc.handler, Config{KnownHeaders: grpcHeaders}, opts...))
 				if tc.differs != "" {
 					if !tc.ours(got) {
 						t.Errorf("got %v", got)

@@ -10,12 +10,14 @@ import (
 const (
 	frameHeaderLen = 9
 
-	// sliceSize is the largest DATA frame we send, and a stream's share when several wait for the socket. Every
-	// peer must accept frames of this size (RFC 9113 §6.5.2).
+	// sliceSize is the size of the largest DATA frame that is sent, and how many bytes a stream may
+	// add at a time while others wait. Every peer must accept frames of this size (RFC 9113
+	// §6.5.2).
 	sliceSize = minFrameSize
 
-	// worthwhileData is the size from which a DATA frame pays for the PING and the WINDOW_UPDATE that it may cause.
-	// The smallest RPC message is as long as this; smaller frames come of a peer that hands out tiny windows.
+	// worthwhileData is the size from which a DATA frame that is sent earns overhead tokens, since
+	// it may make the peer send a PING and a WINDOW_UPDATE. Smaller frames are usually the fault of
+	// a peer that gives tiny windows.
 	worthwhileData = 5
 )
 
@@ -36,8 +38,8 @@ func (c *conn) output() *buffer {
 	return c.out
 }
 
-// reserve returns the output buffer with room for n bytes. It grows from pooled buffer to pooled buffer, for append
-// would leave each size on the way to the garbage collector. c.mu is held.
+// reserve returns the output buffer with room for n more bytes. It grows by moving to a larger
+// pooled buffer; append would allocate a new array for each size on the way. c.mu is held.
 func (c *conn) reserve(n int) *buffer {
 	b := c.output()
 	if n += len(b.b); n <= cap(b.b) || n > hugeBuffer {
@@ -53,7 +55,7 @@ func (c *conn) reserve(n int) *buffer {
 	return c.out
 }
 
-// room returns how many more bytes of replies the output buffer takes. c.mu is held.
+// room returns how many more bytes of replies may be added to the output buffer. c.mu is held.
 func (c *conn) room() int {
 	if c.out == nil {
 		return c.srv.cfg.OutputBuffer
@@ -72,7 +74,8 @@ func (c *conn) writeReset(id uint32, code http2.ErrCode) {
 	c.control++
 }
 
-// writeHeaders appends a header block, in as many frames as it takes (RFC 9113 §6.10). c.mu is held.
+// writeHeaders appends a header block, as HEADERS and as many CONTINUATION frames as it needs (RFC
+// 9113 §6.10). c.mu is held.
 func (c *conn) writeHeaders(id uint32, status int, fields []field, length int64, end bool) {
 	b := c.output()
 	start := len(b.b)
@@ -87,7 +90,8 @@ func (c *conn) writeHeaders(id uint32, status int, fields []field, length int64,
 		setFrameHeader(b.b[start:], n, flags|http2.FlagHeadersEndHeaders)
 		return
 	}
-	// Rare enough to afford a copy: the first frame keeps its place and the rest is appended anew.
+	// This is rare, so it may copy: the first frame stays in its place and the rest is appended
+	// again.
 	rest := append([]byte(nil), b.b[start+frameHeaderLen+minFrameSize:]...)
 	b.b = b.b[:start+frameHeaderLen+minFrameSize]
 	setFrameHeader(b.b[start:], minFrameSize, flags)
@@ -107,8 +111,8 @@ func setFrameHeader(frame []byte, n int, flags http2.Flags) {
 	frame[0], frame[1], frame[2], frame[4] = byte(n>>16), byte(n>>8), byte(n), byte(flags)
 }
 
-// emit moves up to budget body bytes of the stream's reply, and what surrounds them, into the output buffer.
-// c.mu is held.
+// emit moves up to budget bytes of the stream's reply body into the output buffer, with the header
+// before them and the trailers after them. c.mu is held.
 func (c *conn) emit(s *stream, budget int) {
 	p := &s.out
 	if p.header {
@@ -156,7 +160,8 @@ func (c *conn) writeData(s *stream, n int, end bool) {
 	s.sendWindow -= int64(n)
 	c.sendWindow -= int64(n)
 	if n >= worthwhileData {
-		c.earned = min(c.earned+2+n/1024, c.srv.cfg.OverheadBurst) // some clients return windows for every few KiB
+		// Some clients send a WINDOW_UPDATE for every few KiB.
+		c.earned = min(c.earned+2+n/1024, c.srv.cfg.OverheadBurst)
 	}
 	b := c.reserve(n + frameHeaderLen)
 	b.b = appendFrameHeader(b.b, n, http2.FrameData, flags, s.id)
@@ -167,10 +172,11 @@ func (c *conn) writeData(s *stream, n int, end bool) {
 	data[0], data[1] = data[0][k:], data[1][n-k:]
 }
 
-// sentEnd notes that END_STREAM is on its way. c.mu is held.
+// sentEnd records that END_STREAM was sent. c.mu is held.
 //
-// The client may still be sending a request that nobody wants any more. Most often little of it is to come, and it is
-// read, checked and dropped; a reset would be taken for a failure by some clients. See surplus for the rest.
+// The client may still be sending the request, although the reply is complete. Usually little is
+// left, so it is read, checked and dropped, since some clients would take a reset for a failure. If
+// more than maxSurplus bytes follow, the stream is reset.
 func (c *conn) sentEnd(s *stream) {
 	s.sendEnd = true
 	s.out.end, s.out.trailer = false, nil
@@ -185,8 +191,8 @@ func (c *conn) sentEnd(s *stream) {
 	}
 }
 
-// submit sends what s.out holds, as far as windows and the output buffer allow, and queues the rest. Streams that
-// wait already go first. c.mu is held.
+// submit moves s.out into the output buffer as far as windows and room allow, and queues the rest.
+// If other streams are waiting, s is queued behind them. c.mu is held.
 func (c *conn) submit(s *stream) {
 	s.active = c.timer.now
 	if room := c.room(); c.ready.n == 0 && room > 0 {
@@ -201,7 +207,7 @@ type readyQueue struct {
 	n          int
 }
 
-// enqueue puts s at the end of the queue if it has something that its window lets it send. c.mu is held.
+// enqueue adds s to the end of the queue if it has output that its window allows. c.mu is held.
 func (c *conn) enqueue(s *stream) {
 	if s.queued || s.closed || s.out.empty() || s.sendWindow <= 0 && !s.out.header && s.out.size() > 0 {
 		return
@@ -227,7 +233,8 @@ func (c *conn) dequeue() *stream {
 	return s
 }
 
-// unqueue takes a closed stream out of the queue, or a peer could have any number of them there. c.mu is held.
+// unqueue removes a closed stream from the queue. Otherwise a peer could fill the queue with
+// streams that it has reset. c.mu is held.
 func (c *conn) unqueue(s *stream) {
 	if !s.queued {
 		return
@@ -248,7 +255,8 @@ func (c *conn) unqueue(s *stream) {
 	s.nextReady, s.queued = nil, false
 }
 
-// fill tops the output buffer up with a slice of each waiting stream in turn. c.mu is held.
+// fill fills the output buffer with up to sliceSize bytes of each waiting stream in turn. c.mu is
+// held.
 func (c *conn) fill() {
 	for {
 		progress := false
@@ -268,12 +276,13 @@ func (c *conn) fill() {
 	}
 }
 
-// kick sees to it that the output is written: by whoever writes already, or by a worker. c.mu is held.
-func (c *conn) kick() {
+// scheduleFlush has the output written: by the goroutine that is writing already, or else by a
+// worker. c.mu is held.
+func (c *conn) scheduleFlush() {
 	if c.flushing || c.dead {
 		return
 	}
-	c.flushing = true // before fill: it may end the last stream, which comes here again (becameIdle)
+	c.flushing = true // before fill, which may end the last stream and so call scheduleFlush again (becameIdle)
 	if c.ready.n > 0 {
 		c.fill()
 	}
@@ -283,8 +292,9 @@ func (c *conn) kick() {
 	}
 }
 
-// hasOutput reports whether there is something to write. After our half-close nothing is: the attempt would make us
-// close altogether, and the peer lose what it has not read yet.
+// hasOutput reports whether there is something to write. After the half-close nothing may be
+// written: the attempt would fail and close the whole connection, and the peer could lose what it
+// has not read yet.
 func (c *conn) hasOutput() bool {
 	return c.out != nil && len(c.out.b) > 0 && !c.closing.halfClosed
 }
@@ -303,9 +313,9 @@ func (f *flusher) run() {
 	}
 }
 
-// takeFlush reports whether the caller, who is about to have nothing else to do, should write the output: because
-// nobody does, or because a worker was woken to do so which has not begun. If so the caller must call flush.
-// c.mu is held.
+// takeFlush reports whether the caller, a handler's goroutine that has nothing else to do, should
+// write the output: no goroutine is writing it, or a worker that was started for it has not begun.
+// If so, the caller must call flush. c.mu is held.
 func (c *conn) takeFlush() bool {
 	switch {
 	case c.dead || !c.hasOutput():
@@ -320,7 +330,8 @@ func (c *conn) takeFlush() bool {
 	return false
 }
 
-// flush writes output until there is none, for a caller that takeFlush has told to.
+// flush writes output until there is none. Only a caller for which takeFlush returned true may call
+// it.
 func (c *conn) flush() {
 	c.yield()
 	c.mu.Lock()
@@ -328,8 +339,9 @@ func (c *conn) flush() {
 	c.flushLocked()
 }
 
-// yield lets handlers that are about to reply do so first, so that their replies leave in the same system call. One
-// turn is not enough for all of them when processors are busy. Those that still run after yieldTurns are not waited for.
+// yield lets other handlers of the connection run first, so that their replies are written by the
+// same system call. When processors are busy, they need more than one turn. After yieldTurns it
+// waits no longer.
 func (c *conn) yield() {
 	for i := 0; i < yieldTurns && c.running.Load() > 0; i++ {
 		runtime.Gosched()
@@ -338,7 +350,8 @@ func (c *conn) yield() {
 
 const yieldTurns = 3
 
-// flushLocked writes output until there is none. c.mu is held, though not during system calls, and c.flushing is set.
+// flushLocked writes output until there is none. c.mu is held, though not during system calls, and
+// c.flushing is set.
 func (c *conn) flushLocked() {
 	for !c.dead {
 		if c.ready.n > 0 {
@@ -365,7 +378,7 @@ func (c *conn) flushLocked() {
 		c.mu.Lock()
 		c.writing = false
 		if c.timer.now != c.timer.wrote {
-			// The peer reads, if slowly, and a PING waits behind all that is to be read before it.
+			// The peer is reading, if slowly, and would see a PING only after all of this output.
 			c.timer.alive, c.timer.pingAt = c.timer.now, c.timer.now
 		}
 		b.b = b.b[:0]
@@ -379,7 +392,7 @@ func (c *conn) flushLocked() {
 		c.releaseOutput()
 		return
 	}
-	// A stream that stays open and is quiet needs no more than a small one.
+	// An open stream without output needs no more than a small buffer.
 	for _, b := range []**buffer{&c.out, &c.spare} {
 		if *b != nil && len((*b).b) == 0 && cap((*b).b) > smallBuffer {
 			c.srv.buffers.put(*b)
@@ -388,7 +401,8 @@ func (c *conn) flushLocked() {
 	}
 }
 
-// releaseOutput gives the output buffers back. c.mu is held and nobody is writing.
+// releaseOutput returns the output buffers to their pool. c.mu is held, and no goroutine is
+// writing.
 func (c *conn) releaseOutput() {
 	c.srv.buffers.put(c.out)
 	c.srv.buffers.put(c.spare)

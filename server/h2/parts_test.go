@@ -13,9 +13,19 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// What the encoder remembers must decode to the same fields, whatever happened to the dynamic table in between.
+// grpcHeaders are what a server of gRPC tells the engine about.
+var grpcHeaders = []KnownHeader{
+	{Name: "grpc-status", Trailer: true, NoContentLength: true},
+	{Name: "Grpc-Message", Trailer: true, RarelyRepeats: true},
+}
+
+// What the encoder remembers must decode to the same fields, whatever happened to the dynamic table
+// in between.
 func TestHeaderEncoderMemos(t *testing.T) {
-	names := newNameTable()
+	names, err := newNameTable(grpcHeaders)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var e headerEncoder
 	e.init(&names, 4096)
 	var got []hpack.HeaderField
@@ -69,8 +79,9 @@ func TestHeaderEncoderMemos(t *testing.T) {
 	}
 }
 
-// decodeBlocks has a headerDecoder decode blocks, each of its own request, and compares it with a plain decoder. cut, if
-// there is one, says where a block is divided between two frames; 0 is nowhere.
+// decodeBlocks has a headerDecoder decode blocks, each of its own request, and compares it with a
+// plain decoder. cut, if there is one, says where a block is divided between two frames; 0 is
+// nowhere.
 func decodeBlocks(t *testing.T, blocks [][]byte, cut func(block []byte) int) (recalled int) {
 	t.Helper()
 	var want headerBlock
@@ -94,7 +105,7 @@ func decodeBlocks(t *testing.T, blocks [][]byte, cut func(block []byte) int) (re
 		if cut != nil && cut(block) > 0 {
 			err = d.write(&got, block[:cut(block)], false)
 			rest = block[cut(block):]
-			got.frames++
+			got.continuations++
 		}
 		if err == nil {
 			err = d.write(&got, rest, true)
@@ -115,7 +126,8 @@ func decodeBlocks(t *testing.T, blocks [][]byte, cut func(block []byte) int) (re
 	return recalled
 }
 
-// What the decoder remembers is what the block means, whatever happened to the dynamic table in between.
+// What the decoder remembers is what the block means, whatever happened to the dynamic table in
+// between.
 func TestHeaderDecoderMemos(t *testing.T) {
 	var buf bytes.Buffer
 	e := hpack.NewEncoder(&buf)
@@ -151,7 +163,7 @@ func TestHeaderDecoderMemos(t *testing.T) {
 	if n := decodeBlocks(t, [][]byte{{0x00, 1, 'A', 0}, {0x00, 1, 'A', 0}}, nil); n != 1 {
 		t.Errorf("a name in upper case, remembered %d times: the name is judged for each request", n)
 	}
-	// One that is refused is refused again.
+	// A block that is refused is refused again.
 	if n := decodeBlocks(t, [][]byte{{0x00, 2, 't', 'e', 1, 'x'}, {0x00, 2, 't', 'e', 1, 'x'}}, nil); n != 0 {
 		t.Errorf("a malformed block was remembered %d times", n)
 	}
@@ -239,7 +251,7 @@ func TestReadBuffer(t *testing.T) {
 				got = append(got, p...)
 				b.discard(n)
 			case 1:
-				p, err := b.some(n)
+				p, err := b.peekSome(n)
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}

@@ -48,7 +48,7 @@ func nextData(c *client) uint32 {
 	}
 }
 
-// Once the final header has gone, 100 (Continue) would be taken for trailers.
+// After the final header, a status 100 would be taken for trailers.
 func TestNoContinueAfterTheReply(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(200)
@@ -73,7 +73,7 @@ func TestNoContinueAfterTheReply(t *testing.T) {
 	}
 }
 
-// The time to write is over when all is written, whatever the client still sends.
+// The write timeout no longer counts once the reply is written, whatever the client still sends.
 func TestWriteTimeoutSparesACompleteReply(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok") }), Config{}, func(s *testServer) { s.WriteTimeout = 300 * time.Millisecond })
 	c := s.dial(t)
@@ -88,7 +88,7 @@ func TestWriteTimeoutSparesACompleteReply(t *testing.T) {
 	}
 }
 
-// A connection without streams is idle, however often its peer asks whether we are there.
+// A connection without streams is idle, however often its peer sends a PING.
 func TestPingsAreNoActivity(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), Config{IdleTimeout: 400 * time.Millisecond})
 	c := s.dial(t)
@@ -103,7 +103,8 @@ func TestPingsAreNoActivity(t *testing.T) {
 	c.sentAway()
 }
 
-// sentAway waits for a GOAWAY, ten times as long as the IdleTimeout of the tests above and below, and answers nothing.
+// sentAway waits for a GOAWAY, ten times as long as the IdleTimeout of the tests above and below,
+// and answers nothing.
 func (c *client) sentAway() {
 	c.t.Helper()
 	c.nc.SetReadDeadline(time.Now().Add(4 * time.Second))
@@ -118,7 +119,7 @@ func (c *client) sentAway() {
 	}
 }
 
-// So is one that always has a frame begun.
+// A connection on which a frame is always partly sent is idle too.
 func TestPartsOfFramesAreNoActivity(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), Config{IdleTimeout: 400 * time.Millisecond})
 	c := s.dial(t)
@@ -136,7 +137,8 @@ func TestPartsOfFramesAreNoActivity(t *testing.T) {
 	c.sentAway()
 }
 
-// What the peer sends after our half-close does not make us close altogether: the tail of the last reply is on its way.
+// What the peer sends after the server's half-close must not make the server close the connection
+// while the last reply is on its way.
 func TestPingAfterHalfCloseLosesNothing(t *testing.T) {
 	for _, ping := range []bool{false, true} {
 		t.Run(fmt.Sprint("ping=", ping), func(t *testing.T) {
@@ -244,7 +246,7 @@ func TestTrailersBeyondGoAwayAreIgnored(t *testing.T) {
 	}
 }
 
-// A PING waits behind what is to be read before it: as long as that goes on, the peer is there.
+// A PING waits behind earlier output, so a peer that is still reading that output is alive.
 func TestADownloadIsNoDeadPeer(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Write(make([]byte, 12<<20))
@@ -275,7 +277,7 @@ func TestADownloadIsNoDeadPeer(t *testing.T) {
 	}
 }
 
-// The bounds that are made of this one hold it.
+// Limits that are computed from MaxConcurrentStreams do not overflow.
 func TestAnyNumberOfStreams(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), Config{MaxConcurrentStreams: 1 << 30})
 	c := s.dial(t)

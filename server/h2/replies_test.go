@@ -16,7 +16,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// goodbye reads on until the server has said which stream is its last.
+// goodbye reads until the GOAWAY that names the last stream.
 func (c *client) goodbye() {
 	c.t.Helper()
 	for {
@@ -31,8 +31,8 @@ func (c *client) goodbye() {
 	}
 }
 
-// On a connection that is to end with its streams, the last one is sent to its end while one behind it in the queue
-// has been reset.
+// On a connection that is to end with its streams, the last one is sent to its end while one behind
+// it in the queue has been reset.
 func TestLastStreamEndsAheadOfAResetOne(t *testing.T) {
 	for _, plain := range []bool{true, false} {
 		for _, byClient := range []bool{true, false} {
@@ -70,7 +70,8 @@ func TestLastStreamEndsAheadOfAResetOne(t *testing.T) {
 	}
 }
 
-// A PING is no progress: who leaves the connection's window used up is cut off, whatever else they send.
+// A PING is no progress: a client that leaves the connection's window at zero is disconnected,
+// whatever else it sends.
 func TestStallWithoutConnectionWindow(t *testing.T) {
 	ended := make(chan error, 1)
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -98,7 +99,7 @@ func TestStallWithoutConnectionWindow(t *testing.T) {
 	}
 }
 
-// Two goroutines that read one body both get what there is for them.
+// Two goroutines can read one body.
 func TestBodyOfTwoReaders(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.(http.Flusher).Flush()
@@ -182,8 +183,8 @@ func TestOneHeaderBlockInEveryForm(t *testing.T) {
 	}
 }
 
-// Headers, bodies and trailers lie in memory that is used again and again. Whatever becomes of the streams around it,
-// a reply has its own.
+// Headers, bodies and trailers are kept in reused memory. Whatever happens to other streams, each
+// reply has its own content.
 func TestRepliesStayApart(t *testing.T) {
 	body := func(tag string, n int) string { return strings.Repeat(tag+";", n/(len(tag)+1)+1)[:n] }
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// onRequest opens a stream for a new request. Its handler starts once the request is complete, or once there is
-// nothing more to read.
+// onRequest opens a stream for a new request. Its handler starts when the request is complete or
+// when nothing more can be read at once.
 func (c *conn) onRequest(b *headerBlock) error {
 	s := &stream{c: c, id: b.id, declared: -1}
 	s.ctx.parent = c.ctx
@@ -28,15 +28,15 @@ func (c *conn) onRequest(b *headerBlock) error {
 	if own := c.srv.cfg.RequestContext; own != nil {
 		ctx = own(ctx)
 	}
-	s.req = *req.WithContext(ctx) // the only way to set a request's context
+	s.req = *req.WithContext(ctx) // net/http has no other way to set the context
 	s.reply.init(s)
 	switch {
 	case b.tooLarge:
 		c.srv.stats.refusedHeader.Add(1)
-		s.reply.instead = c.replyHeaderTooLarge(b)
+		s.reply.override = c.srv.cfg.HeaderTooLarge
 	case b.method == http.MethodConnect:
 		c.srv.stats.refusedConnect.Add(1)
-		s.reply.instead = replyConnect
+		s.reply.override = replyConnect
 	}
 
 	c.overhead.earn(4)
@@ -83,8 +83,8 @@ func (c *conn) fillRequest(req *http.Request, s *stream, b *headerBlock) error {
 	connect := b.method == http.MethodConnect
 	switch {
 	case b.tooLarge:
-		// The rest of the list is lost, so there is nothing to judge. The reply goes to whatever it was.
-		req.Header = make(http.Header)
+		// The rest of the list is lost, so the request cannot be checked; it is only refused.
+		req.Header = c.partialHeader(b)
 		return nil
 	case connect && (b.seen&(sawPath|sawScheme) != 0 || b.authority == ""):
 		return malformed("CONNECT with :path or :scheme, or without :authority")
@@ -127,14 +127,15 @@ func (c *conn) fillRequest(req *http.Request, s *stream, b *headerBlock) error {
 	return nil
 }
 
-// maxPaths and maxNames bound the paths and field names that a connection remembers. Room for them is made as they
-// come, since a connection that idles has often seen but one path and a few names.
+// maxPaths and maxNames limit the paths and field names that a connection remembers. The slices
+// grow as needed, since an idle connection has often seen only one path and a few names.
 const (
 	maxPaths = 4
 	maxNames = 12
 )
 
-// parsePath parses :path. RPC clients ask for the same few paths over and over, so the last ones are remembered.
+// parsePath parses :path. Clients of an API use the same few paths, so the last ones are
+// remembered.
 func (c *conn) parsePath(path string) (url.URL, error) {
 	for i := range c.paths {
 		if c.paths[i].RequestURI == path {
@@ -159,13 +160,14 @@ func (c *conn) parsePath(path string) (url.URL, error) {
 	return *u, nil
 }
 
-// parsedPath is a :path and the URL it stands for, which has no pointers that requests could share.
+// parsedPath is a :path and its URL. The URL contains no pointers, so requests can have copies of
+// it.
 type parsedPath struct {
 	RequestURI string
 	URL        url.URL
 }
 
-// newHeader makes the header map. All values share one array, for one allocation instead of one each.
+// newHeader makes the header map. All values share one array, to save an allocation for each.
 func (c *conn) newHeader(b *headerBlock) (http.Header, error) {
 	header := make(http.Header, len(b.fields))
 	values := make([]string, len(b.fields))
@@ -187,11 +189,25 @@ func (c *conn) newHeader(b *headerBlock) (http.Header, error) {
 	return header, nil
 }
 
-// knownName is a field name from the wire, known to be valid, and its key in http.Header.
+// partialHeader makes the header map of a request whose header list is too large. It has the fields
+// that came before the limit was reached, without those whose name is malformed.
+func (c *conn) partialHeader(b *headerBlock) http.Header {
+	header := make(http.Header, len(b.fields))
+	for _, f := range b.fields {
+		if validWireName(f.Name) {
+			key := c.canonicalName(f.Name)
+			header[key] = append(header[key], f.Value)
+		}
+	}
+	return header
+}
+
+// knownName is a valid field name as the client sent it, and its key in http.Header.
 type knownName struct{ wire, key string }
 
-// headerKey returns the key in http.Header of the i-th field of a request, or "" if its name is malformed. Clients send
-// the same names in the same order, request after request, so the last ones are remembered by position.
+// headerKey returns the key in http.Header of the i-th field of a request, or "" if its name is
+// malformed. Clients send the same names in the same order, request after request, so the last ones
+// are remembered by position.
 func (c *conn) headerKey(i int, wire string) string {
 	if i < len(c.names) && c.names[i].wire == wire {
 		return c.names[i].key
@@ -209,7 +225,8 @@ func (c *conn) headerKey(i int, wire string) string {
 	return key
 }
 
-// hostOf returns the authority of the request, from :authority or Host, which must not differ (RFC 9113 §8.3.1).
+// hostOf returns the authority of the request, from :authority or Host, which must not differ (RFC
+// 9113 §8.3.1).
 func hostOf(b *headerBlock, header http.Header) (string, error) {
 	host := b.authority
 	if h, ok := header["Host"]; ok {
@@ -229,7 +246,7 @@ func hostOf(b *headerBlock, header http.Header) (string, error) {
 	return host, nil
 }
 
-// setLength takes over Content-Length (RFC 9113 §8.1.1).
+// setLength sets the length of the request's body from Content-Length (RFC 9113 §8.1.1).
 func (s *stream) setLength(req *http.Request, b *headerBlock) error {
 	lengths, ok := req.Header["Content-Length"]
 	if !ok {

@@ -8,24 +8,24 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
 )
 
-// response is the http.ResponseWriter of one request. Like net/http's it buffers up to 4 KiB, so that a short reply
-// gets its Content-Length, and leaves in one piece. It also offers Flush and what http.ResponseController looks for.
+// response is the http.ResponseWriter of one request. Like that of net/http, it buffers up to 4
+// KiB, so that a short reply gets a Content-Length and is sent in one piece. It also implements
+// http.Flusher and the methods that http.ResponseController looks for.
 //
-// mu is held while a Write waits for the peer. It makes misuse (a Write after the handler has returned) an error
-// rather than a mix-up, for the buffer may serve another stream by then.
+// mu is held while a Write waits for the peer. It also makes a Write after the handler has returned
+// fail, rather than write into a buffer that another stream uses by then.
 type response struct {
-	s       *stream
-	instead http.HandlerFunc // replies in place of the handler
+	s        *stream
+	override http.HandlerFunc // if not nil, replies in place of the handler
 
 	mu          sync.Mutex
 	header      http.Header
-	buf         *buffer // there is one from WriteHeader on
+	buf         *buffer // nil before WriteHeader
 	status      int
-	fields      []field // the header as it was at WriteHeader, then the trailers; in buf
+	fields      []field // the header at the time of WriteHeader, then the trailers; kept in buf.fields
 	length      int64   // Content-Length, or -1
 	written     int64
 	trailer     []string // names announced by the header Trailer
@@ -33,7 +33,7 @@ type response struct {
 	sentHeader  bool
 	head        bool // the request's method is HEAD
 	done        bool // the handler has returned
-	typed       bool // no Content-Type needs to be guessed
+	typed       bool // the handler has set Content-Type or Content-Encoding, so the type is not guessed
 	dated       bool
 }
 
@@ -51,7 +51,8 @@ func (w *response) Header() http.Header {
 	return w.header
 }
 
-// WriteHeader implements http.ResponseWriter. Codes from 100 to 199 are sent at once and are not the reply yet.
+// WriteHeader implements http.ResponseWriter. A code from 100 to 199 is sent at once, ahead of the
+// reply (RFC 9110 §15.2).
 func (w *response) WriteHeader(code int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -126,7 +127,7 @@ func (w *response) writeInformational(code int) {
 	w.s.c.sendInformational(w.s, code, fields)
 }
 
-// announce notes the trailers that the header Trailer names.
+// announce records the trailers that are named in the header Trailer.
 func (w *response) announce(values []string) {
 	for _, v := range values {
 		for name := range strings.SplitSeq(v, ",") {
@@ -137,10 +138,12 @@ func (w *response) announce(values []string) {
 	}
 }
 
+const badTrailer = "h2: handler set the trailer %q, which may not be a trailer (RFC 9110 §6.5.1); it was not sent"
+
 func (w *response) addTrailer(name string) {
-	name, ok := trailerName(name)
+	name, ok := w.s.c.srv.names.trailer(name)
 	if !ok {
-		w.s.c.srv.logf("h2: handler sets %q as a trailer, which it cannot be; left out", name)
+		w.s.c.srv.logf(badTrailer, name)
 		return
 	}
 	for _, have := range w.trailer {
@@ -160,18 +163,8 @@ func hasField(fields []field, name string) bool {
 	return false
 }
 
-// trailerName returns the canonical form of a name, and whether a trailer can have it (RFC 9110 §6.5.1).
-func trailerName(name string) (key string, ok bool) {
-	switch name {
-	case "Grpc-Status", "Grpc-Message":
-		return name, true // in every reply of gRPC, so they are worth no second look
-	}
-	key = http.CanonicalHeaderKey(name)
-	return key, httpguts.ValidTrailerHeader(key)
-}
-
-// Write implements http.ResponseWriter. It waits until the peer's windows and the connection have taken what does not
-// fit the buffer.
+// Write implements http.ResponseWriter. If p does not fit the buffer, it waits until the connection
+// has buffered all of it, as the peer's windows allow.
 func (w *response) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -205,7 +198,7 @@ func (w *response) WriteString(p string) (int, error) {
 	return len(p), nil
 }
 
-// beforeWrite checks that n more bytes are welcome.
+// beforeWrite checks whether n more bytes may be written.
 func (w *response) beforeWrite(n int) error {
 	if w.done {
 		return errHandlerDone
@@ -224,7 +217,7 @@ func (w *response) beforeWrite(n int) error {
 // Flush implements http.Flusher.
 func (w *response) Flush() { w.FlushError() }
 
-// FlushError sends what is buffered, the header at least. http.ResponseController looks for it.
+// FlushError sends the header and what is buffered. http.ResponseController calls it.
 func (w *response) FlushError() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -235,7 +228,7 @@ func (w *response) FlushError() error {
 	return w.send(nil)
 }
 
-// send hands the buffer and p to the connection and waits until it has taken them.
+// send passes the buffer and p to the connection and waits until they are in its output buffer.
 func (w *response) send(p []byte) error {
 	buffered := w.buf.b
 	w.buf.b = w.buf.b[:0]
@@ -257,15 +250,15 @@ func (w *response) send(p []byte) error {
 		out.data = [2][]byte{buffered, p}
 	}
 	c.submit(w.s)
-	c.kick()
+	c.scheduleFlush()
 	if out.header || out.size() > 0 {
 		return c.awaitTaken(w.s)
 	}
 	return nil
 }
 
-// completeHeader adds what the handler has left out, before the first bytes of the body are sent. It reports whether
-// this is the first time, so that the header is to be sent with them.
+// completeHeader adds Content-Type and Date if the handler has not set them. It reports whether
+// this is the first call, which means that the header is still to be sent.
 func (w *response) completeHeader(buffered, p []byte) (first bool) {
 	if w.sentHeader {
 		return false
@@ -287,11 +280,12 @@ func (w *response) completeHeader(buffered, p []byte) (first bool) {
 	return true
 }
 
-// sniffLen is how much of a body http.DetectContentType looks at.
+// sniffLen is how many bytes of a body http.DetectContentType looks at.
 const sniffLen = 512
 
-// finish ends the reply after the handler has returned. It does not wait: what cannot be sent yet stays with the
-// stream, which is at most the small buffer. It reports whether the caller must call conn.flush.
+// finish ends the reply after the handler has returned. It does not wait: what cannot be sent yet,
+// at most one small buffer, stays with the stream. It reports whether the caller must call
+// conn.flush.
 func (w *response) finish() (flush bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -300,9 +294,8 @@ func (w *response) finish() (flush bool) {
 	buffered := w.buf.b
 	first := w.completeHeader(buffered, nil)
 	trailer := w.collectTrailer()
-	// A gRPC client shows what it does not know in a header as metadata of the call, so it gets no length.
-	grpc := hasField(w.fields, "Grpc-Status") || hasField(trailer, "Grpc-Status")
-	if w.length < 0 && first && !grpc && bodyAllowed(w.status) && (len(buffered) > 0 || !w.head) {
+	if w.length < 0 && first && bodyAllowed(w.status) && (len(buffered) > 0 || !w.head) &&
+		w.s.c.srv.names.wantsLength(w.fields, trailer) {
 		w.length = int64(len(buffered))
 	}
 
@@ -324,27 +317,27 @@ func (w *response) finish() (flush bool) {
 		}
 		c.submit(s)
 		if s.queued {
-			c.kick() // those before it may wait for windows that this one does not need
+			c.scheduleFlush() // the streams ahead of it may be waiting for their windows
 		}
 		if !s.closed && !out.empty() {
 			out.owned, w.buf = w.buf, nil
 		}
 	}
-	w.giveBack()
+	w.releaseBuffer()
 	return c.takeFlush()
 }
 
-// abandon ends the reply of a handler that did not return.
+// abandon ends the reply of a handler that panicked or ended its goroutine.
 func (w *response) abandon() {
-	// A panic inside one of our own methods, such as WriteHeader's, has released mu by now.
+	// A panic in a method of response, such as WriteHeader, has released mu by now.
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.done = true
-	w.giveBack()
+	w.releaseBuffer()
 }
 
-// giveBack returns the buffer, unless the stream has it for what is not sent yet.
-func (w *response) giveBack() {
+// releaseBuffer returns the buffer to its pool, unless finish has left it to the stream.
+func (w *response) releaseBuffer() {
 	if w.buf != nil {
 		w.fields = nil
 		w.s.c.srv.buffers.put(w.buf)
@@ -352,13 +345,14 @@ func (w *response) giveBack() {
 	}
 }
 
-// collectTrailer returns the trailers that the handler has set, announced or marked with http.TrailerPrefix.
+// collectTrailer returns the trailers that the handler has set: those that it announced and those
+// with http.TrailerPrefix.
 func (w *response) collectTrailer() (trailer []field) {
 	fields := w.fields
 	for name, values := range w.header {
 		if key, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
-			if key, ok = trailerName(key); !ok {
-				w.s.c.srv.logf("h2: handler sets %q as a trailer, which it cannot be; left out", key)
+			if key, ok = w.s.c.srv.names.trailer(key); !ok {
+				w.s.c.srv.logf(badTrailer, key)
 				continue
 			}
 			for _, v := range values {
@@ -386,7 +380,8 @@ func (w *response) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// SetWriteDeadline resets the stream at t unless the reply is complete. The zero time lifts the deadline.
+// SetWriteDeadline resets the stream at t unless the reply is complete by then. The zero time
+// removes the deadline.
 func (w *response) SetWriteDeadline(t time.Time) error {
 	s, c := w.s, w.s.c
 	c.mu.Lock()
@@ -424,35 +419,21 @@ func (w *response) SetWriteDeadline(t time.Time) error {
 // EnableFullDuplex does nothing: HTTP/2 bodies always go both ways at once.
 func (w *response) EnableFullDuplex() error { return nil }
 
-// CloseNotify implements the deprecated http.CloseNotifier, which older middleware asks for.
+// CloseNotify implements the deprecated http.CloseNotifier, which older middleware uses.
 func (w *response) CloseNotify() <-chan bool {
 	gone := make(chan bool, 1)
 	w.s.ctx.AfterFunc(func() { gone <- true })
 	return gone
 }
 
-// replyHeaderTooLarge answers a request whose header list exceeds MaxHeaderBytes, in net/http's words, or, if what is
-// left of the list tells that it is of gRPC, with RESOURCE_EXHAUSTED: to a gRPC client a 431 is UNKNOWN.
-func (c *conn) replyHeaderTooLarge(b *headerBlock) http.HandlerFunc {
-	for _, f := range b.fields {
-		if f.Name != "content-type" || f.Value != "application/grpc" && !strings.HasPrefix(f.Value, "application/grpc+") {
-			continue
-		}
-		return func(w http.ResponseWriter, _ *http.Request) {
-			h := w.Header()
-			h.Set("Content-Type", "application/grpc")
-			h.Set("Grpc-Status", "8")
-			h.Set("Grpc-Message", fmt.Sprintf("the header is longer than the %d bytes that this server takes", c.srv.cfg.MaxHeaderBytes))
-			w.WriteHeader(http.StatusOK)
-		}
-	}
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
-		fmt.Fprint(w, "<h1>HTTP Error 431</h1><p>Request Header Field(s) Too Large</p>")
-	}
+// HeaderTooLarge replies to a request with status 431 and the text of net/http. It is the default
+// of [Config.HeaderTooLarge].
+func HeaderTooLarge(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
+	fmt.Fprint(w, "<h1>HTTP Error 431</h1><p>Request Header Field(s) Too Large</p>")
 }
 
-// replyConnect answers CONNECT. This is not a proxy.
+// replyConnect answers CONNECT, which only a proxy supports.
 func replyConnect(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, "CONNECT is not supported", http.StatusNotImplemented)
 }

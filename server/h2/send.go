@@ -2,8 +2,8 @@ package h2
 
 import "net/http"
 
-// awaitTaken blocks the handler until its output has been taken, or the stream is gone. c.mu is held, and released
-// while it waits.
+// awaitTaken blocks the handler until its output is in the output buffer or the stream is closed.
+// c.mu is held, but not while it waits.
 func (c *conn) awaitTaken(s *stream) error {
 	if s.wake == nil {
 		s.wake = make(chan struct{}, 1)
@@ -27,10 +27,11 @@ func (c *conn) sendInformational(s *stream, status int, fields []field) {
 		return
 	}
 	c.writeHeaders(s.id, status, fields, -1, false)
-	c.kick()
+	c.scheduleFlush()
 }
 
-// sendContinue tells the client to send the body that it has held back, now that the handler reads it.
+// sendContinue sends status 100, for a client that waits for it before it sends the body (RFC 9110
+// §10.1.1).
 func (c *conn) sendContinue(s *stream) {
 	c.sendInformational(s, http.StatusContinue, nil)
 }

@@ -13,16 +13,19 @@ import (
 	"time"
 )
 
-// Keys of http.Server.TLSNextProto. The second is net/http's name for HTTP/2 with prior knowledge on a plain port.
+// Keys of http.Server.TLSNextProto. The second is net/http's name for HTTP/2 without TLS, with
+// prior knowledge.
 const (
 	protoTLS         = "h2"
 	protoUnencrypted = "unencrypted_http2"
 )
 
-// Configure makes srv serve HTTP/2 with this package, over TLS and, unless srv.Protocols says otherwise, over plain
-// connections of clients that know to expect it. Call it once, before srv serves. It takes srv.Handler, ErrorLog,
-// MaxHeaderBytes, timeouts and hooks as net/http does; ReadTimeout and WriteTimeout bound each request and reply.
-// Connections of a [NewListener] cost less memory.
+// Configure makes srv serve HTTP/2 with this package, over TLS and, unless srv.Protocols says
+// otherwise, over cleartext connections of clients with prior knowledge (RFC 9113 §3.3). Call it
+// once, before srv serves and after setting its hooks. Handler, ErrorLog, MaxHeaderBytes, timeouts
+// and hooks of srv mean what they do for net/http; ReadTimeout and WriteTimeout limit each request
+// and reply. It returns an error that names the field of cfg that is out of range. Connections of a
+// [NewListener] take less memory.
 func Configure(srv *http.Server, cfg Config) error {
 	_, err := configure(srv, cfg)
 	return err
@@ -36,16 +39,20 @@ func configure(srv *http.Server, cfg Config) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	names, err := newNameTable(cfg.KnownHeaders)
+	if err != nil {
+		return nil, err
+	}
 	s := &server{
 		http:    srv,
 		cfg:     cfg,
 		clock:   newTickClock(cfg),
-		names:   newNameTable(),
+		names:   names,
 		workers: workers{maxIdle: cfg.MaxIdleWorkers, idleTimeout: cfg.WorkerIdleTimeout},
 		conns:   make(map[*conn]struct{}),
 		stats:   cfg.Stats,
 	}
-	s.stats.of(s)
+	s.stats.attach(s)
 	if srv.Protocols == nil {
 		srv.Protocols = new(http.Protocols)
 		srv.Protocols.SetHTTP1(true)
@@ -55,7 +62,7 @@ func configure(srv *http.Server, cfg Config) (*server, error) {
 	if srv.TLSConfig == nil {
 		srv.TLSConfig = new(tls.Config)
 	}
-	// A listener made from srv.TLSConfig by the caller negotiates only what is listed here.
+	// If the caller makes a listener from srv.TLSConfig, it negotiates only what is listed here.
 	if srv.Protocols.HTTP2() && !slices.Contains(srv.TLSConfig.NextProtos, protoTLS) {
 		srv.TLSConfig.NextProtos = append(srv.TLSConfig.NextProtos, protoTLS)
 	}
@@ -68,7 +75,7 @@ func configure(srv *http.Server, cfg Config) (*server, error) {
 	srv.TLSNextProto[protoTLS] = s.serveTLS
 	srv.TLSNextProto[protoUnencrypted] = s.serveUnencrypted
 	srv.RegisterOnShutdown(s.shutdown)
-	s.hookUp()
+	s.wrapHooks()
 	return s, nil
 }
 
@@ -95,30 +102,30 @@ func (s *server) serveTLS(_ *http.Server, tc *tls.Conn, h http.Handler) {
 	c.tls = &state
 	if state.Version < tls.VersionTLS12 || weakCipher(state.CipherSuite) {
 		s.stats.refusedTLS.Add(1)
-		c.reject("TLS version or cipher suite is not fit for HTTP/2")
+		c.reject("TLS version or cipher suite is too weak for HTTP/2")
 		return
 	}
 	c.serve(false)
 }
 
 func (s *server) serveUnencrypted(_ *http.Server, tc *tls.Conn, h http.Handler) {
-	// net/http hands a plain connection over inside a *tls.Conn, for want of a better signature, and has read the
-	// client's preface already.
+	// net/http passes a cleartext connection inside a *tls.Conn, because TLSNextProto has that
+	// signature, and has already read the client's preface.
 	inner, ok := tc.NetConn().(interface{ UnencryptedNetConn() net.Conn })
 	if !ok {
-		s.logf("h2: net/http handed over an encrypted connection from %v as a plain one", tc.RemoteAddr())
+		s.logf("h2: net/http passed an encrypted connection from %v as a cleartext one", tc.RemoteAddr())
 		return
 	}
 	nc := inner.UnencryptedNetConn()
-	if l := loanOf(nc); s.mayTakeOver(l) {
+	if l := loanOf(nc); s.canTakeOver(l) {
 		s.takeOver(l, h)
 		return
 	}
 	s.newConn(nc, h, baseContext(h)).serve(true)
 }
 
-// weakCipher reports whether a TLS 1.2 suite lacks forward secrecy or authenticated encryption, which RFC 9113
-// §9.2.2 lets a server refuse. The suites of TLS 1.3 are all fit.
+// weakCipher reports whether a cipher suite of TLS 1.2 lacks forward secrecy or authenticated
+// encryption, so that a server may refuse it (RFC 9113 §9.2.2). All suites of TLS 1.3 are accepted.
 func weakCipher(id uint16) bool {
 	switch id {
 	case tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
@@ -130,8 +137,9 @@ func weakCipher(id uint16) bool {
 	return true
 }
 
-// baseContext returns the context that net/http made for the connection: BaseContext, ConnContext, server and local
-// address. It travels as an unadvertised method of the handler.
+// baseContext returns the context that net/http made for the connection with
+// http.Server.BaseContext and ConnContext. net/http passes it as an undocumented method of the
+// handler.
 func baseContext(h http.Handler) context.Context {
 	if b, ok := h.(interface{ BaseContext() context.Context }); ok {
 		return b.BaseContext()
@@ -173,7 +181,7 @@ func (s *server) logf(format string, args ...any) {
 	}
 }
 
-// dateValue is a Date header's value, and for how long it is right.
+// dateValue is a value of the Date header, and how long it stays right.
 type dateValue struct {
 	made  time.Time
 	lasts time.Duration
@@ -182,12 +190,16 @@ type dateValue struct {
 
 // dateHeader returns the value of Date for the current second.
 func (s *server) dateHeader() string {
-	// Since asks the monotonic clock alone, which takes half the time of Now.
+	// Since reads only the monotonic clock, which takes half the time of Now.
 	if d := s.date.Load(); d != nil && time.Since(d.made) < d.lasts {
 		return d.text
 	}
 	now := time.Now()
-	d := &dateValue{made: now, lasts: time.Second - time.Duration(now.Nanosecond()), text: now.UTC().Format(http.TimeFormat)}
+	d := &dateValue{
+		made:  now,
+		lasts: time.Second - time.Duration(now.Nanosecond()),
+		text:  now.UTC().Format(http.TimeFormat),
+	}
 	s.date.Store(d)
 	return d.text
 }

@@ -7,30 +7,31 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// lingerTime is how long we wait for the peer to hang up after our last frame, and for the PING that tells that it has
-// seen the first GOAWAY.
+// lingerTime is how long the server waits for the peer to close the connection after the last
+// frame, and for the answer to the PING that follows the first GOAWAY.
 const lingerTime = time.Second
 
 var shutdownPing = [8]byte{'g', 'o', 'i', 'n', 'g', ' ', 'h', '2'}
 
-// shutdownState is how far a connection has come on its way out. It is guarded by conn.mu.
+// shutdownState is how far the graceful shutdown of a connection has come. It is guarded by
+// conn.mu.
 type shutdownState struct {
-	started    bool   // GOAWAY was sent, the highest stream number left open
+	started    bool   // the first GOAWAY was sent, which still allows all streams
 	final      bool   // the GOAWAY that names the last stream was sent
-	lastID     uint32 // that stream
-	close      bool   // all is done: close once the output is written
+	lastID     uint32 // the last stream that it allows
+	close      bool   // close the connection once the output is written
 	halfClosed bool
 	timer      *time.Timer
 }
 
-// refuses reports whether a new stream is too late.
+// refuses reports whether a new stream comes after the last one that GOAWAY allows.
 func (s *shutdownState) refuses(id uint32) bool { return s.final && id > s.lastID }
 
-// due reports whether it is time to close our side of the socket.
+// due reports whether to close the server's side of the socket.
 func (s *shutdownState) due() bool { return s.close && !s.halfClosed }
 
-// shutdown starts the graceful end of all connections. http.Server.Shutdown calls it and then waits until net/http
-// has seen them all return.
+// shutdown starts the graceful shutdown of all connections. http.Server.Shutdown calls it and then
+// waits until they have ended.
 func (s *server) shutdown() {
 	s.mu.Lock()
 	s.shutting = true
@@ -47,9 +48,9 @@ func (s *server) shutdown() {
 	}
 }
 
-// startShutdown asks the client to open no more streams. It does so in two steps, so that no request that is on its
-// way gets lost (RFC 9113 §6.8): a GOAWAY that still allows all streams, and, when the client must have seen it, one
-// that names the last stream.
+// startShutdown asks the client to open no more streams. It takes two steps, so that no request
+// that is already on its way is lost (RFC 9113 §6.8): a GOAWAY that still allows all streams and,
+// once the client has answered a PING that follows it, a GOAWAY that names the last stream.
 func (c *conn) startShutdown() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,7 +66,7 @@ func (c *conn) startShutdown() {
 		defer c.mu.Unlock()
 		c.finishShutdown()
 	})
-	c.kick()
+	c.scheduleFlush()
 }
 
 // onPingAck handles the answer to one of our PINGs. c.mu is held.
@@ -85,26 +86,26 @@ func (c *conn) finishShutdown() {
 	c.closing.final, c.closing.lastID = true, c.maxID
 	c.framer.WriteGoAway(c.maxID, http2.ErrCodeNo, nil)
 	c.closing.close = c.active == 0
-	c.kick()
+	c.scheduleFlush()
 }
 
-// becameIdle notes that the last stream has gone. c.mu is held.
+// becameIdle records that there is no stream any more. c.mu is held.
 func (c *conn) becameIdle() {
 	c.timer.idleSince = c.timer.now
 	c.reportState(http.StateIdle)
 	if c.closing.final {
 		c.closing.close = true
-		c.kick()
+		c.scheduleFlush()
 	}
 }
 
-// becameActive notes that there is a stream. c.mu is held.
+// becameActive records that there is a stream again. c.mu is held.
 func (c *conn) becameActive() {
 	c.timer.wake(c)
 	c.reportState(http.StateActive)
 }
 
-// onGoAway handles a GOAWAY of the client, which is about to leave.
+// onGoAway handles a GOAWAY from the client, which means that it will open no more streams.
 func (c *conn) onGoAway() { c.startShutdown() }
 
 // goAway ends the connection because of an error (RFC 9113 §5.4.1).
@@ -120,7 +121,7 @@ func (c *conn) goAway(e connError) {
 	c.srv.stats.goAwaysSent.add(e.code)
 	c.framer.WriteGoAway(c.maxID, e.code, []byte(e.reason))
 	c.closing.started, c.closing.final, c.closing.close = true, true, true
-	c.kick()
+	c.scheduleFlush()
 	c.mu.Unlock()
 	for _, s := range all {
 		s.interrupt(errConnClosed)
@@ -131,7 +132,7 @@ func (c *conn) goAway(e connError) {
 	c.waiting = nil
 }
 
-// halfClose closes our side of the socket and gives the peer a moment to close its own.
+// halfClose closes the server's side of the socket and gives the peer lingerTime to close its own.
 func (c *conn) halfClose() {
 	c.nc.SetReadDeadline(time.Now().Add(lingerTime))
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {

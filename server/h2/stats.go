@@ -8,8 +8,9 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// Stats counts what the connections of one server do. Put one into Config.Stats and Read it at any time. What happens
-// with every request is counted by its connection under a lock that it holds anyway, and added up when somebody reads.
+// Stats counts what the connections of one server do. Set it as Config.Stats and call Read at any
+// time. Streams are counted by their connections, under a lock that these hold anyway, and Read
+// adds them up.
 type Stats struct {
 	connections, closed           atomic.Uint64
 	resetsSent, resetsReceived    codeCounts
@@ -23,26 +24,29 @@ type Stats struct {
 	streams uint64 // of connections that have closed
 }
 
-// Counts is what Stats has counted. The maps' keys are error codes of RFC 9113 §7 in lower case, such as
-// "refused_stream", and every code is there.
+// Counts is what Stats has counted. The keys of the maps of resets and GOAWAYs are the error codes
+// of RFC 9113 §7 in lower case, such as "refused_stream", and "other". Every code is present.
 type Counts struct {
-	// Connections have begun to speak HTTP/2; so many of them are open.
+	// Connections is how many connections have used HTTP/2, ConnectionsOpen how many of them are
+	// open.
 	Connections, ConnectionsOpen uint64
-	// Streams were opened by clients; so many are open, or their handlers run on.
+	// Streams is how many streams clients have opened, StreamsOpen how many are open or have a
+	// handler that still runs.
 	Streams, StreamsOpen uint64
-	// ResetsSent and ResetsReceived are RST_STREAM frames, GoAwaysSent and GoAwaysReceived are GOAWAYs; that a
-	// graceful end takes two of those is counted as one.
+	// ResetsSent and ResetsReceived count RST_STREAM frames, GoAwaysSent and GoAwaysReceived GOAWAY
+	// frames. The two GOAWAYs that a graceful shutdown sends count as one.
 	ResetsSent, ResetsReceived   map[string]uint64
 	GoAwaysSent, GoAwaysReceived map[string]uint64
-	// Refused is requests that were answered in place of the handler ("header_too_large", "connect_method") and
-	// connections whose TLS is not fit for HTTP/2 ("tls").
+	// Refused counts requests that the engine answered in place of the handler ("header_too_large",
+	// "connect_method") and connections whose TLS version or cipher suite is too weak ("tls").
 	Refused map[string]uint64
-	// TimedOut is connections that were closed because the peer took too long: "handshake" for its first SETTINGS,
-	// "header" for the rest of a header block or control frame, "write" to read what was sent, "ping" to answer one.
+	// TimedOut counts connections that were closed because the peer took too long: to send its
+	// first SETTINGS ("handshake"), to send the rest of a header block or control frame ("header"),
+	// to read what was sent ("write"), or to answer a PING ("ping").
 	TimedOut map[string]uint64
 }
 
-// lateReason is why a connection was closed as too slow.
+// lateReason is the timeout that closed a connection.
 type lateReason uint8
 
 const (
@@ -58,7 +62,7 @@ func (r lateReason) String() string {
 	return [lateReasons]string{"", "handshake", "header", "write", "ping"}[r]
 }
 
-// codeCounts counts by error code; those that RFC 9113 does not have go under the last.
+// codeCounts counts by error code. Its last element counts codes that RFC 9113 does not define.
 type codeCounts [http2.ErrCodeHTTP11Required + 2]atomic.Uint64
 
 func (c *codeCounts) add(code http2.ErrCode) { c[min(int(code), len(c)-1)].Add(1) }
@@ -92,7 +96,7 @@ func (s *Stats) Read() Counts {
 	for reason := lateHandshake; reason < lateReasons; reason++ {
 		counts.TimedOut[reason.String()] = s.late[reason].Load()
 	}
-	closed := s.closed.Load() // first, so that it is never the larger one
+	closed := s.closed.Load() // read first, so that it is never larger than connections
 	counts.Connections = s.connections.Load()
 	counts.ConnectionsOpen = counts.Connections - closed
 
@@ -111,7 +115,7 @@ func (s *Stats) Read() Counts {
 	counts.Streams = s.streams
 	s.mu.Unlock()
 	srv.mu.Unlock()
-	// One that closes meanwhile is among conns, and was not yet among the closed.
+	// A connection that closes meanwhile is in conns, and its streams are not in s.streams yet.
 	for _, c := range conns {
 		c.mu.Lock()
 		counts.Streams += c.opened
@@ -121,14 +125,14 @@ func (s *Stats) Read() Counts {
 	return counts
 }
 
-// ended adds the streams of a connection that is gone; the server's mu is held.
+// ended adds the streams of a connection that has closed. server.mu is held.
 func (s *Stats) ended(streams uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.streams += streams
 }
 
-func (s *Stats) of(srv *server) {
+func (s *Stats) attach(srv *server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.server = srv

@@ -19,8 +19,8 @@ var (
 	errHandlerDone = errors.New("h2: ResponseWriter used after its handler returned")
 )
 
-// stream is one request and its reply. A handler can hold on to parts of it (writer, body, context), so it is never
-// used twice.
+// stream is one request and its reply. A handler may keep references to parts of it (writer, body,
+// context), so it is never reused.
 type stream struct {
 	c  *conn
 	id uint32
@@ -28,17 +28,17 @@ type stream struct {
 	// Owned by the reader goroutine.
 	declared int64 // Content-Length of the request, or -1
 	received int64 // bytes of its body so far
-	started  bool  // the handler runs or has run
+	started  bool  // the handler was started
 
 	// Guarded by c.mu.
 	recvEnd     bool // the peer has ended its side
 	sentHeader  bool // the header of the reply is in the output buffer
-	sendEnd     bool // we have ended ours: END_STREAM is in the output buffer
-	closed      bool // closed on the wire, by both ends or a reset; no longer in c.streams
+	sendEnd     bool // END_STREAM of the reply is in the output buffer
+	closed      bool // ended by both sides or reset; no longer in c.streams
 	handlerDone bool
-	closeErr    error // what writes return once closed
-	recvWindow  int64 // what the peer may still send
-	sendWindow  int64 // what we may still send; negative after a SETTINGS change (RFC 9113 §6.9.2)
+	closeErr    error // what writes return after that
+	recvWindow  int64 // bytes that the peer may still send
+	sendWindow  int64 // bytes that may still be sent to it; can be negative after SETTINGS (RFC 9113 §6.9.2)
 	unacked     int64 // bytes read by the handler and not yet returned to the peer
 	surplus     int64 // bytes received since the reply was complete
 	active      uint32
@@ -55,14 +55,15 @@ type stream struct {
 	req   http.Request
 }
 
-// pendingReply is what a stream has to send and has not got into the connection's output buffer yet.
+// pendingReply is the part of a reply that is not in the connection's output buffer yet.
 type pendingReply struct {
-	// The header block, which is status, fields and length of stream.reply: whoever sets this, under c.mu, has written
-	// them before, and nobody does until it is false again.
+	// The header block is still to be sent. It consists of status, fields and length of
+	// stream.reply, which are written before header is set, under c.mu, and not again until it is
+	// false.
 	header  bool
-	data    [2][]byte // body bytes, in order; the handler's own unless owned is set
+	data    [2][]byte // body bytes, in order; in the handler's memory unless owned is set
 	owned   *buffer   // backs data[0] and the fields once the handler has returned
-	end     bool      // END_STREAM after data
+	end     bool      // END_STREAM follows data
 	trailer []field
 }
 
@@ -70,14 +71,14 @@ func (p *pendingReply) size() int { return len(p.data[0]) + len(p.data[1]) }
 
 func (p *pendingReply) empty() bool { return !p.header && p.size() == 0 && !p.end }
 
-// run is the task of a worker: it runs the handler.
+// run implements task: it runs the handler.
 func (s *stream) run() {
 	completed := false
 	defer func() {
 		if completed {
 			return
 		}
-		// A panic, or runtime.Goexit with nothing to recover. Either way the reply is not whole.
+		// The handler has panicked or called runtime.Goexit, so the reply is incomplete.
 		if v := recover(); v != nil && v != http.ErrAbortHandler {
 			stack := make([]byte, 64<<10)
 			stack = stack[:runtime.Stack(stack, false)]
@@ -87,8 +88,8 @@ func (s *stream) run() {
 		s.c.handlerPanicked(s)
 		s.release()
 	}()
-	if s.reply.instead != nil {
-		s.reply.instead(&s.reply, &s.req)
+	if s.reply.override != nil {
+		s.reply.override(&s.reply, &s.req)
 	} else {
 		s.c.handler.ServeHTTP(&s.reply, &s.req)
 	}
@@ -100,7 +101,7 @@ func (s *stream) run() {
 	}
 }
 
-// release frees what the request held, after its handler.
+// release frees what the request holds, after its handler has returned or if it never ran.
 func (s *stream) release() {
 	s.body.Close()
 	s.ctx.cancel()
@@ -109,7 +110,8 @@ func (s *stream) release() {
 	}
 }
 
-// interrupt tells the handler that its stream or connection is gone. c.mu is not held.
+// interrupt ends the request's body and context, because its stream or connection has ended. c.mu
+// is not held.
 func (s *stream) interrupt(err error) {
 	s.body.end(err, true)
 	s.ctx.cancel()
@@ -128,7 +130,7 @@ func (c *conn) start(s *stream) {
 	c.srv.workers.run(s)
 }
 
-// closeStream takes a stream off the wire. c.mu is held.
+// closeStream removes a stream from the connection. c.mu is held.
 func (c *conn) closeStream(s *stream, how closeReason, err error) {
 	if s.closed {
 		return
@@ -142,7 +144,7 @@ func (c *conn) closeStream(s *stream, how closeReason, err error) {
 	}
 	if s.out.owned != nil {
 		c.srv.buffers.put(s.out.owned)
-		s.reply.fields = nil // they were in it
+		s.reply.fields = nil // they are part of that buffer
 	}
 	s.out = pendingReply{}
 	if s.writeTimer != nil {
@@ -154,7 +156,7 @@ func (c *conn) closeStream(s *stream, how closeReason, err error) {
 	}
 }
 
-// abandonUnstarted counts a stream whose handler never ran as done. c.mu is held.
+// abandonUnstarted marks the handler of a stream as done although it never ran. c.mu is held.
 func (c *conn) abandonUnstarted(s *stream) {
 	if s.handlerDone {
 		return
@@ -165,8 +167,8 @@ func (c *conn) abandonUnstarted(s *stream) {
 	}
 }
 
-// handlersPerStream is how many handlers a connection may have running for each stream that it may have open: those
-// of streams that the peer has reset take a moment to notice.
+// handlersPerStream is how many handlers may run for each stream that a connection may have open.
+// Handlers of streams that were reset need a moment to notice and return.
 const handlersPerStream = 4
 
 // full reports whether there is no room for another stream. c.mu is held.
@@ -175,7 +177,7 @@ func (c *conn) full() bool {
 	return uint32(len(c.streams)) >= most || uint64(c.active) >= handlersPerStream*uint64(most)
 }
 
-// freeSlot makes room for another stream. c.mu is held.
+// freeSlot records that a stream and its handler have ended. c.mu is held.
 func (c *conn) freeSlot() {
 	c.active--
 	if c.active == 0 {
@@ -183,7 +185,7 @@ func (c *conn) freeSlot() {
 	}
 }
 
-// notify wakes the handler if it waits for output to be taken. c.mu is held.
+// notify wakes the handler if it waits in awaitTaken. c.mu is held.
 func (s *stream) notify() {
 	if s.wake != nil {
 		select {
@@ -193,24 +195,26 @@ func (s *stream) notify() {
 	}
 }
 
-// resetStream sends RST_STREAM and closes the stream. A reset that the peer is to blame for counts against its
-// allowance. c.mu is held; the caller must call s.interrupt afterwards.
+// resetStream sends RST_STREAM and closes the stream. c.mu is held. The caller must release it and
+// then call s.interrupt.
 func (c *conn) resetStream(s *stream, code http2.ErrCode, err error) {
 	if s.closed {
 		return
 	}
 	c.writeReset(s.id, code)
 	c.closeStream(s, closedByUs, err)
-	c.kick()
+	c.scheduleFlush()
 }
 
-// What an answered request may still send, in bytes and in ticks, before it is asked to stop.
+// How many bytes a client may still send of a request whose reply is complete, and how many ticks
+// it may take, before the stream is reset.
 const (
 	maxSurplus     = 64 << 10
 	answeredLinger = 2
 )
 
-// answered reports whether the reply is complete and the handler gone while the client still sends. c.mu is held.
+// answered reports whether the reply is complete and the handler has returned while the client is
+// still sending. c.mu is held.
 func (s *stream) answered() bool { return s.sendEnd && s.handlerDone && !s.recvEnd }
 
 // stopRequest asks the client to send no more of an answered request (RFC 9113 §8.1). c.mu is held.
@@ -229,19 +233,20 @@ func (c *conn) handlerPanicked(s *stream) {
 	c.resetStream(s, http2.ErrCodeInternal, errHandlerDone)
 }
 
-// closeReason is how a stream came to be closed. It decides what a late frame means (RFC 9113 §5.1).
+// closeReason is how a stream was closed. It decides how a later frame on it is handled (RFC 9113
+// §5.1).
 type closeReason uint8
 
 const (
 	closedByEnd  closeReason = iota + 1 // both sides sent END_STREAM
 	closedByPeer                        // the peer reset it
-	closedByUs                          // we reset or refused it; frames may have been on their way
+	closedByUs                          // the server reset or refused it; frames may have been on their way
 )
 
-// recentlyClosed remembers how the last streams were closed. Older ones are forgotten, so its size is bounded.
+// recentlyClosed remembers how the last maxRecent streams were closed.
 type recentlyClosed struct {
 	ring []closedStream // up to maxRecent
-	next int            // the one to overwrite, once there are so many
+	next int            // the element to overwrite next, once there are maxRecent
 }
 
 type closedStream struct {

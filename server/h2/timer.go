@@ -6,8 +6,9 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// tickClock is the configuration's timeouts in ticks. Connections measure time in ticks of one timer each, so noting
-// the time of an event costs neither a system call nor a timer of its own. A timeout of zero ticks is none.
+// tickClock has the timeouts of Config in ticks. Each connection has one timer and measures time in
+// its ticks, so recording the time of an event needs neither a system call nor another timer. Zero
+// ticks mean no timeout.
 type tickClock struct {
 	period                               time.Duration
 	handshake, header, stall, streamIdle uint32
@@ -28,7 +29,7 @@ func newTickClock(cfg Config) tickClock {
 		if d <= 0 {
 			return 0
 		}
-		return uint32((d+period-1)/period) + 1 // the tick under way does not count
+		return uint32((d+period-1)/period) + 1 // the current tick has begun already, so it does not count
 	}
 	return tickClock{
 		period:      period,
@@ -42,21 +43,21 @@ func newTickClock(cfg Config) tickClock {
 	}
 }
 
-// connTimer watches one connection. It is guarded by conn.mu.
+// connTimer checks the timeouts of one connection. It is guarded by conn.mu.
 type connTimer struct {
 	t        *time.Timer
 	now      uint32    // ticks so far
-	sleeping bool      // nothing to watch but idleness
+	sleeping bool      // the connection is idle, so the timer runs only at the idle timeout
 	slept    time.Time // when it began to sleep
 	stopped  bool
 
 	reads     uint32 // conn.reads at the last tick
-	alive     uint32 // when it last changed
+	alive     uint32 // the tick when it last changed
 	partial   uint32 // conn.partial at the last tick
-	partialAt uint32 // when it last changed
+	partialAt uint32 // the tick when it last changed
 	idleSince uint32
-	wrote     uint32 // when the write under way began
-	pinging   bool   // a PING is out
+	wrote     uint32 // the tick when the current write began
+	pinging   bool   // a PING is not answered yet
 	pingAt    uint32
 }
 
@@ -76,11 +77,12 @@ func (c *conn) stopTimer() {
 	}
 }
 
-// wake makes the timer tick again after it has slept through an idle time. c.mu is held.
+// wake makes a sleeping timer tick again. c.mu is held.
 func (t *connTimer) wake(c *conn) {
 	if t.sleeping && !t.stopped {
 		t.sleeping = false
-		t.now += uint32(time.Since(t.slept) / c.srv.clock.period) // a PING is no call: idleness goes on
+		// idleSince stays, so that frames without a stream do not prolong the idle timeout.
+		t.now += uint32(time.Since(t.slept) / c.srv.clock.period)
 		t.alive, t.pinging = t.now, false
 		t.t.Reset(c.srv.clock.period)
 	}
@@ -104,7 +106,7 @@ func (c *conn) tick() {
 	if partial := c.partial.Load(); partial != t.partial {
 		t.partial, t.partialAt = partial, t.now
 	}
-	idle := c.active == 0 && c.settled && !c.writing
+	idle := c.active == 0 && c.gotSettings && !c.writing
 	if idle && clock.idle > 0 && time.Duration(t.now-t.idleSince)*clock.period >= clock.idle {
 		idleOut = true
 	}
@@ -118,7 +120,7 @@ func (c *conn) tick() {
 		if !t.pinging && expired(t.now, t.alive, clock.ping) {
 			t.pinging, t.pingAt = true, t.now
 			c.framer.WritePing(false, [8]byte{'a', 'l', 'i', 'v', 'e', '?'})
-			c.kick()
+			c.scheduleFlush()
 		}
 		stuck = c.resetStuck()
 	}
@@ -126,7 +128,7 @@ func (c *conn) tick() {
 	if idle && !idleOut && t.now-t.idleSince > 1 && t.partial&1 == 0 {
 		t.sleeping, t.slept = true, time.Now()
 		if next = clock.idle - time.Duration(t.now-t.idleSince)*clock.period; clock.idle <= 0 {
-			next = 1 << 40 // some twenty minutes; the check is cheap
+			next = 1 << 40 // about 18 minutes, to check again
 		}
 	}
 	t.t.Reset(next)
@@ -139,11 +141,11 @@ func (c *conn) tick() {
 	}
 }
 
-// late tells what the peer has taken too long for. c.mu is held.
+// late returns which timeout the peer has exceeded, or notLate. c.mu is held.
 func (c *conn) late() lateReason {
 	clock, t := &c.srv.clock, &c.timer
 	switch {
-	case expired(t.now, 0, clock.handshake) && !c.settled:
+	case expired(t.now, 0, clock.handshake) && !c.gotSettings:
 		return lateHandshake
 	case expired(t.now, t.partialAt, clock.header) && t.partial&1 == 1:
 		return lateHeader
@@ -155,11 +157,12 @@ func (c *conn) late() lateReason {
 	return notLate
 }
 
-// expired reports whether a timeout that began at since has passed.
+// expired reports whether a timeout of the given number of ticks, which began at since, has passed.
 func expired(now, since, ticks uint32) bool { return ticks > 0 && now-since >= ticks }
 
-// resetStuck resets streams that have made no progress for too long: the peer gives a waiting reply no window, or does
-// not send the body it has announced, or a stream without an announced end has gone silent. c.mu is held.
+// resetStuck resets streams that have made no progress for too long and returns them: the peer
+// gives no window for a reply, does not send a body whose length it has declared, or sends nothing
+// on a stream whose length is not declared. c.mu is held.
 func (c *conn) resetStuck() (stuck []*stream) {
 	clock, now := &c.srv.clock, c.timer.now
 	for _, s := range c.streams {
@@ -172,7 +175,7 @@ func (c *conn) resetStuck() (stuck []*stream) {
 		case !s.out.empty():
 			why = expired(now, s.active, clock.stall)
 		case s.recvEnd || s.recvWindow <= 0 || c.recvWindow <= 0:
-			// The handler's turn.
+			// The stream waits for its handler.
 		case s.declared >= 0:
 			why = expired(now, s.active, clock.stall)
 		default:

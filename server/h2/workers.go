@@ -5,27 +5,27 @@ import (
 	"time"
 )
 
-// task is what a worker runs. Implementations are pointers, so that handing one over allocates nothing.
+// task is what a worker runs. Implementations are pointers, so that passing one allocates nothing.
 type task interface{ run() }
 
-// workers runs tasks on goroutines that are kept for the next task, because a fresh goroutine pays for growing its
-// stack to a handler's depth. There is no bound on running tasks (connections bound their own streams), only on
-// goroutines that wait.
+// workers runs tasks on goroutines that are kept for later tasks, because a new goroutine has to
+// grow its stack first. Running tasks are not limited here, since each connection limits its
+// streams; only the number of idle goroutines is.
 type workers struct {
 	maxIdle     int
 	idleTimeout time.Duration
 
-	mu    sync.Mutex
-	idle  []*worker // the last to finish is the first to run: its stack and cache lines are warm
-	least int       // the fewest idle since the last sweep: so many were not needed
-	sweep *time.Timer
+	mu        sync.Mutex
+	idle      []*worker // a stack: the worker that finished last runs next, as its memory is in the cache
+	leastIdle int       // the fewest that were idle since the last sweep, so the number that was not needed
+	sweep     *time.Timer
 }
 
 type worker struct {
 	next chan task // capacity 1, nil means end
 }
 
-// run runs t on a goroutine of its own and does not wait for it.
+// run runs t on an idle or a new goroutine, and does not wait for it.
 func (ws *workers) run(t task) {
 	ws.mu.Lock()
 	n := len(ws.idle)
@@ -37,7 +37,7 @@ func (ws *workers) run(t task) {
 	w := ws.idle[n-1]
 	ws.idle[n-1] = nil
 	ws.idle = ws.idle[:n-1]
-	ws.least = min(ws.least, n-1)
+	ws.leastIdle = min(ws.leastIdle, n-1)
 	ws.mu.Unlock()
 	w.next <- t
 }
@@ -53,8 +53,9 @@ func (w *worker) loop(ws *workers, t task) {
 	}
 }
 
-// wait blocks until there is a task. Its frame is large on purpose: the garbage collector halves the stack of a
-// goroutine that uses less than a quarter of it, and the next handler would have to grow it again.
+// wait blocks until there is a task. Its stack frame is large on purpose: the garbage collector
+// halves the stack of a goroutine that uses less than a quarter of it, and the next handler would
+// have to grow it again.
 //
 //go:noinline
 func (w *worker) wait() task {
@@ -65,7 +66,7 @@ func (w *worker) wait() task {
 //go:noinline
 func receive(ch chan task, _ *[2560]byte) task { return <-ch }
 
-// park puts w on the idle list, unless that is full.
+// park adds w to the idle workers and returns true, or returns false if there are maxIdle.
 func (ws *workers) park(w *worker) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -74,18 +75,19 @@ func (ws *workers) park(w *worker) bool {
 	}
 	ws.idle = append(ws.idle, w)
 	if ws.sweep == nil {
-		ws.least = 0
+		ws.leastIdle = 0
 		ws.sweep = time.AfterFunc(ws.idleTimeout, ws.sweepIdle)
 	}
 	return true
 }
 
-// sweepIdle ends the workers that were not needed since the last sweep. They are those at the bottom of the stack.
+// sweepIdle ends the workers that were not needed since the last sweep: those at the bottom of the
+// stack.
 func (ws *workers) sweepIdle() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	ws.end(ws.least)
-	ws.least = len(ws.idle)
+	ws.end(ws.leastIdle)
+	ws.leastIdle = len(ws.idle)
 	if len(ws.idle) > 0 {
 		ws.sweep.Reset(ws.idleTimeout)
 	} else {
@@ -93,14 +95,14 @@ func (ws *workers) sweepIdle() {
 	}
 }
 
-// releaseIdle ends all workers that wait.
+// releaseIdle ends all idle workers.
 func (ws *workers) releaseIdle() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.end(len(ws.idle))
 }
 
-// end ends the n workers that have waited longest. ws.mu is held.
+// end ends the n workers that have been idle longest. ws.mu is held.
 func (ws *workers) end(n int) {
 	for _, w := range ws.idle[:n] {
 		w.next <- nil
@@ -108,5 +110,5 @@ func (ws *workers) end(n int) {
 	kept := copy(ws.idle, ws.idle[n:])
 	clear(ws.idle[kept:])
 	ws.idle = ws.idle[:kept]
-	ws.least = min(ws.least, kept)
+	ws.leastIdle = min(ws.leastIdle, kept)
 }
