@@ -114,7 +114,7 @@ conformance: ## Hold server and Go client to h2spec and connectrpc/conformance
 	@cd conformance && ../build/conformance/run ../build/conformance
 
 clean: ## Remove what the commands above made
-	rm -rf build bin web/node_modules
+	rm -rf build bin web/node_modules examples/web/node_modules
 
 # What the suites need.
 

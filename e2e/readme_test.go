@@ -104,7 +104,7 @@ func TestNoFileOfTheRepositoryIsIgnored(t *testing.T) {
 var (
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
-	command = regexp.MustCompile("`make ([a-z0-9-]+)")
+	command = regexp.MustCompile("(?m)(?:^|`)make ([a-z0-9-]+)")
 	fenced  = regexp.MustCompile("(?ms)^```.*?^```$")
 )
 
