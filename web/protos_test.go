@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -59,7 +60,7 @@ func TestTheProtosThatAreServedAreComplete(t *testing.T) {
 		_, source := fetch(t, http.MethodGet, path, nil)
 		for _, match := range imports.FindAllSubmatch(source, -1) {
 			name := string(match[1])
-			if ok, _ := regexp.MatchString(`^google/protobuf/`, name); ok {
+			if strings.HasPrefix(name, "google/protobuf/") {
 				continue
 			}
 			if res, _ := fetch(t, http.MethodGet, "/"+name, nil); res.StatusCode != http.StatusOK {
