@@ -47,7 +47,7 @@ test: ## Run every check and every test, with what they need set up first
 	@.ci/suite "conformance" -- conformance
 	@.ci/suite "fuzzing" -- fuzz
 	@.ci/suite "Python peer" venv-newest venv-oldest -- test-python
-	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules chromium -- test-e2e
+	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules readme-packages chromium -- test-e2e
 	@echo "every suite has run"
 
 lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
@@ -101,9 +101,10 @@ test-python: venv-newest venv-oldest ## Test the Python peer on the newest and t
 test-web: node-modules ## Test the page's own logic
 	cd web && $(NPM) test --silent
 
-test-e2e: ## Call the real binary with every client
+test-e2e: ## Call the real binary with every client (RUN=TestGoClient: that test alone)
 	ROSTER_E2E_NEWEST=$(abspath $(VENV)/newest) ROSTER_E2E_OLDEST=$(abspath $(VENV)/oldest) ROSTER_E2E_WEB=$(abspath web) \
-		$(GO) test -count=1 -timeout 15m -v ./e2e
+		ROSTER_E2E_PACKAGES=$(abspath build/readme) \
+		$(GO) test -count=1 -timeout 15m -v $(if $(RUN),-run '$(RUN)') ./e2e
 
 # RACE=-race has the programs under test look for data races, too.
 conformance: ## Hold server and Go client to h2spec and connectrpc/conformance
@@ -114,7 +115,7 @@ conformance: ## Hold server and Go client to h2spec and connectrpc/conformance
 	@cd conformance && ../build/conformance/run ../build/conformance
 
 clean: ## Remove what the commands above made
-	rm -rf build bin web/node_modules
+	rm -rf build bin web/node_modules examples/web/node_modules
 
 # What the suites need.
 
@@ -145,6 +146,14 @@ $(VENV)/oldest/.done: python/requirements-oldest.txt python/pyproject.toml proto
 
 web/node_modules/.done: web/package-lock.json
 	cd web && $(NPM) ci --silent --no-audit --no-fund
+	touch $@
+
+# What the blocks of the READMEs install, so that the test which runs them takes it from here.
+.PHONY: readme-packages
+readme-packages: build/readme/.done
+build/readme/.done: examples/python/requirements.txt examples/web/package-lock.json
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --only-binary :all: -d $(@D)/wheels -r $<
+	cd examples/web && $(NPM) ci --silent --cache $(abspath $(@D))/npm
 	touch $@
 
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)

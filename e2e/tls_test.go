@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -372,44 +371,6 @@ func TestTLSReloadUnderLoad(t *testing.T) {
 	t.Logf("%d calls on three connections, %d on as many", calls.Load(), connections.Load())
 	if strings.Count(p.log(), "new TLS files are in use") != 3 {
 		t.Errorf("logged %s", p.log())
-	}
-}
-
-// The README's section on TLS works as pasted: the certificate, and each caller.
-func TestTheREADMEOnTLS(t *testing.T) {
-	venv := need(t, "ROSTER_E2E_NEWEST")
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(readme), "\n## TLS\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(section, -1)
-	if len(blocks) != 2 {
-		t.Fatalf("%d blocks for the shell, want 2", len(blocks))
-	}
-	shell := func(folder, script string) result {
-		command := exec.Command("bash", "-ec", script)
-		command.Dir = folder
-		command.Env = append(os.Environ(), "PATH="+filepath.Join(venv, "bin")+":"+os.Getenv("PATH"), "no_proxy=localhost")
-		return run(t, command)
-	}
-	c := credentials{folder: t.TempDir()}
-	before, serving, found := strings.Cut(blocks[0][1], "go run ./cmd/roster ")
-	if !found {
-		t.Fatal("no go run in the first block")
-	}
-	if got := shell(c.folder, before); got.code != 0 {
-		t.Fatal(got.stderr)
-	}
-	if want := "serve --sample --tls-cert cert.pem --tls-key key.pem\n"; serving != want {
-		t.Errorf("it says roster %s, the test serves as with %s", serving, want)
-	}
-	_, url := serveTLS(t, c)
-	calls := strings.NewReplacer("cert.pem", c.file("cert.pem"), "go run ./cmd/roster", binary,
-		"localhost:50051", strings.TrimPrefix(url, "https://")).Replace(blocks[1][1])
-	if got := shell(root, calls); got.code != 0 || strings.Count(got.stdout, "Leila Dubois") != 3 {
-		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
 	}
 }
 

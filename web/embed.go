@@ -1,9 +1,12 @@
-// Package web is the page of Roster: look users up in a browser, over Connect
-// or gRPC-Web, at the address that serves everyone else.
+// Package web is the page of Roster, which looks users up in a browser over Connect or gRPC-Web, and
+// the contracts that callers compile. Both are served at the address of the RPCs.
 //
-// It serves the files of dist, which Vite builds from src and the repository
-// keeps, so that a Go build needs no Node. It does not speak RPC: the page
-// calls /MyService/ at its own origin, and whoever mounts it mounts that too:
+// It serves the files of dist, which Vite builds from src and the repository keeps, so that a Go
+// build needs no Node; and the protos of the API at their import paths, so that
+// "curl -O http://localhost:50051/api.proto" is all that a Python program needs from here.
+//
+// The package does not serve RPCs. The page calls /MyService/ at its own origin, so the service
+// has to be mounted beside it:
 //
 //	mux := http.NewServeMux()
 //	mux.Handle("/", web.Handler())
@@ -23,16 +26,18 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	protos "example.com/roster/proto"
+	thirdparty "example.com/roster/third_party"
 )
 
 //go:embed all:dist
 var dist embed.FS
 
-// securityHeaders are sent with every answer. The page loads and calls nothing
-// but its own origin, runs no inline code, makes no script of a string, may not
-// be framed, shares no window with who opened it, and asks for no part of the
-// machine but to write the clipboard. (X-Frame-Options says no more than
-// frame-ancestors does.)
+// securityHeaders are sent with every answer. The page may load from and call its own origin only,
+// run no inline code, turn no string into script, not be framed, not be reached from the window that
+// opened it, and use no device except the clipboard, for writing. X-Frame-Options is left out because
+// frame-ancestors says the same.
 var securityHeaders = http.Header{
 	"Content-Security-Policy": {"default-src 'none'; script-src 'self'; style-src 'self'; " +
 		"img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; " +
@@ -45,63 +50,70 @@ var securityHeaders = http.Header{
 	"X-Content-Type-Options": {"nosniff"},
 }
 
-// Handler serves the page at / and its files beside it. Everything is held,
-// and compressed, in memory: a few hundred kilobytes.
+// Handler serves the page at / with its files, and the protos: /api.proto,
+// /roster/v1/directory.proto and, since that imports it, /buf/validate/validate.proto. All files
+// are kept in memory, with a gzipped copy: about half a megabyte.
 //
-// GET and HEAD of a known path answer it; other methods on one answer 405.
-// An unknown path is a plain 404 whatever the method, so that a gRPC client
-// that calls a service nobody mounted reads UNIMPLEMENTED.
+// GET and HEAD of a known path answer 200 or 304, and other methods 405. An unknown path answers
+// 404 whatever the method, so that a gRPC client which calls a service that is not mounted reads
+// UNIMPLEMENTED.
 //
-// Files under /assets/ carry a hash in their names and may be cached for a
-// year; the others are revalidated by their ETag at every load.
+// Files under /assets/ have a hash in their names and may be cached for a year. The others are
+// revalidated by their ETag at every load.
 func Handler() http.Handler {
-	pages, err := load(dist)
+	files, err := load(dist)
 	if err != nil {
-		// The files are compiled in: only a broken build comes here.
-		panic(fmt.Sprintf("web: the embedded page is not whole (%v); run npm run build in web/", err))
+		// The files are compiled in, so this is a broken build.
+		panic(fmt.Sprintf("web: the embedded page is incomplete (%v); run npm run build in web/", err))
 	}
-	return pages
+	return files
 }
 
 // site maps a URL path to the file served there.
 type site map[string]*file
 
-// file is one file of the page, plain and, where that is smaller, gzipped.
+// file is one file, uncompressed and, where that is smaller, gzipped.
 type file struct {
 	contentType  string
 	cacheControl string
-	plain        []byte
-	plainTag     string
+	identity     []byte // uncompressed
+	identityTag  string
 	gzipped      []byte
 	gzippedTag   string
 }
 
-func load(files fs.FS) (site, error) {
-	pages := site{}
-	err := fs.WalkDir(files, "dist", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		content, err := fs.ReadFile(files, name)
-		if err != nil {
-			return err
-		}
-		f, err := newFile(name, content)
-		if err != nil {
-			return err
-		}
-		pages[strings.TrimPrefix(name, "dist")] = f
-		return nil
-	})
+func load(dist fs.FS) (site, error) {
+	pages, err := fs.Sub(dist, "dist")
 	if err != nil {
 		return nil, err
 	}
-	index, ok := pages["/index.html"]
+	files := site{}
+	for _, source := range []fs.FS{pages, protos.Files, thirdparty.Files} {
+		if err := files.add(source); err != nil {
+			return nil, err
+		}
+	}
+	index, ok := files["/index.html"]
 	if !ok {
 		return nil, fmt.Errorf("dist/index.html: %w", fs.ErrNotExist)
 	}
-	pages["/"] = index
-	return pages, nil
+	files["/"] = index
+	return files, nil
+}
+
+// add adds every file of source at the path that it has there.
+func (s site) add(source fs.FS) error {
+	return fs.WalkDir(source, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(source, name)
+		if err != nil {
+			return err
+		}
+		s["/"+name], err = newFile(name, content)
+		return err
+	})
 }
 
 func newFile(name string, content []byte) (*file, error) {
@@ -110,10 +122,10 @@ func newFile(name string, content []byte) (*file, error) {
 	f := &file{
 		contentType:  contentTypeOf(name),
 		cacheControl: "no-cache",
-		plain:        content,
-		plainTag:     `"` + tag + `"`,
+		identity:     content,
+		identityTag:  `"` + tag + `"`,
 	}
-	if strings.HasPrefix(name, "dist/assets/") {
+	if strings.HasPrefix(name, "assets/") {
 		f.cacheControl = "public, max-age=31536000, immutable"
 	}
 	var packed bytes.Buffer
@@ -135,8 +147,9 @@ func newFile(name string, content []byte) (*file, error) {
 	return f, nil
 }
 
-// contentTypeOf knows the kinds of file that Vite writes. The machine's own
-// table (mime.TypeByExtension) differs from one to the next.
+// contentTypeOf knows the kinds of file that are embedded. mime.TypeByExtension reads a table of the
+// machine, so its answers differ from one machine to the next. A proto is text, so that a browser
+// shows it and does not download it.
 func contentTypeOf(name string) string {
 	switch path.Ext(name) {
 	case ".html":
@@ -147,7 +160,7 @@ func contentTypeOf(name string) string {
 		return "text/css; charset=utf-8"
 	case ".svg":
 		return "image/svg+xml"
-	case ".md", ".txt":
+	case ".md", ".proto", ".txt":
 		return "text/plain; charset=utf-8"
 	default:
 		return "application/octet-stream"
@@ -164,7 +177,7 @@ func (s site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		header.Set("Allow", "GET, HEAD")
-		http.Error(w, "405: the page is read with GET or HEAD", http.StatusMethodNotAllowed)
+		http.Error(w, "405: this path is read with GET or HEAD", http.StatusMethodNotAllowed)
 		return
 	}
 	f.serve(w, r)
@@ -172,7 +185,7 @@ func (s site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	content, tag := f.plain, f.plainTag
+	content, tag := f.identity, f.identityTag
 	if f.gzipped != nil {
 		header.Add("Vary", "Accept-Encoding")
 		if acceptsGzip(r.Header) {
@@ -192,12 +205,12 @@ func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	// A failed write is a reader who left; there is nobody to tell.
+	// A write fails when the client has left, so nobody is there to be told.
 	_, _ = w.Write(content)
 }
 
-// acceptsGzip reads Accept-Encoding (RFC 9110 §12.5.3). A coding with weight
-// zero is refused; * is not taken for gzip, as plain is never wrong.
+// acceptsGzip reads Accept-Encoding (RFC 9110 §12.5.3). A coding with weight zero is refused. The
+// wildcard * does not count as gzip, since an uncompressed answer is always acceptable.
 func acceptsGzip(header http.Header) bool {
 	for _, value := range header.Values("Accept-Encoding") {
 		for coding := range strings.SplitSeq(value, ",") {

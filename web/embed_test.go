@@ -159,7 +159,7 @@ func TestHeadSaysWhatGetWouldSend(t *testing.T) {
 
 func TestUnknownPathsAndFoldersAreNotFound(t *testing.T) {
 	for _, path := range []string{
-		"/nowhere", "/assets/", "/assets", "/assets/index.js", "/dist/index.html", "//", "/../embed.go",
+		"/nowhere", "/assets/", "/assets", "/assets/index.js", "/dist/index.html", "//", "/../embed.go", "/roster/v1", "/embed.go",
 		"/%2e%2e/embed.go", "/index.html/", "/.vite/license.md",
 	} {
 		res, body := fetch(t, http.MethodGet, path, nil)

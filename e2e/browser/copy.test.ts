@@ -108,12 +108,13 @@ pageTest(
     await page.goto("/?ids=2,5-7");
     await waitForSummary(page, "4 of 4 found");
     const source = await copy(page, "Python");
+    const fetch = /^# curl (-O .*)$/m.exec(source)?.[1];
     const protoc = /^# python (-m grpc_tools\.protoc .*)$/m.exec(source)?.[1];
-    assert.ok(protoc, source);
+    assert.ok(fetch && protoc, source);
 
     const folder = scratch(t, tmpdir());
-    copyFileSync(join(REPOSITORY, "proto/api.proto"), join(folder, "api.proto"));
     writeFileSync(join(folder, "call.py"), source);
+    run("curl", ["--silent", "--show-error", "--fail", ...fetch.split(" ")], folder);
     run(PYTHON, protoc.split(" "), folder);
     assert.equal(run(PYTHON, ["call.py"], folder), await shownUsers(page));
   },

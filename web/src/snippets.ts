@@ -45,6 +45,9 @@ function curl({ origin, ids, token }: Call): string {
   return `${head} \\\n  --data-binary @- \\\n  ${url} <<'EOF'\n${body}\nEOF\n`;
 }
 
+// examples/python/get.py and examples/go/main.go are what these two print for http://localhost:50051
+// and the ids 1 and 2; a test holds them together.
+
 function python({ origin, ids, token }: Call): string {
   const { protocol, target } = grpcTarget(origin);
   const channel =
@@ -52,16 +55,17 @@ function python({ origin, ids, token }: Call): string {
       ? `grpc.secure_channel("${target}", grpc.ssl_channel_credentials())`
       : `grpc.insecure_channel("${target}")`;
   return `# pip install grpcio grpcio-tools
+# curl -O ${origin}/api.proto
 # python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. api.proto
 ${token ? "import os\n\n" : ""}import grpc
 
 import api_pb2
 import api_pb2_grpc
 
-channel = ${channel}
-service = api_pb2_grpc.MyServiceStub(channel)
-request = api_pb2.UserReq(userIDs=[${ids.join(", ")}])
-${token ? `metadata = [("authorization", "Bearer " + os.environ["ROSTER_TOKEN"])]\n` : ""}reply = service.User(request, timeout=10${token ? ", metadata=metadata" : ""})
+with ${channel} as channel:
+    service = api_pb2_grpc.MyServiceStub(channel)
+    request = api_pb2.UserReq(userIDs=[${ids.join(", ")}])
+${token ? `    metadata = [("authorization", "Bearer " + os.environ["ROSTER_TOKEN"])]\n` : ""}    reply = service.User(request, timeout=10${token ? ", metadata=metadata" : ""})
 
 for user in reply.data:
     print(user.name, user.age, user.email)
@@ -76,16 +80,13 @@ function grpcTarget(origin: string): { protocol: string; target: string } {
 }
 
 function go({ origin, choice, ids, token }: Call): string {
-  const config: [field: string, value: string][] = [
-    ["Protocol", choice.protocol === "grpcweb" ? "client.GRPCWeb" : "client.Connect"],
-  ];
-  if (choice.encoding === "json") config.push(["JSON", "true"]);
-  if (token) config.push(["Token", `os.Getenv("ROSTER_TOKEN")`]);
-  if (token && !isProtected(new URL(origin))) config.push(["TokenInClear", "true"]);
-  // Aligned as gofmt does.
-  const width = Math.max(...config.map(([field]) => field.length));
-  const fields = config.map(([field, value]) => `\t\t${`${field}:`.padEnd(width + 1)} ${value},`).join("\n");
-  return `package main
+  const config = [`Protocol: ${choice.protocol === "grpcweb" ? "client.GRPCWeb" : "client.Connect"}`];
+  if (choice.encoding === "json") config.push("JSON: true");
+  if (token) config.push(`Token: os.Getenv("ROSTER_TOKEN")`);
+  if (token && !isProtected(new URL(origin))) config.push("TokenInClear: true");
+  return `// This program looks users up. Run it with "go run ." in examples/go of a
+// checkout of Roster, whose go.mod says where the client package is.
+package main
 
 import (
 	"context"
@@ -99,9 +100,7 @@ import (
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	c, err := client.New("${origin}", client.Config{
-${fields}
-	})
+	c, err := client.New("${origin}", client.Config{${config.join(", ")}})
 	if err != nil {
 		log.Fatal(err)
 	}

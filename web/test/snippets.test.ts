@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import type { Choice } from "../src/choice.ts";
 import { MAX_IDS } from "../src/ids.ts";
@@ -62,26 +63,43 @@ const targets: [origin: string, channel: string][] = [
 for (const [origin, channel] of targets) {
   test(`Python reaches ${origin} through ${channel}`, () => {
     const source = snippet("python", { ...call, origin });
-    assert.ok(source.includes(`channel = ${channel}\n`), source);
+    assert.ok(source.includes(`with ${channel} as channel:\n`), source);
     assert.ok(source.includes("userIDs=[1, 2]"), source);
+    assert.ok(source.includes(`# curl -O ${origin}/api.proto\n`), source);
     assert.ok(source.includes("# python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. api.proto"), source);
   });
 }
 
 const goConfigs: [choice: Choice, fields: string][] = [
-  [{ protocol: "connect", encoding: "json" }, "Protocol: client.Connect,\n\t\tJSON:     true,"],
-  [{ protocol: "connect", encoding: "binary" }, "Protocol: client.Connect,"],
-  [{ protocol: "grpcweb", encoding: "json" }, "Protocol: client.GRPCWeb,\n\t\tJSON:     true,"],
-  [{ protocol: "grpcweb", encoding: "binary" }, "Protocol: client.GRPCWeb,"],
+  [{ protocol: "connect", encoding: "json" }, "Protocol: client.Connect, JSON: true"],
+  [{ protocol: "connect", encoding: "binary" }, "Protocol: client.Connect"],
+  [{ protocol: "grpcweb", encoding: "json" }, "Protocol: client.GRPCWeb, JSON: true"],
+  [{ protocol: "grpcweb", encoding: "binary" }, "Protocol: client.GRPCWeb"],
 ];
 
 for (const [choice, fields] of goConfigs) {
   test(`Go calls as chosen: ${choice.protocol}, ${choice.encoding}`, () => {
     const source = snippet("go", { ...call, choice });
-    assert.ok(source.includes(`client.New("http://localhost:50051", client.Config{\n\t\t${fields}\n\t})`), source);
+    assert.ok(source.includes(`client.New("http://localhost:50051", client.Config{${fields}})`), source);
     assert.ok(source.includes("c.Users(ctx, []int32{1, 2})"), source);
   });
 }
+
+// npm runs scripts in web/.
+function example(name: string): string {
+  return readFileSync(`../examples/${name}`, "utf8");
+}
+
+test("the tab Python is examples/python/get.py", () => {
+  assert.equal(snippet("python", call), example("python/get.py"));
+});
+
+test("the tab Go is examples/go/main.go, but for the protocol, which the page chooses", () => {
+  assert.equal(
+    snippet("go", call).replace("client.Config{Protocol: client.Connect, JSON: true}", "client.Config{}"),
+    example("go/main.go"),
+  );
+});
 
 test("curl takes the token from the environment", () => {
   const source = snippet("curl", withToken);
@@ -96,25 +114,25 @@ test("curl takes the token from the environment", () => {
 
 test("Python takes the token from the environment", () => {
   const source = snippet("python", withToken);
-  assert.ok(source.includes('metadata = [("authorization", "Bearer " + os.environ["ROSTER_TOKEN"])]\n'), source);
+  assert.ok(source.includes('    metadata = [("authorization", "Bearer " + os.environ["ROSTER_TOKEN"])]\n'), source);
   assert.ok(source.includes("import os\n\nimport grpc\n"), source);
   assert.ok(source.includes("service.User(request, timeout=10, metadata=metadata)"), source);
   assert.ok(!snippet("python", call).includes("import os"));
 });
 
 const tokenConfigs: [origin: string, fields: string][] = [
-  ["http://localhost:50051", 'Protocol: client.Connect,\n\t\tJSON:     true,\n\t\tToken:    os.Getenv("ROSTER_TOKEN"),'],
-  ["https://roster.example", 'Protocol: client.Connect,\n\t\tJSON:     true,\n\t\tToken:    os.Getenv("ROSTER_TOKEN"),'],
+  ["http://localhost:50051", 'Protocol: client.Connect, JSON: true, Token: os.Getenv("ROSTER_TOKEN")'],
+  ["https://roster.example", 'Protocol: client.Connect, JSON: true, Token: os.Getenv("ROSTER_TOKEN")'],
   [
     "http://roster.example",
-    'Protocol:     client.Connect,\n\t\tJSON:         true,\n\t\tToken:        os.Getenv("ROSTER_TOKEN"),\n\t\tTokenInClear: true,',
+    'Protocol: client.Connect, JSON: true, Token: os.Getenv("ROSTER_TOKEN"), TokenInClear: true',
   ],
 ];
 
 for (const [origin, fields] of tokenConfigs) {
   test(`Go takes the token from the environment, and is told where it goes in the clear: ${origin}`, () => {
     const source = snippet("go", { ...withToken, origin });
-    assert.ok(source.includes(`client.New("${origin}", client.Config{\n\t\t${fields}\n\t})`), source);
+    assert.ok(source.includes(`client.New("${origin}", client.Config{${fields}})`), source);
     assert.ok(source.includes('\t"log"\n\t"os"\n\t"time"\n'), source);
   });
 }
