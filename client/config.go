@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 
 	"example.com/roster/client/internal/diagnose"
+	"example.com/roster/internal/loopback"
 )
 
 // Config says how a Client makes its calls. The zero value is gRPC, binary and uncompressed, which
@@ -128,7 +128,7 @@ func bearer(base *url.URL, cfg Config) ([]string, error) {
 		return nil, nil
 	case strings.Trim(cfg.Token, tokenCharacters) != "":
 		return nil, errors.New("the token has a character that no token has: a space, a line's end or a quotation mark, perhaps")
-	case base.Scheme == "http" && !isLoopback(base.Hostname()) && !cfg.TokenInClear:
+	case base.Scheme == "http" && !loopback.Host(base.Hostname()) && !cfg.TokenInClear:
 		return nil, errors.New("the token would cross the network in the clear: use https://, " +
 			"or say that the network is encrypted by itself (Config.TokenInClear, --token-in-clear)")
 	}
@@ -137,13 +137,3 @@ func bearer(base *url.URL, cfg Config) ([]string, error) {
 
 // tokenCharacters are those of a b64token (RFC 6750 §2.1).
 const tokenCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/="
-
-// isLoopback reports whether a host, given as a name or an address, is this machine's loopback.
-func isLoopback(host string) bool {
-	host = strings.ToLower(host)
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	address, err := netip.ParseAddr(host)
-	return err == nil && address.IsLoopback()
-}

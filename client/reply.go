@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 
 	"example.com/roster/client/internal/diagnose"
+	"example.com/roster/internal/boundedgzip"
 )
 
 // MaxReplyBytes is the longest reply that a Client accepts, before and after decompression. It is
@@ -46,32 +47,10 @@ func (b *replyBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// replyGzip decompresses gzip, and fails a little beyond MaxReplyBytes. Connect would decompress
-// all of a message that is too long, in order to say how long it is; with a gzip bomb that lasts
-// until long after the caller's deadline.
-type replyGzip struct {
-	gzip.Reader
-
-	left int64
+// newReplyGzip decompresses gzip, and fails a little beyond MaxReplyBytes: with a gzip bomb Connect
+// would decompress until long after the caller's deadline.
+func newReplyGzip() connect.Decompressor {
+	return boundedgzip.New(maxReplyBodyBytes, func() error { return errReplyTooLarge })
 }
-
-func newReplyGzip() connect.Decompressor { return &replyGzip{} }
 
 func newRequestGzip() connect.Compressor { return gzip.NewWriter(io.Discard) }
-
-func (d *replyGzip) Reset(src io.Reader) error {
-	d.left = maxReplyBodyBytes
-	return d.Reader.Reset(src)
-}
-
-func (d *replyGzip) Read(p []byte) (int, error) {
-	if d.left <= 0 {
-		return 0, errReplyTooLarge
-	}
-	if int64(len(p)) > d.left {
-		p = p[:d.left]
-	}
-	n, err := d.Reader.Read(p)
-	d.left -= int64(n)
-	return n, err
-}

@@ -18,6 +18,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"example.com/roster/internal/loopback"
 )
 
 // Config says what an admin port serves.
@@ -115,8 +117,7 @@ func ownNames(next http.Handler) http.Handler {
 		if name, _, err := net.SplitHostPort(host); err == nil {
 			host = name
 		}
-		host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
-		if _, err := netip.ParseAddr(host); err != nil && host != "localhost" && !strings.HasSuffix(host, ".localhost") {
+		if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil && !loopback.Host(host) {
 			plain(w, http.StatusForbidden, "this port is on the loopback, and answers to localhost or an address")
 			return
 		}
