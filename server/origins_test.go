@@ -90,6 +90,32 @@ var spoofed = []string{
 	"http://[::1].evil.example", "file://", "chrome-extension://abc", "http://[fe80::1]", "localhost", "//localhost", "",
 }
 
+// A preflight of a page that may not call is told which flag would let it: where no origin is allowed,
+// too, and on the page's own paths.
+func TestAForeignPreflightNamesTheFlag(t *testing.T) {
+	for name, config := range map[string]Config{
+		"no origins": {}, "on the loopback": {Local: true}, "another origin": {Origins: []string{appOrigin}},
+		"any local port": {Origins: []string{"http://localhost:*"}},
+	} {
+		p := start(t, config, nil)
+		for _, http2 := range []bool{false, true} {
+			for _, path := range []string{"/MyService/User", "/", "/no.such.Service/Call"} {
+				response, body := p.preflight(http2, "https://elsewhere.example", path, "content-type")
+				const want = `pages of "https://elsewhere.example" may not call this port: if they are yours, serve with --cors-origin`
+				if response.StatusCode != http.StatusForbidden || !strings.Contains(body, want) || response.Header.Get("Access-Control-Allow-Origin") != "" {
+					t.Errorf("%s, HTTP/2 %v, %s: %d %s", name, http2, path, response.StatusCode, body)
+				}
+			}
+		}
+	}
+	// The pattern lets in what it says.
+	p := start(t, Config{Origins: []string{"http://localhost:*"}}, nil)
+	response, _ := p.preflight(true, "http://localhost:5173", "/MyService/User", "content-type")
+	if got := response.Header.Get("Access-Control-Allow-Origin"); got != "http://localhost:5173" {
+		t.Errorf("a page of localhost: %d, allowed origin %q", response.StatusCode, got)
+	}
+}
+
 func TestASpoofedOriginIsRefused(t *testing.T) {
 	for _, port := range []struct {
 		config Config

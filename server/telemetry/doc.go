@@ -5,7 +5,7 @@
 //	metrics := telemetry.NewMetrics()
 //	log := telemetry.NewAccessLog(logger, telemetry.AccessLogConfig{Successes: 10})
 //	config := server.Config{Directory: dir, Observers: []rpc.Observer{metrics, log}}
-//	handler := server.NewHandler(config)
+//	srv, err := server.New(config)
 //	metrics.Read(telemetry.Sources{Directory: dir.Stats})
 //	admin.Handle("/metrics", metrics.Handler())
 //
