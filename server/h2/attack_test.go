@@ -39,18 +39,7 @@ func flood(n int, f func(i int) error) {
 
 // open opens a stream and leaves it open, without failing the test when the server has hung up.
 func (c *client) open(end bool, kv ...string) (uint32, error) {
-	id := c.next
-	c.next += 2
-	block := c.block(append([]string{":method", "POST", ":scheme", "http", ":path", "/attack", ":authority", "a"}, kv...)...)
-	first := block[:min(len(block), minFrameSize)]
-	rest := block[len(first):]
-	err := c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: first, EndHeaders: len(rest) == 0, EndStream: end})
-	for err == nil && len(rest) > 0 {
-		part := rest[:min(len(rest), minFrameSize)]
-		rest = rest[len(part):]
-		err = c.fr.WriteContinuation(id, len(rest) == 0, part)
-	}
-	return id, err
+	return c.Open(end, append([]string{":method", "POST", ":scheme", "http", ":path", "/attack", ":authority", "a"}, kv...)...)
 }
 
 const floodSize = 200_000
@@ -116,17 +105,17 @@ func attacks() []attack {
 			flood(floodSize, func(int) error { return c.fr.WriteWindowUpdate(id, 1) })
 		}},
 		{name: "CONTINUATION flood", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
-			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.block(":method", "GET")})
-			flood(floodSize, func(int) error { return c.fr.WriteContinuation(1, false, c.block("x-more", "1")) })
+			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.Block(":method", "GET")})
+			flood(floodSize, func(int) error { return c.fr.WriteContinuation(1, false, c.Block("x-more", "1")) })
 		}},
 		{name: "empty CONTINUATION flood", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
 			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1})
 			flood(floodSize, func(int) error { return c.fr.WriteContinuation(1, false, nil) })
 		}},
 		{name: "header block without bounds", want: http2.ErrCodeEnhanceYourCalm, cfg: Config{MaxContinuations: 1 << 20}, run: func(c *client) {
-			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.block(":method", "GET")})
+			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.Block(":method", "GET")})
 			value := strings.Repeat("v", 1000)
-			flood(floodSize, func(int) error { return c.fr.WriteContinuation(1, false, c.block("x-more", value)) })
+			flood(floodSize, func(int) error { return c.fr.WriteContinuation(1, false, c.Block("x-more", value)) })
 		}},
 		{name: "body beyond the window", want: http2.ErrCodeFlowControl, run: func(c *client) {
 			ids := make([]uint32, 8)
@@ -182,7 +171,7 @@ func attacks() []attack {
 			})
 		}},
 		{name: "half a header block", hangUp: true, cfg: Config{HeaderTimeout: short}, run: func(c *client) {
-			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.block(":method", "GET")})
+			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.Block(":method", "GET")})
 		}},
 		{name: "half a frame", hangUp: true, cfg: Config{HeaderTimeout: short}, run: func(c *client) {
 			c.nc.Write([]byte{0, 0, 8})
@@ -382,7 +371,7 @@ func TestIdleConnectionIsClosedGracefully(t *testing.T) {
 		if err != nil {
 			break
 		}
-		c.answer(f)
+		c.Answer(f)
 	}
 }
 

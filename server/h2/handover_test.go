@@ -69,7 +69,7 @@ func (c *client) hangUp() {
 			c.nc.Close()
 			return
 		}
-		c.answer(f)
+		c.Answer(f)
 	}
 }
 
@@ -576,11 +576,8 @@ func newUnixServer(t *testing.T, opts ...serverOption) (s *testServer, dial func
 			return nil
 		}
 		nc.SetDeadline(time.Now().Add(20 * time.Second))
-		c := &client{t: t, nc: nc, fr: http2.NewFramer(nc, nc)}
-		if _, err := nc.Write([]byte(http2.ClientPreface)); err != nil {
-			t.Error(err)
-		}
-		if err := c.fr.WriteSettings(); err != nil {
+		c := newClient(t, nc)
+		if err := c.Hello(); err != nil {
 			t.Error(err)
 		}
 		// Our SETTINGS have been handled when theirs are acknowledged.
