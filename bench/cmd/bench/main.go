@@ -1,61 +1,26 @@
-// Command bench measures Roster against servers of the same service and data,
-// each a process of its own on 127.0.0.1, and writes what it measured into
-// docs/benchmarks.md. `make bench`, `make bench-attacks` and `make soak` build
-// what it needs and run it.
+// Command bench measures Roster against servers of the same service and data, each a process of its
+// own on 127.0.0.1, and writes what it measured into docs/benchmarks.md. `make bench`, `make
+// bench-attacks` and `make bench-flood` build what it needs and run it.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
+	"example.com/roster/bench/internal/attack"
+	"example.com/roster/bench/internal/measure"
 	"example.com/roster/bench/internal/peer"
+	"example.com/roster/bench/internal/report"
 )
 
-// common is what every subcommand needs.
-type common struct {
-	setup   peer.Setup
-	without map[string]string
-	// docs is the folder of benchmarks.md, command what the page says makes it.
-	docs, command string
-	started       time.Time
-}
-
-func (c *common) register(flags *flag.FlagSet) {
-	flags.StringVar(&c.setup.Peers, "peers", "build/bench", "folder of the peers written in Go")
-	flags.StringVar(&c.setup.Roster, "roster", "bin/roster", "the roster binary")
-	flags.StringVar(&c.setup.Tonic, "tonic", "build/bench/tonic", "the tonic peer; left out if it is not there")
-	flags.StringVar(&c.setup.Python, "python", "build/venv/newest", "virtual environment with the Python peer; left out if it is not there")
-	flags.StringVar(&c.setup.Users, "users", "examples/users.csv", "the users that the peers serve")
-	flags.StringVar(&c.docs, "docs", "docs", "folder for benchmarks.md and benchmarks.svg")
-	flags.StringVar(&c.command, "command", "", "the command that the page says makes its numbers")
-}
-
-// init makes the folder of the run and finds the peers; end removes the folder.
-func (c *common) init() (end func(), err error) {
-	c.started = time.Now()
-	c.setup.Temp, err = os.MkdirTemp("", "roster-bench-")
-	if err != nil {
-		return nil, err
-	}
-	end = func() { os.RemoveAll(c.setup.Temp) }
-	if c.without, err = c.setup.Init(); err != nil {
-		end()
-		return nil, err
-	}
-	for name, why := range c.without {
-		say("without %s: %s", name, why)
-	}
-	return end, nil
-}
-
-func say(format string, arguments ...any) {
-	fmt.Fprintf(os.Stderr, format+"\n", arguments...)
-}
+func say(format string, arguments ...any) { fmt.Fprintf(os.Stderr, format+"\n", arguments...) }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -67,20 +32,120 @@ func main() {
 	}
 }
 
+// options are the flags; what a subcommand does not need has no effect on it.
+type options struct {
+	setup         peer.Setup
+	docs, command string
+	rounds        int
+	duration      time.Duration
+	quick         bool
+	only, servers string
+}
+
 func run(ctx context.Context, arguments []string) error {
-	commands := map[string]func(context.Context, []string) error{
-		"run":     runAll,
-		"render":  render,
-		"attacks": runAttacks,
-		"soak":    runSoak,
-		"caller":  runCaller,
-		"flood":   runFlood,
-		"flooder": runFlooder,
+	usage := errors.New("usage: bench run|attacks|flood [flags]")
+	if len(arguments) == 0 {
+		return usage
 	}
-	if len(arguments) > 0 {
-		if command, ok := commands[arguments[0]]; ok {
-			return command(ctx, arguments[1:])
+	if arguments[0] == "caller" && len(arguments) == 3 { // started by attacks and flood
+		duration, err := time.ParseDuration(arguments[2])
+		return errors.Join(err, attack.Call(ctx, arguments[1], duration, os.Stdout))
+	}
+	commands := map[string]struct {
+		run      func(context.Context, *options) error
+		rounds   int
+		duration time.Duration
+	}{
+		"run":     {runCases, 3, 1500 * time.Millisecond},
+		"attacks": {runAttacks, 1, 5 * time.Second},
+		"flood":   {runFlood, 5, 10 * time.Second},
+	}
+	command, ok := commands[arguments[0]]
+	if !ok {
+		return usage
+	}
+	var o options
+	flags := flag.NewFlagSet("bench "+arguments[0], flag.ContinueOnError)
+	flags.StringVar(&o.setup.Peers, "peers", "build/bench", "folder of the peers written in Go")
+	flags.StringVar(&o.setup.Roster, "roster", "bin/roster", "the roster binary")
+	flags.StringVar(&o.setup.Tonic, "tonic", "build/bench/tonic", "the tonic peer; left out if it is not there")
+	flags.StringVar(&o.setup.Python, "python", "build/venv/newest", "virtual environment with the Python peer; left out if it is not there")
+	flags.StringVar(&o.setup.Users, "users", "examples/users.csv", "the users that the peers serve")
+	flags.StringVar(&o.docs, "docs", "docs", "folder of benchmarks.md and benchmarks.svg")
+	flags.StringVar(&o.command, "command", "bench "+strings.Join(arguments, " "), "the command that the page names")
+	flags.IntVar(&o.rounds, "rounds", command.rounds, "how often every server is measured")
+	flags.DurationVar(&o.duration, "duration", command.duration, "how long one load or one attack lasts, at most a minute")
+	flags.BoolVar(&o.quick, "quick", false, "use smaller sizes, and say in the page that the run is not to be quoted")
+	flags.StringVar(&o.only, "only", "", "keys of the cases, with commas between; by default all")
+	flags.StringVar(&o.servers, "servers", peer.Roster, "servers to attack, with commas between")
+	if err := flags.Parse(arguments[1:]); err != nil {
+		return err
+	}
+	if o.duration > time.Minute {
+		return fmt.Errorf("--duration %v: loads and attacks last at most a minute", o.duration)
+	}
+	// Debian puts nginx where only root's PATH looks.
+	err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin")
+	if err != nil {
+		return err
+	}
+	if o.setup.Temp, err = os.MkdirTemp("", "roster-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(o.setup.Temp)
+	if err := o.setup.Init(); err != nil {
+		return err
+	}
+	return command.run(ctx, &o)
+}
+
+func runCases(ctx context.Context, o *options) error {
+	made := report.Made(o.command)
+	r := &measure.Run{Setup: &o.setup, Rounds: o.rounds, Duration: o.duration, PythonCalls: 4000, Connections: 10_000, Rows: 1_000_000, Say: say}
+	if o.quick {
+		r.PythonCalls, r.Connections, r.Rows = 500, 2000, 100_000
+	}
+	if err := r.Do(ctx, list(o.only)); err != nil {
+		return err
+	}
+	if err := report.WriteRun(o.docs, made, report.Versions(o.setup.Python), o.quick, r); err != nil {
+		return err
+	}
+	if n := len(r.Failures); n > 0 {
+		return fmt.Errorf("%d measurements failed, the first: %s", n, r.Failures[0])
+	}
+	return nil
+}
+
+func runAttacks(ctx context.Context, o *options) error {
+	return attackWith(ctx, o, "bench-attacks", attack.All)
+}
+
+func runFlood(ctx context.Context, o *options) error {
+	return attackWith(ctx, o, "bench-flood", attack.Floods)
+}
+
+func attackWith(ctx context.Context, o *options, section string, attacks []attack.Attack) error {
+	made := report.Made(o.command)
+	d := report.Attacks{Duration: o.duration, Servers: list(o.servers), Attacks: attacks, Rounds: make(map[string]map[string][]attack.Result)}
+	for range o.rounds {
+		for _, name := range d.Servers {
+			if d.Rounds[name] == nil {
+				d.Rounds[name] = make(map[string][]attack.Result)
+			}
+			for _, a := range attacks {
+				result, err := attack.Measure(ctx, &o.setup, name, a, o.duration)
+				if err != nil {
+					return fmt.Errorf("%s on %s: %w", a.Key, name, err)
+				}
+				say("%-14s %-19s %+v", name, a.Key, result)
+				d.Rounds[name][a.Key] = append(d.Rounds[name][a.Key], result)
+			}
 		}
 	}
-	return fmt.Errorf("usage: bench run|render|attacks|flood|soak|caller|flooder [flags]")
+	return d.Write(o.docs, section, made)
+}
+
+func list(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
 }

@@ -1,5 +1,5 @@
-// Package grpcserver is the services as a grpc-go program implements them: the
-// users in memory as messages made once, which is as fast as it can be had.
+// Package grpcserver is the services as a grpc-go program implements them: the users are messages
+// in memory that are made once, which is as fast as it can be.
 package grpcserver
 
 import (
@@ -10,7 +10,7 @@ import (
 
 	"example.com/roster/bench/gen/apipb"
 	"example.com/roster/bench/gen/tickerpb"
-	"example.com/roster/bench/internal/sample"
+	"example.com/roster/bench/internal/service"
 )
 
 // Directory serves apipb.MyService from memory.
@@ -21,15 +21,12 @@ type Directory struct {
 
 // NewDirectory returns a Directory of the sample users.
 func NewDirectory() (*Directory, error) {
-	users, err := sample.Users()
-	if err != nil {
-		return nil, err
-	}
+	users, err := service.Users()
 	d := &Directory{users: make(map[int32]*apipb.User, len(users))}
 	for id, u := range users {
 		d.users[id] = &apipb.User{Name: u.Name, Age: u.Age, Email: u.Email}
 	}
-	return d, nil
+	return d, err
 }
 
 // Health implements apipb.MyServiceServer.
