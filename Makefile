@@ -160,13 +160,12 @@ chromium: ## Install Chromium from apt if there is none (needs root)
 
 CARGO    ?= $(shell command -v cargo)
 BENCHING  = build/bench/bench
-TONIC     = build/bench/cargo/release/roster-bench-tonic
 MADE_BY   = make $@$(if $(QUICK), QUICK=$(QUICK))$(if $(ROUNDS), ROUNDS=$(ROUNDS))$(if $(DURATION), DURATION=$(DURATION))$(if $(SERVERS), SERVERS=$(SERVERS))
 BENCHFLAGS = -command "$(MADE_BY)" $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(DURATION),-duration $(DURATION))
 
 .PHONY: profile bench bench-attacks bench-flood soak generate-bench bench-peers bench-tonic bench-tools
 bench: bench-tools build bench-peers bench-tonic venv-newest ## Measure Roster beside other servers into docs/benchmarks.md (about 25 minutes; QUICK=1: 4)
-	$(BENCHING) run -tonic $(TONIC) $(if $(QUICK),-quick -rounds 1 -duration 400ms) $(BENCHFLAGS)
+	$(BENCHING) run $(if $(QUICK),-quick -rounds 1 -duration 400ms) $(BENCHFLAGS)
 
 profile: bench-tools ## Profile roster under load for make build (after changes on the path of a call)
 	$(GO) build -o build/bench/roster-profiled ./cmd/roster

@@ -237,13 +237,13 @@ func jsonCalls(ctx context.Context, address string, done func()) error {
 	return nil
 }
 
-// askMany opens a reflection stream and asks it for a file of some 30 KB, again and again.
-func askMany(ctx context.Context, channel *grpc.ClientConn, times int) (reflectionpb.ServerReflection_ServerReflectionInfoClient, error) {
+// askMany opens a reflection stream and asks for a file again and again. Some replies are large.
+func askMany(ctx context.Context, channel *grpc.ClientConn, file string, times int) (reflectionpb.ServerReflection_ServerReflectionInfoClient, error) {
 	stream, err := reflectionpb.NewServerReflectionClient(channel).ServerReflectionInfo(ctx)
 	for range times {
 		if err == nil {
 			err = stream.Send(&reflectionpb.ServerReflectionRequest{
-				MessageRequest: &reflectionpb.ServerReflectionRequest_FileByFilename{FileByFilename: "buf/validate/validate.proto"},
+				MessageRequest: &reflectionpb.ServerReflectionRequest_FileByFilename{FileByFilename: file},
 			})
 		}
 	}
@@ -253,7 +253,7 @@ func askMany(ctx context.Context, channel *grpc.ClientConn, times int) (reflecti
 func wholeStreams(ctx context.Context, channel *grpc.ClientConn, done func()) error {
 	for ctx.Err() == nil {
 		const messages = 20
-		stream, err := askMany(ctx, channel, messages)
+		stream, err := askMany(ctx, channel, "api.proto", messages)
 		if err != nil {
 			return err
 		}
@@ -288,7 +288,7 @@ func cancelledCalls(ctx context.Context, channel *grpc.ClientConn, done func()) 
 			_, err = watch.Recv()
 		}
 		if err == nil {
-			_, err = askMany(one, channel, rand.IntN(20))
+			_, err = askMany(one, channel, "api.proto", rand.IntN(20))
 		}
 		cancel()
 		if err != nil {
@@ -300,12 +300,12 @@ func cancelledCalls(ctx context.Context, channel *grpc.ClientConn, done func()) 
 	return nil
 }
 
-// slowReads takes a few messages a second, so that flow control holds the server back, and leaves in
-// the middle.
+// slowReads takes a few messages a second, so that flow control holds the server back, and leaves
+// in the middle.
 func slowReads(ctx context.Context, channel *grpc.ClientConn, done func()) error {
 	one, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := askMany(one, channel, 200)
+	stream, err := askMany(one, channel, "buf/validate/validate.proto", 200)
 	for n := 0; n < 100 && err == nil && ctx.Err() == nil; n++ {
 		_, err = stream.Recv()
 		time.Sleep(50 * time.Millisecond)
@@ -348,7 +348,8 @@ func resets(ctx context.Context, address string, done func()) error {
 	return nil
 }
 
-// reconnects makes a connection and a call, and cuts the connection while another call is under way.
+// reconnects makes a connection and a call, and cuts the connection while another call is under
+// way.
 func reconnects(ctx context.Context, address string, done func()) error {
 	one, cancel := context.WithCancel(ctx)
 	defer cancel()

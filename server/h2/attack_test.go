@@ -7,12 +7,15 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"example.com/roster/server/h2/h2test"
 )
 
 // attack is something a hostile peer does on one connection, and how that must end.
@@ -44,15 +47,23 @@ func (c *client) open(end bool, kv ...string) (uint32, error) {
 
 const floodSize = 200_000
 
+// shared is an attack that the benchmarks also make on whole servers.
+func shared(key string) func(c *client) {
+	i := slices.IndexFunc(h2test.Attacks, func(a h2test.Attack) bool { return a.Key == key })
+	a := h2test.Attacks[i]
+	r := h2test.Request{Fields: []string{":method", "POST", ":scheme", "http", ":path", "/attack", ":authority", "a"}}
+	return func(c *client) {
+		if a.Start != nil {
+			a.Start(c.Client, r)
+		}
+		flood(floodSize, func(int) error { return a.Step(c.Client, r) })
+	}
+}
+
 func attacks() []attack {
 	short := 200 * time.Millisecond
 	return []attack{
-		{name: "rapid reset", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
-			flood(floodSize, func(int) error {
-				id, err := c.open(true)
-				return errors.Join(err, c.fr.WriteRSTStream(id, http2.ErrCodeCancel))
-			})
-		}},
+		{name: "rapid reset", want: http2.ErrCodeEnhanceYourCalm, run: shared("rapid-reset")},
 		{name: "made you reset, by window updates of zero", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
 			flood(floodSize, func(int) error {
 				id, err := c.open(false)
@@ -71,18 +82,9 @@ func attacks() []attack {
 				return err
 			})
 		}},
-		{name: "streams opened and left", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
-			flood(floodSize, func(int) error {
-				_, err := c.open(false)
-				return err
-			})
-		}},
-		{name: "PING flood", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
-			flood(floodSize, func(int) error { return c.fr.WritePing(false, [8]byte{}) })
-		}},
-		{name: "SETTINGS flood", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
-			flood(floodSize, func(int) error { return c.fr.WriteSettings() })
-		}},
+		{name: "streams opened and left", want: http2.ErrCodeEnhanceYourCalm, run: shared("streams-left")},
+		{name: "PING flood", want: http2.ErrCodeEnhanceYourCalm, run: shared("ping-flood")},
+		{name: "SETTINGS flood", want: http2.ErrCodeEnhanceYourCalm, run: shared("settings-flood")},
 		{name: "huge SETTINGS", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
 			flood(1, func(int) error { return c.fr.WriteSettings(make([]http2.Setting, 2000)...) })
 		}},
@@ -95,19 +97,13 @@ func attacks() []attack {
 		{name: "unknown frames", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
 			flood(floodSize, func(int) error { return c.fr.WriteRawFrame(0xbe, 0, 0, []byte("x")) })
 		}},
-		{name: "empty DATA flood", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
-			id, _ := c.open(false)
-			flood(floodSize, func(int) error { return c.fr.WriteData(id, false, nil) })
-		}},
+		{name: "empty DATA flood", want: http2.ErrCodeEnhanceYourCalm, run: shared("empty-frames")},
 		{name: "tiny windows", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
 			c.fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 			id, _ := c.open(true)
 			flood(floodSize, func(int) error { return c.fr.WriteWindowUpdate(id, 1) })
 		}},
-		{name: "CONTINUATION flood", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
-			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.Block(":method", "GET")})
-			flood(floodSize, func(int) error { return c.fr.WriteContinuation(1, false, c.Block("x-more", "1")) })
-		}},
+		{name: "CONTINUATION flood", want: http2.ErrCodeEnhanceYourCalm, run: shared("continuation-flood")},
 		{name: "empty CONTINUATION flood", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
 			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1})
 			flood(floodSize, func(int) error { return c.fr.WriteContinuation(1, false, nil) })

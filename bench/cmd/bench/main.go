@@ -35,10 +35,10 @@ func main() {
 // options are the flags; what a subcommand does not need has no effect on it.
 type options struct {
 	setup         peer.Setup
-	docs, command string
+	command       string
 	rounds        int
 	duration      time.Duration
-	quick         bool
+	quick, flood  bool
 	only, servers string
 }
 
@@ -51,30 +51,21 @@ func run(ctx context.Context, arguments []string) error {
 		duration, err := time.ParseDuration(arguments[2])
 		return errors.Join(err, attack.Call(ctx, arguments[1], duration, os.Stdout))
 	}
-	commands := map[string]struct {
-		run      func(context.Context, *options) error
-		rounds   int
-		duration time.Duration
-	}{
-		"run":     {runCases, 3, 1500 * time.Millisecond},
-		"attacks": {runAttacks, 1, 5 * time.Second},
-		"flood":   {runFlood, 5, 10 * time.Second},
-	}
-	command, ok := commands[arguments[0]]
-	if !ok {
+	o := options{flood: arguments[0] == "flood"}
+	command, rounds, duration := runAttacks, 1, 5*time.Second
+	switch arguments[0] {
+	case "attacks":
+	case "flood":
+		rounds, duration = 5, 10*time.Second
+	case "run":
+		command, rounds, duration = runCases, 3, 1500*time.Millisecond
+	default:
 		return usage
 	}
-	var o options
 	flags := flag.NewFlagSet("bench "+arguments[0], flag.ContinueOnError)
-	flags.StringVar(&o.setup.Peers, "peers", "build/bench", "folder of the peers written in Go")
-	flags.StringVar(&o.setup.Roster, "roster", "bin/roster", "the roster binary")
-	flags.StringVar(&o.setup.Tonic, "tonic", "build/bench/tonic", "the tonic peer; left out if it is not there")
-	flags.StringVar(&o.setup.Python, "python", "build/venv/newest", "virtual environment with the Python peer; left out if it is not there")
-	flags.StringVar(&o.setup.Users, "users", "examples/users.csv", "the users that the peers serve")
-	flags.StringVar(&o.docs, "docs", "docs", "folder of benchmarks.md and benchmarks.svg")
 	flags.StringVar(&o.command, "command", "bench "+strings.Join(arguments, " "), "the command that the page names")
-	flags.IntVar(&o.rounds, "rounds", command.rounds, "how often every server is measured")
-	flags.DurationVar(&o.duration, "duration", command.duration, "how long one load or one attack lasts, at most a minute")
+	flags.IntVar(&o.rounds, "rounds", rounds, "how often every server is measured")
+	flags.DurationVar(&o.duration, "duration", duration, "how long one load or one attack lasts, at most a minute")
 	flags.BoolVar(&o.quick, "quick", false, "use smaller sizes, and say in the page that the run is not to be quoted")
 	flags.StringVar(&o.only, "only", "", "keys of the cases, with commas between; by default all")
 	flags.StringVar(&o.servers, "servers", peer.Roster, "servers to attack, with commas between")
@@ -96,7 +87,7 @@ func run(ctx context.Context, arguments []string) error {
 	if err := o.setup.Init(); err != nil {
 		return err
 	}
-	return command.run(ctx, &o)
+	return command(ctx, &o)
 }
 
 func runCases(ctx context.Context, o *options) error {
@@ -108,7 +99,7 @@ func runCases(ctx context.Context, o *options) error {
 	if err := r.Do(ctx, list(o.only)); err != nil {
 		return err
 	}
-	if err := report.WriteRun(o.docs, made, report.Versions(o.setup.Python), o.quick, r); err != nil {
+	if err := report.WriteRun("docs", made, report.Versions(), o.quick, r); err != nil {
 		return err
 	}
 	if n := len(r.Failures); n > 0 {
@@ -118,16 +109,12 @@ func runCases(ctx context.Context, o *options) error {
 }
 
 func runAttacks(ctx context.Context, o *options) error {
-	return attackWith(ctx, o, "bench-attacks", attack.All)
-}
-
-func runFlood(ctx context.Context, o *options) error {
-	return attackWith(ctx, o, "bench-flood", attack.Floods)
-}
-
-func attackWith(ctx context.Context, o *options, section string, attacks []attack.Attack) error {
+	section, attacks := "bench-attacks", attack.All()
+	if o.flood {
+		section, attacks = "bench-flood", attack.Floods()
+	}
 	made := report.Made(o.command)
-	d := report.Attacks{Duration: o.duration, Servers: list(o.servers), Attacks: attacks, Rounds: make(map[string]map[string][]attack.Result)}
+	d := report.Attacks{Duration: o.duration, Count: o.rounds, Servers: list(o.servers), Attacks: attacks, Rounds: make(map[string]map[string][]attack.Result)}
 	for range o.rounds {
 		for _, name := range d.Servers {
 			if d.Rounds[name] == nil {
@@ -143,7 +130,7 @@ func attackWith(ctx context.Context, o *options, section string, attacks []attac
 			}
 		}
 	}
-	return d.Write(o.docs, section, made)
+	return d.Write("docs", section, made)
 }
 
 func list(text string) []string {

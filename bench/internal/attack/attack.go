@@ -7,14 +7,14 @@ package attack
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/http2"
 
 	"example.com/roster/bench/internal/measure"
 	"example.com/roster/bench/internal/peer"
@@ -25,29 +25,42 @@ const (
 	// Connections is how many attack, and FloodConnections how many flood.
 	Connections      = 4
 	FloodConnections = 16
+	// FloodStreams is how many calls each of those makes at a time.
+	FloodStreams = 100
 	// MostGrowth is what memory may grow by, in bytes. An attack is ended early at tooMuch: what it
 	// shows is shown by then.
 	MostGrowth = 64e6
 	tooMuch    = 3 << 30
 )
 
-// Attack is what one hostile connection does until it is cut off or its time is up.
+// Attack is what a hostile client does. One with Streams is a flood instead, which makes as many
+// calls as the server answers, so many at a time on each connection.
 type Attack struct {
-	Key, Title string
+	h2test.Attack
+	Streams int
+	// Flags are more flags of the server.
+	Flags []string
+}
 
-	// start runs once, step again and again until the connection ends. Without a step the connection
-	// is held until the end of the attack.
-	start, step func(*conn) error
-	// settings are those that the connection opens with.
-	settings []http2.Setting
-	// silent attacks do not read what the server sends, and bare ones send no preface.
-	silent, bare bool
-	// many is how many connections attack in place of one, if it is not 0.
-	many int
-	// flood makes as many calls as the server answers, on FloodConnections; flags are more flags of
-	// the server.
-	flood bool
-	flags []string
+// All is every attack but the floods.
+func All() (all []Attack) {
+	for _, a := range h2test.Attacks {
+		all = append(all, Attack{Attack: a})
+	}
+	return all
+}
+
+// Floods makes calls of two ids, without and with a rate limit from which the well-behaved caller
+// stays far.
+func Floods() (floods []Attack) {
+	for _, title := range []string{"no rate limit", "--rate-limit 1000 --rate-burst 100"} {
+		flood := Attack{Attack: h2test.Attack{Key: title, Title: title, Settings: h2test.WideWindow}, Streams: FloodStreams}
+		if strings.HasPrefix(title, "--") {
+			flood.Flags = strings.Fields(title)
+		}
+		floods = append(floods, flood)
+	}
+	return floods
 }
 
 // Result is what one attack did to one server.
@@ -68,13 +81,13 @@ type Result struct {
 // attack and a while after.
 func Measure(ctx context.Context, setup *peer.Setup, name string, a Attack, duration time.Duration) (Result, error) {
 	var result Result
-	server, err := setup.Start(ctx, name, peer.Options{Flags: a.flags})
+	server, err := setup.Start(ctx, name, peer.Options{Flags: a.Flags})
 	if err != nil {
 		return result, err
 	}
 	defer server.Stop()
 	quiet, connections := 1500*time.Millisecond, Connections
-	if a.flood {
+	if a.Streams > 0 {
 		quiet, connections = duration, FloodConnections
 	}
 	calls, err := startCaller(ctx, server.Addr, quiet+duration+after)
@@ -95,7 +108,8 @@ func Measure(ctx context.Context, setup *peer.Setup, name string, a Attack, dura
 			for attacking.Err() == nil {
 				if err := a.once(attacking, server.Addr, &result); err != nil && attacking.Err() == nil {
 					atomic.AddInt64(&result.CutOff, 1)
-					// A server that refuses is not to be measured by how fast it can be called again.
+					// A server that refuses is not to be measured by how fast it can be called
+					// again.
 					sleep(attacking, 5*time.Millisecond)
 				}
 			}
@@ -118,17 +132,8 @@ func Measure(ctx context.Context, setup *peer.Setup, name string, a Attack, dura
 	return result, err
 }
 
-// conn is one attacking connection. What it writes is sent by Flush.
-type conn struct {
-	*h2test.Client
-	net  net.Conn
-	wire *bufio.ReadWriter
-}
-
-// open opens a stream.
-func (c *conn) open(end bool) (uint32, error) {
-	return c.Open(end, h2test.Call("/MyService/User")...)
-}
+// request asks for 10,000 users, some 450 KB.
+var request = h2test.Request{Fields: h2test.Call("/MyService/User"), Large: measure.Request(10_000)}
 
 // once attacks until the connection or the attack ends.
 func (a Attack) once(ctx context.Context, addr string, result *Result) error {
@@ -136,28 +141,33 @@ func (a Attack) once(ctx context.Context, addr string, result *Result) error {
 	var readers sync.WaitGroup
 	defer readers.Wait()
 	defer cancel()
-	for range max(a.many, 1) {
+	for range max(a.Many, 1) {
 		// Its own address, so that a limit for each caller tells it from the well-behaved one.
 		dialer := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}
-		raw, err := dialer.DialContext(ctx, "tcp", addr)
+		conn, err := dialer.DialContext(ctx, "tcp", addr)
 		if err != nil {
 			return err
 		}
 		// The end of the attack ends every write and read under way.
-		context.AfterFunc(ctx, func() { raw.Close() })
-		wire := bufio.NewReadWriter(bufio.NewReaderSize(raw, 4<<10), bufio.NewWriterSize(raw, 16<<10))
-		c := &conn{h2test.New(wire), raw, wire}
-		if !a.bare {
-			if err := c.Hello(a.settings...); err != nil {
+		context.AfterFunc(ctx, func() { conn.Close() })
+		c := h2test.New(bufio.NewReadWriter(bufio.NewReaderSize(conn, 4<<10), bufio.NewWriterSize(conn, 16<<10)))
+		if !a.Bare {
+			if err := errors.Join(c.Hello(a.Settings...), c.Flush()); err != nil {
 				return err
 			}
 		}
-		if a.flood {
-			return c.flood(ctx, result)
+		if a.Streams > 0 {
+			return c.Pump(a.Streams, "/MyService/User", measure.Request(2), func() bool { return ctx.Err() == nil }, func(answered bool) {
+				if answered {
+					atomic.AddInt64(&result.Answered, 1)
+				} else {
+					atomic.AddInt64(&result.Refused, 1)
+				}
+			})
 		}
-		if !a.silent {
+		if !a.Silent {
 			readers.Go(func() {
-				_, _ = io.Copy(io.Discard, raw)
+				_, _ = io.Copy(io.Discard, conn)
 				cancel()
 			})
 		}
@@ -169,27 +179,24 @@ func (a Attack) once(ctx context.Context, addr string, result *Result) error {
 	return context.Cause(ctx)
 }
 
-func (a Attack) run(ctx context.Context, c *conn) error {
-	if a.start != nil {
-		if err := a.start(c); err != nil {
+func (a Attack) run(ctx context.Context, c *h2test.Client) error {
+	if a.Start != nil {
+		if err := a.Start(c, request); err != nil {
 			return err
 		}
 	}
-	for n := 0; ctx.Err() == nil; n++ {
+	for n := 0; a.Step != nil && ctx.Err() == nil; n++ {
+		if err := a.Step(c, request); err != nil {
+			return err
+		}
 		// The network is given a few hundred at a time.
 		if n%256 == 0 {
-			if err := c.wire.Flush(); err != nil {
+			if err := c.Flush(); err != nil {
 				return err
 			}
 		}
-		if a.step == nil {
-			return nil
-		}
-		if err := a.step(c); err != nil {
-			return err
-		}
 	}
-	return nil
+	return c.Flush()
 }
 
 // Missed says which marks of an attack were missed in its rounds.
@@ -200,18 +207,18 @@ func (a Attack) Missed(rounds []Result) (missed []string) {
 		if r.Died {
 			missed = append(missed, "the server ended")
 		}
-		if over := r.Growth - MostGrowth; over > 0 && !a.flood {
+		if over := r.Growth - MostGrowth; over > 0 && a.Streams == 0 {
 			missed = append(missed, fmt.Sprintf("memory by %d MB", over/1e6))
 		}
 		if c.Failed > 0 {
 			missed = append(missed, fmt.Sprintf("%d calls failed", c.Failed))
 		}
-		if !c.Recovered() && !a.flood {
+		if !c.Recovered() && a.Streams == 0 {
 			missed = append(missed, "latency not back")
 		}
 		times = append(times, float64(c.DuringP99)/float64(max(c.QuietP99, 1)))
 	}
-	if t := measure.Median(times); a.flood && t > 2 {
+	if t := measure.Median(times); a.Flags != nil && t > 2 {
 		missed = append(missed, fmt.Sprintf("p99 is %.2f times the quiet one", t))
 	}
 	return missed

@@ -56,8 +56,8 @@ func unmarshalGRPC(body []byte, m proto.Message) error {
 	return proto.Unmarshal(body[5:], m)
 }
 
-// calls measures unary calls: the CPU time of one and how many go through in a second, at full load;
-// and how long one takes at a load that every peer carries.
+// calls measures unary calls: the CPU time of one and how many go through in a second, at full
+// load; and how long one takes at a load that every peer carries.
 func calls(ctx context.Context, r *Run, c Case, name string) (Sample, error) {
 	var sample Sample
 	server, err := r.Setup.Start(ctx, name, peer.Options{EqualGC: !c.ownGC, TLS: c.load.tls})
@@ -83,8 +83,8 @@ func calls(ctx context.Context, r *Run, c Case, name string) (Sample, error) {
 	}
 	sample[CPU] = cpu / float64(made)
 	if r.offered[c.Key] == 0 {
-		// The first peer of the first round sets the load for all: a part of what it carries that is
-		// well below what the slower Go peers do.
+		// The first peer of the first round sets the load for all: a part of what it carries that
+		// is well below what the slower Go peers do.
 		part := 0.2
 		if l.codec.contentType != grpcProto.contentType {
 			part = 0.4

@@ -2,6 +2,7 @@ package measure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
@@ -66,7 +67,6 @@ func idle(ctx context.Context, r *Run, _ Case, name string) (Sample, error) {
 
 // connect fills conns.
 func connect(ctx context.Context, addr string, conns []idleConn) error {
-	body := Request(2)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(32)
 	for i := range conns {
@@ -78,40 +78,32 @@ func connect(ctx context.Context, addr string, conns []idleConn) error {
 				return err
 			}
 			conns[i] = idleConn{conn, h2test.New(conn)}
-			return conns[i].call(body)
+			return errors.Join(conns[i].Hello(), conns[i].call(Request(2)))
 		})
 	}
 	return group.Wait()
 }
 
 func (c idleConn) call(body []byte) error {
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		return err
-	}
-	if err := c.Hello(); err != nil {
-		return err
-	}
-	id, err := c.Open(false, h2test.Call("/MyService/User")...)
-	if err != nil {
-		return err
-	}
-	if err := c.WriteData(id, true, body); err != nil {
-		return err
-	}
-	return c.Wait(func(f http2.Frame) bool { return f.Header().StreamID == id && h2test.Ends(f) })
+	id := c.NextID
+	_, err := c.Open(false, h2test.Call("/MyService/User")...)
+	return c.wait(errors.Join(err, c.WriteData(id, true, body)), func(f http2.Frame) bool {
+		return f.Header().StreamID == id && h2test.Ends(f)
+	})
 }
 
 func (c idleConn) ping() error {
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		return err
-	}
-	if err := c.WritePing(false, [8]byte{}); err != nil {
-		return err
-	}
-	return c.Wait(func(f http2.Frame) bool {
+	return c.wait(c.WritePing(false, [8]byte{}), func(f http2.Frame) bool {
 		ping, ok := f.(*http2.PingFrame)
 		return ok && ping.IsAck()
 	})
+}
+
+func (c idleConn) wait(err error, done func(http2.Frame) bool) error {
+	if err := errors.Join(err, c.SetReadDeadline(time.Now().Add(20*time.Second))); err != nil {
+		return err
+	}
+	return c.Wait(done)
 }
 
 // raiseFiles lets this process and the servers that it starts have that many files open.

@@ -36,9 +36,9 @@ func imports(ctx context.Context, r *Run, _ Case, name string) (Sample, error) {
 			return Sample{}, err
 		}
 	}
-	command := []string{r.Setup.Roster, "import", "--store", store, file}
+	command := []string{peer.RosterPath, "import", "--store", store, file}
 	if name == Shell {
-		if err := makeTable(ctx, r.Setup, store); err != nil {
+		if err := makeTable(ctx, r.Setup.Temp, store); err != nil {
 			return Sample{}, err
 		}
 		command = []string{"sqlite3", store, ".import --csv --skip 1 " + file + " users"}
@@ -110,12 +110,12 @@ func sqlite(ctx context.Context, store, query string) (string, error) {
 
 // makeTable makes Roster's table of users as the shell can import into it: the same columns,
 // constraints and indexes, without the revision of a row, which the file does not have.
-func makeTable(ctx context.Context, setup *peer.Setup, store string) error {
-	empty := filepath.Join(setup.Temp, "empty.db")
+func makeTable(ctx context.Context, temp, store string) error {
+	empty := filepath.Join(temp, "empty.db")
 	if err := writeCSV(empty+".csv", 0); err != nil {
 		return err
 	}
-	if out, err := exec.CommandContext(ctx, setup.Roster, "import", "--store", empty, empty+".csv").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, peer.RosterPath, "import", "--store", empty, empty+".csv").CombinedOutput(); err != nil {
 		return fmt.Errorf("make an empty store: %w\n%s", err, out)
 	}
 	schema, err := sqlite(ctx, empty, `SELECT sql || ';' FROM sqlite_master
@@ -123,10 +123,7 @@ func makeTable(ctx context.Context, setup *peer.Setup, store string) error {
 	if err != nil {
 		return err
 	}
-	_, err = sqlite(ctx, store, withoutRevision(schema))
+	revision := regexp.MustCompile(`,\s*(--[^\n]*\n\s*)*revision\s+INTEGER NOT NULL`)
+	_, err = sqlite(ctx, store, revision.ReplaceAllString(schema, ""))
 	return err
-}
-
-func withoutRevision(schema string) string {
-	return regexp.MustCompile(`,\s*(--[^\n]*\n\s*)*revision\s+INTEGER NOT NULL`).ReplaceAllString(schema, "")
 }

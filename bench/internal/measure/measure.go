@@ -1,6 +1,6 @@
 // Package measure measures the peers: unary calls under load, a Python client, server streams, idle
-// connections and imports. Every case is a row of one table, and every measurement has one shape, so
-// that the page can be written from the table.
+// connections and imports. Every case is a row of one table, and every measurement has one shape,
+// so that the page can be written from the table.
 package measure
 
 import (
@@ -65,8 +65,8 @@ type Run struct {
 	Setup    *peer.Setup
 	Rounds   int
 	Duration time.Duration
-	// PythonCalls is how many calls of each server a Python client makes in a round, Connections how
-	// many idle, and Rows how many rows are imported.
+	// PythonCalls is how many calls of each server a Python client makes in a round, Connections
+	// how many idle, and Rows how many rows are imported.
 	PythonCalls, Connections, Rows int
 	Say                            func(format string, arguments ...any)
 
@@ -158,8 +158,8 @@ func Median(values []float64) float64 {
 	return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
 }
 
-// Percentile returns the smallest value that the share p (0 to 1) of all values do not exceed, and 0
-// for none. It sorts values.
+// Percentile returns the smallest value that the share p (0 to 1) of all values do not exceed, and
+// 0 for none. It sorts values.
 func Percentile(values []time.Duration, p float64) time.Duration {
 	if len(values) == 0 {
 		return 0

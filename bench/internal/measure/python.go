@@ -35,7 +35,7 @@ func python(ctx context.Context, r *Run, c Case) map[string]Sample {
 		defer server.Stop()
 		arguments = append(arguments, server.Addr)
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(r.Setup.Python, "bin", "python"), arguments...)
+	cmd := exec.CommandContext(ctx, filepath.Join(peer.PythonPath, "bin", "python"), arguments...)
 	cmd.Env = peer.CleanEnv() // grpcio would send even calls of 127.0.0.1 to a proxy
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

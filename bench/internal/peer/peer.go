@@ -4,13 +4,13 @@ package peer
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -32,8 +32,12 @@ const (
 	Nginx      = "nginx"
 )
 
+// Paths are relative to the repository.
 const (
-	rosterServe = "$roster serve --sample --addr $addr --store $dir/roster.db"
+	RosterPath = "bin/roster"
+	PythonPath = "build/venv/newest" // a virtual environment with the Python peer
+
+	rosterServe = RosterPath + " serve --sample --addr $addr --store $dir/roster.db"
 	// With everything on that calls pass in production: metrics, an access log that goes to a file,
 	// CORS, and traces, of which one in a hundred goes to a collector.
 	rosterFull = rosterServe + " --admin-addr $admin --cors-origin https://app.example.com"
@@ -45,19 +49,19 @@ var peers = map[string]struct{ title, command string }{
 	RosterStd:  {"Roster, `--http2 std`", rosterServe + " --http2 std $tls"},
 	RosterBare: {"Roster, `--access-log off`", rosterServe + " --access-log off"},
 	RosterFull: {"Roster with everything on", rosterFull},
-	GRPC:       {"grpc-go", "$peers/grpcgo --addr $addr $tls"},
-	GRPCTuned:  {"grpc-go, tuned", "$peers/grpcgo --addr $addr --tuned $tls"},
-	Connect:    {"connect-go on net/http", "$peers/connect --addr $addr $tls"},
-	Gateway:    {"grpc-gateway", "$peers/gateway --addr $addr"},
-	Tonic:      {"tonic", "$tonic $addr $users"},
-	Python:     {"Python grpcio", "$python/bin/roster-peer serve --users $users --address $addr"},
+	GRPC:       {"grpc-go", "build/bench/grpcgo --addr $addr $tls"},
+	GRPCTuned:  {"grpc-go, tuned", "build/bench/grpcgo --addr $addr --tuned $tls"},
+	Connect:    {"connect-go on net/http", "build/bench/connect --addr $addr $tls"},
+	Gateway:    {"grpc-gateway", "build/bench/grpcgo --addr $addr --gateway"},
+	Tonic:      {"tonic", "build/bench/cargo/release/roster-bench-tonic $addr examples/users.csv"},
+	Python:     {"Python grpcio", PythonPath + "/bin/roster-peer serve --users examples/users.csv --address $addr"},
 	Nginx:      {"nginx, a constant", "nginx -p $dir -e stderr -c $dir/nginx.conf"},
 }
 
 // streaming is Roster with the bench-only stream mounted.
 var streaming = map[string]string{
-	Roster:    "$peers/roster --addr $addr --store $dir/roster.db",
-	RosterStd: "$peers/roster --addr $addr --store $dir/roster.db --http2 std",
+	Roster:    "build/bench/roster --addr $addr --store $dir/roster.db",
+	RosterStd: "build/bench/roster --addr $addr --store $dir/roster.db --http2 std",
 }
 
 // Title returns what the tables call a peer. What is not a peer is called by its name.
@@ -68,11 +72,8 @@ func Title(name string) string {
 	return name
 }
 
-// Setup says where the programs are.
+// Setup is what a run needs to start peers.
 type Setup struct {
-	// Peers is the folder of the peers written in Go, Roster the real binary, Tonic the tonic peer,
-	// and Python a virtual environment with the Python peer. Users is examples/users.csv.
-	Peers, Roster, Tonic, Python, Users string
 	// Temp is a folder for logs, stores and the like.
 	Temp string
 	// Without says why peers are left out. Init fills it.
@@ -85,7 +86,7 @@ type Setup struct {
 func (s *Setup) Init() error {
 	s.Without = make(map[string]string)
 	for _, name := range []string{Tonic, Python, Nginx} {
-		program := s.expand(strings.Fields(peers[name].command)[0], nil)
+		program := strings.Fields(peers[name].command)[0]
 		if _, err := exec.LookPath(program); err != nil {
 			s.Without[name] = "`" + filepath.Base(program) + "` is not installed"
 		}
@@ -100,15 +101,6 @@ func (s *Setup) Init() error {
 		w.Header().Set("Content-Type", "application/x-protobuf")
 	}))
 	return nil
-}
-
-func (s *Setup) expand(text string, more map[string]string) string {
-	return os.Expand(text, func(name string) string {
-		if value, ok := more[name]; ok {
-			return value
-		}
-		return map[string]string{"peers": s.Peers, "roster": s.Roster, "tonic": s.Tonic, "python": s.Python, "users": s.Users}[name]
-	})
 }
 
 // Options are how one peer is started.
@@ -128,12 +120,15 @@ func (s *Setup) Start(ctx context.Context, name string, options Options) (*Serve
 	if err != nil {
 		return nil, err
 	}
-	values := map[string]string{"dir": dir}
-	for _, port := range []string{"addr", "admin"} {
-		if values[port], err = freeAddr(); err != nil {
-			return nil, err
-		}
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
 	}
+	admin, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	values := strings.NewReplacer("$dir", dir, "$addr", addr, "$admin", admin)
 	command := peers[name].command
 	if options.Stream && streaming[name] != "" {
 		command = streaming[name]
@@ -149,7 +144,7 @@ func (s *Setup) Start(ctx context.Context, name string, options Options) (*Serve
 		}
 	}
 	for i, field := range fields {
-		fields[i] = s.expand(field, values)
+		fields[i] = values.Replace(field)
 	}
 	var env []string
 	if options.EqualGC {
@@ -160,11 +155,11 @@ func (s *Setup) Start(ctx context.Context, name string, options Options) (*Serve
 		env = append(env, "OTEL_EXPORTER_OTLP_ENDPOINT="+s.collector,
 			"OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0.01")
 	case Nginx:
-		if err := s.writeNginx(dir, values["addr"]); err != nil {
+		if err := writeNginx(dir, addr); err != nil {
 			return nil, err
 		}
 	}
-	server, err := start(ctx, fields, env, filepath.Join(dir, "log"), values["addr"])
+	server, err := start(ctx, fields, env, filepath.Join(dir, "log"), addr)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -189,44 +184,15 @@ func (s *Setup) certificate(ctx context.Context) error {
 // NginxReply is the constant that nginx answers: as many bytes as a gRPC reply of two users has.
 var NginxReply = strings.Repeat("roster ", 14)[:96]
 
-// nginxConfig has one location that reads the body of the call and answers the constant. Everything
-// that nginx would write elsewhere is off or in the folder of the run.
-const nginxConfig = `
-$user
-worker_processes $cores;
-daemon off;
-pid $dir/pid;
-error_log stderr warn;
-events { worker_connections 20000; }
-http {
-	access_log off;
-	client_body_temp_path $dir/body;
-	proxy_temp_path $dir/proxy;
-	fastcgi_temp_path $dir/fastcgi;
-	uwsgi_temp_path $dir/uwsgi;
-	scgi_temp_path $dir/scgi;
-	keepalive_requests 1000000000;
-	http2_max_concurrent_streams 250;
-	server {
-		listen $addr http2 backlog=4096;
-		location / {
-			default_type application/grpc;
-			add_header grpc-status 0;
-			return 200 "$reply";
-		}
-	}
-}
-`
+//go:embed nginx.conf
+var nginxConfig string
 
-func (s *Setup) writeNginx(dir, addr string) error {
-	values := map[string]string{"dir": dir, "addr": addr, "cores": fmt.Sprint(runtime.NumCPU()), "reply": NginxReply}
+func writeNginx(dir, addr string) error {
 	// Only root may name a user, and must: the workers would run as one that cannot write to dir.
+	as := ""
 	if os.Geteuid() == 0 {
-		current, err := user.Current()
-		if err != nil {
-			return err
-		}
-		values["user"] = "user " + current.Username + ";"
+		as = "user root;"
 	}
-	return os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(s.expand(nginxConfig, values)), 0o600)
+	values := strings.NewReplacer("$user", as, "$dir", dir, "$addr", addr, "$cores", fmt.Sprint(runtime.NumCPU()), "$reply", NginxReply)
+	return os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(values.Replace(nginxConfig)), 0o600)
 }

@@ -41,25 +41,21 @@ func start(ctx context.Context, command, env []string, logFile, addr string) (*S
 		_ = s.cmd.Wait() // whoever stops it does not mind how it ends
 		close(s.done)
 	}()
-	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+	for began := time.Now(); ; {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			return s, conn.Close()
 		}
-		if s.ended() || time.Since(began) > 20*time.Second {
-			s.Stop()
-			said, _ := os.ReadFile(logFile)
-			return nil, fmt.Errorf("%s does not listen: %w\n%s", command[0], err, said[max(0, len(said)-2000):])
+		select {
+		case <-s.done:
+		case <-time.After(5 * time.Millisecond):
+			if time.Since(began) < 20*time.Second {
+				continue
+			}
 		}
-	}
-}
-
-func (s *Server) ended() bool {
-	select {
-	case <-s.done:
-		return true
-	default:
-		return false
+		s.Stop()
+		said, _ := os.ReadFile(logFile)
+		return nil, fmt.Errorf("%s does not listen: %w\n%s", command[0], err, said[max(0, len(said)-2000):])
 	}
 }
 

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"embed"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,41 +15,28 @@ import (
 // Attacks is what attacks did to servers, by server and attack, a result for each round.
 type Attacks struct {
 	Duration time.Duration
+	Count    int // of the rounds
 	Servers  []string
 	Attacks  []attack.Attack
 	Rounds   map[string]map[string][]attack.Result
 }
 
-const attacksIntro = `## Attacks
-
-%[1]s
-
-%[2]d connections attack a server for %[3]v, while a well-behaved grpc-go client in another process calls it every 5 ms.
-Wanted: resident memory grows by no more than %[4]d MB, no call of that client fails, and in the second half of the
-second after the attack its p50 is back (at most twice the quiet p50, or no more than the quiet p99). The attackers
-share the cores with the server and the caller, so latency under attack is partly theirs.
-
-`
-
-const floodIntro = `## A flood
-
-%[1]s
-
-One caller makes calls of 2 ids as fast as it can, on %[5]d connections with %[6]d at a time; another, a grpc-go client at
-another address, makes one every 5 ms. %[3]v quiet, then %[3]v of flood, each on a new server; medians of %[7]d rounds. All of them share the cores
-with the server. Wanted with the rate limit: the other caller's p99 under the flood is at most twice its quiet p99,
-and none of its calls fails.
-
-`
+//go:embed text
+var texts embed.FS
 
 // Write writes the section of make bench-attacks or make bench-flood. A number is the median of the
 // rounds.
 func (d *Attacks) Write(docs, section, made string) error {
-	intro := attacksIntro
-	if section == "bench-flood" {
-		intro = floodIntro
+	intro, err := texts.ReadFile("text/" + section + ".md")
+	if err != nil {
+		return err
 	}
-	text := fmt.Sprintf(intro, made, attack.Connections, d.Duration, int(attack.MostGrowth/1e6), attack.FloodConnections, attack.FloodStreams, len(d.Rounds[d.Servers[0]][d.Attacks[0].Key]))
+	connections := attack.Connections
+	if section == "bench-flood" {
+		connections = attack.FloodConnections
+	}
+	text := fill(string(intro), "{made}", made, "{connections}", connections, "{streams}", attack.FloodStreams,
+		"{duration}", d.Duration, "{growth}", attack.MostGrowth/1e6, "{rounds}", d.Count)
 	for _, name := range d.Servers {
 		var rows [][]string
 		for _, a := range d.Attacks {

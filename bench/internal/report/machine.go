@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"example.com/roster/bench/internal/peer"
 )
 
 // Made says by which command, when and on what numbers are made. The load average is that of now:
@@ -22,9 +24,9 @@ func Made(command string) string {
 		find("/proc/loadavg", `(\S+ \S+ \S+)`))
 }
 
-// Versions says what is compared. Python is the virtual environment with the Python peer. What has
+// Versions says what is compared. What has
 // no version here is left out: that is no reason to lose a run.
-func Versions(python string) string {
+func Versions() string {
 	versions := []string{"Go " + strings.TrimPrefix(runtime.Version(), "go")}
 	add := func(name, version string) {
 		if version != "" {
@@ -33,7 +35,7 @@ func Versions(python string) string {
 	}
 	add("grpc-go", find("bench/go.mod", `google.golang.org/grpc v(\S+)`))
 	add("connect-go", find("bench/go.mod", `connectrpc.com/connect v(\S+)`))
-	interpreter := filepath.Join(python, "bin", "python")
+	interpreter := filepath.Join(peer.PythonPath, "bin", "python")
 	add("grpc-gateway", find("bench/go.mod", `grpc-gateway/v2 v(\S+)`))
 	add("grpcio", output(`[0-9.]+`, interpreter, "-c", "import grpc; print(grpc.__version__)"))
 	add("Python", output(`[0-9.]+`, interpreter, "--version"))

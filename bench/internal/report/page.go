@@ -22,8 +22,8 @@ section says which command made its numbers; nothing here is written by hand.
 func begin(section string) string { return "<!-- make " + section + ": begin -->\n" }
 func end(section string) string   { return "\n<!-- make " + section + ": end -->" }
 
-// writeSection puts text into the page in place of the section's previous text, and leaves the other
-// sections as they are.
+// writeSection puts text into the page in place of the section's previous text, and leaves the
+// other sections as they are.
 func writeSection(docs, section, text string) error {
 	file := filepath.Join(docs, "benchmarks.md")
 	old, err := os.ReadFile(file)
@@ -58,6 +58,15 @@ func table(columns []string, rows [][]string) string {
 		text += "| " + strings.Join(row, " | ") + " |\n"
 	}
 	return text + "\n"
+}
+
+// fill replaces the names in braces by values: name, value, name, value….
+func fill(text string, namesAndValues ...any) string {
+	var pairs []string
+	for _, part := range namesAndValues {
+		pairs = append(pairs, fmt.Sprint(part))
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
 }
 
 // number formats a number with commas. What was not measured is 0.

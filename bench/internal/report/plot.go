@@ -11,30 +11,24 @@ import (
 )
 
 const (
-	panelWidth = 470
-	labelWidth = 170
-	barRoom    = panelWidth - labelWidth - 90 // the value stands after the bar
-	barStep    = 24
-	titleSpace = 36
+	panelWidth  = 470
+	panelHeight = 280 // room for nine bars
+	labelWidth  = 170
+	barRoom     = panelWidth - labelWidth - 90 // the value stands after the bar
+	barStep     = 24
+	titleSpace  = 36
 )
 
 // writePlot draws a bar chart of the first column of each case that has a title for it, two in a
 // row. Lower is better in all of them.
 func writePlot(file, made string, r *measure.Run) error {
 	var body strings.Builder
-	y, height, panels := 40, 0, 0
+	panels := 0
 	for _, c := range r.Cases {
-		if c.PlotTitle == "" {
-			continue
+		if c.PlotTitle != "" {
+			panel(&body, r, c, 20+panels%2*(panelWidth+20), 40+panels/2*panelHeight)
+			panels++
 		}
-		x := 20
-		if panels%2 == 1 {
-			x += panelWidth + 20
-		} else {
-			y, height = y+height, 0
-		}
-		panels++
-		height = max(height, panel(&body, r, c, x, y))
 	}
 	const width = 2*panelWidth + 60
 	svg := fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]d %[2]d" width="%[1]d" height="%[2]d" role="img" aria-label="CPU, latency and memory of Roster and other servers">
@@ -49,12 +43,12 @@ text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #1f2933; }
 <rect width="%[1]d" height="%[2]d" fill="#ffffff"/>
 <text x="20" y="26" class="head">%[3]s: lower is better, medians; rounds: %[4]d</text>
 %[5]s</svg>
-`, width, y+height+10, html.EscapeString(made), r.Rounds, body.String())
+`, width, 50+(panels+1)/2*panelHeight, html.EscapeString(made), r.Rounds, body.String())
 	return os.WriteFile(file, []byte(svg), 0o644)
 }
 
-// panel draws one chart at a place, and returns its height. Roster's bars are the coloured ones.
-func panel(w *strings.Builder, r *measure.Run, c measure.Case, x, y int) int {
+// panel draws one chart at a place. Roster's bars are the coloured ones.
+func panel(w *strings.Builder, r *measure.Run, c measure.Case, x, y int) {
 	fmt.Fprintf(w, `<text x="%d" y="%d" class="title">%s</text>`+"\n", x, y+20, html.EscapeString(c.PlotTitle))
 	column := c.Columns[0]
 	values, most := make(map[string]float64), 0.0
@@ -83,5 +77,4 @@ func panel(w *strings.Builder, r *measure.Run, c measure.Case, x, y int) int {
 		fmt.Fprintf(w, `<text x="%.1f" y="%d" class="value">%s %s</text>`+"\n", float64(x+labelWidth)+width+6, top+13, number(values[name], column.Digits), unit)
 		top += barStep
 	}
-	return top - y + 24
 }

@@ -1,6 +1,7 @@
 package report
 
 import (
+	_ "embed"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -106,32 +107,11 @@ func caseTable(r *measure.Run, c measure.Case) string {
 	return "### " + c.Title + "\n\n" + c.Intro + "\n\n" + table(head, rows)
 }
 
-func method(r *measure.Run) string {
-	text := fmt.Sprintf(`### How it is measured
+//go:embed text/method.md
+var methodText string
 
-- Every server is a process of its own on 127.0.0.1, started anew for each
-  measurement. Rounds: %d; in each of them all servers have their turn, and a
-  number is the median of the rounds. Roster is the binary that `+"`make build`"+` makes, as
-  `+"`roster serve`"+` runs it, with its SQLite store, cache, limits and logging; the
-  other servers have the users in memory and their libraries' defaults.
-- Before a load Go's HTTP client sends the same request once, and the users in
-  the answer are compared. After it h2load must have counted no failure, status
-  2xx alone, and exactly the bytes that right answers have.
-- CPU is user and system time of the server with its children, from /proc, over
-  the calls of a load of about %v as fast as the server answers. calls/s is of
-  that load; h2load runs on the same cores, so it is no limit of a server.
-- p50 and p99 are at the load offered, the same for all servers of a case: calls
-  at Poisson moments that wait for no answer, kept to the millisecond by h2load.
-  – means that the server does not carry that load.
-- memory is resident after all that (PSS, children included).
-- Equal GC settings are GOGC=100 and GOMAXPROCS=%d for every server in Go; its
-  own settings are what it does when told nothing, which for a server that sets
-  nothing itself is the same, and differs by the noise of the run.
-- nginx answers a constant of the same size, and does nothing else: a mark.
-- grpc-go tuned has stream workers and fixed windows; the shared write buffer
-  is its default by now. grpc-gateway calls the grpc-go service in its own
-  process.
-`, r.Rounds, r.Duration, runtime.NumCPU())
+func method(r *measure.Run) string {
+	text := fill(methodText, "{rounds}", r.Rounds, "{duration}", r.Duration, "{cores}", runtime.NumCPU())
 	for _, name := range slices.Sorted(maps.Keys(r.Setup.Without)) {
 		text += "- Without " + peer.Title(name) + ": " + r.Setup.Without[name] + ".\n"
 	}

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/csv"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -32,12 +33,9 @@ func Users() (map[int32]User, error) {
 	users := make(map[int32]User, len(rows))
 	for _, row := range rows[1:] {
 		id, err := strconv.Atoi(row[0])
-		if err != nil {
-			return nil, fmt.Errorf("read the id of a sample user: %w", err)
-		}
-		age, err := strconv.Atoi(row[2])
-		if err != nil {
-			return nil, fmt.Errorf("read the age of a sample user: %w", err)
+		age, ageErr := strconv.Atoi(row[2])
+		if err := errors.Join(err, ageErr); err != nil {
+			return nil, fmt.Errorf("read the sample users: %w", err)
 		}
 		users[int32(id)] = User{Name: row[1], Age: int32(age), Email: row[3]}
 	}

@@ -1,6 +1,6 @@
 // Command roster is Roster with the bench-only stream mounted on its own handler chain: the
-// directory in SQLite, the cache, the limits and the server as `roster serve` wires them. The stream
-// alone is measured on it, everything else on the real binary.
+// directory in SQLite, the cache, the limits and the server as `roster serve` wires them. The
+// stream alone is measured on it, everything else on the real binary.
 package main
 
 import (

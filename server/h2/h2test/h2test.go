@@ -53,6 +53,14 @@ func (c *Client) Hello(settings ...http2.Setting) error {
 	return c.WriteSettings(settings...)
 }
 
+// Flush sends what has been written, if the connection has a buffer for it.
+func (c *Client) Flush() error {
+	if buffered, ok := c.rw.(interface{ Flush() error }); ok {
+		return buffered.Flush()
+	}
+	return nil
+}
+
 // Block encodes fields, given as name, value, name, value….
 func (c *Client) Block(fields ...string) []byte {
 	c.block.Reset()
@@ -174,10 +182,12 @@ func (c *Client) Pump(width int, path string, body []byte, more func() bool, end
 	received := uint32(0)
 	for len(answered) > 0 {
 		if out.Len() > 0 {
-			if _, err := c.rw.Write(out.Bytes()); err != nil {
+			if _, err := out.WriteTo(c.rw); err != nil {
 				return err
 			}
-			out.Reset()
+			if err := c.Flush(); err != nil {
+				return err
+			}
 		}
 		f, err := c.ReadFrame()
 		if err != nil {
