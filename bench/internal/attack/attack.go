@@ -33,110 +33,117 @@ const (
 	tooMuch    = 3 << 30
 )
 
-// Attack is what a hostile client does. One with Streams is a flood instead, which makes as many
+// attack is what a hostile client does. One with streams is a flood instead, which makes as many
 // calls as the server answers, so many at a time on each connection.
-type Attack struct {
+type attack struct {
 	h2test.Attack
-	Streams int
-	// Flags are more flags of the server.
-	Flags []string
+	streams int
+	flags   []string // more flags of the server
 }
 
-// All is every attack but the floods.
-func All() (all []Attack) {
-	for _, a := range h2test.Attacks {
-		all = append(all, Attack{Attack: a})
-	}
-	return all
-}
+// Floods are the titles of those that Cases measures: calls of two ids, without and with a rate
+// limit from which the well-behaved caller stays far.
+var Floods = []string{"no rate limit", "`--rate-limit 1000 --rate-burst 100`"}
 
-// Floods makes calls of two ids, without and with a rate limit from which the well-behaved caller
-// stays far.
-func Floods() (floods []Attack) {
-	for _, title := range []string{"no rate limit", "--rate-limit 1000 --rate-burst 100"} {
-		flood := Attack{Attack: h2test.Attack{Key: title, Title: title, Settings: h2test.WideWindow}, Streams: FloodStreams}
-		if strings.HasPrefix(title, "--") {
-			flood.Flags = strings.Fields(title)
+// Cases returns a case for each server, in which the attacks or the floods are what is compared.
+func Cases(servers []string, floods bool) (cases []measure.Case) {
+	attacks := make(map[string]attack)
+	var titles []string
+	if floods {
+		titles = Floods
+		flood := attack{Attack: h2test.Attack{Settings: h2test.WideWindow}, streams: FloodStreams}
+		attacks[titles[0]] = flood
+		flood.flags = strings.Fields(strings.Trim(titles[1], "`"))
+		attacks[titles[1]] = flood
+	} else {
+		for _, a := range h2test.Attacks {
+			titles = append(titles, a.Title)
+			attacks[a.Title] = attack{Attack: a}
 		}
-		floods = append(floods, flood)
 	}
-	return floods
+	for _, name := range servers {
+		cases = append(cases, measure.Case{
+			Key: name, Title: peer.Title(name), Peers: titles,
+			Columns: []measure.Column{
+				{Title: "growth MB", Field: measure.Memory, Factor: 1e-6, Digits: 1}, {Title: "cut off", Field: measure.CutOff, Factor: 1},
+				{Title: "calls", Field: measure.Calls, Factor: 1}, {Title: "failed", Field: measure.Failed, Factor: 1},
+				{Title: "quiet p50 µs", Field: measure.QuietP50, Factor: 1e6}, {Title: "quiet p99 µs", Field: measure.QuietP99, Factor: 1e6},
+				{Title: "p50 µs under attack", Field: measure.P50, Factor: 1e6}, {Title: "p99 µs under attack", Field: measure.P99, Factor: 1e6},
+				{Title: "p50 µs after", Field: measure.AfterP50, Factor: 1e6},
+				{Title: "answered, /s", Field: measure.Rate, Factor: 1}, {Title: "refused, /s", Field: measure.Refused, Factor: 1},
+			},
+			Measure: measure.Each(func(ctx context.Context, r *measure.Run, c measure.Case, title string) (measure.Sample, error) {
+				return attacks[title].measure(ctx, r.Setup, c.Key, r.Duration)
+			}),
+			Verdict: func(title string, rounds []measure.Sample) string { return attacks[title].verdict(rounds) },
+		})
+	}
+	return cases
 }
 
-// Result is what one attack did to one server.
-type Result struct {
-	// Growth is how much resident memory grew at most, in bytes.
-	Growth int64
-	// CutOff is how often the server ended an attacking connection.
-	CutOff int64
-	// Stopped tells that the attack was ended early, since memory grew too far, and Died that the
-	// server ended.
-	Stopped, Died bool
-	// Answered and Refused count the calls of a flood.
-	Answered, Refused int64
-	Caller            Caller
-}
-
-// Measure runs an attack on a new server. The well-behaved caller makes calls for a quiet time, the
+// measure runs an attack on a new server. The well-behaved caller makes calls for a quiet time, the
 // attack and a while after.
-func Measure(ctx context.Context, setup *peer.Setup, name string, a Attack, duration time.Duration) (Result, error) {
-	var result Result
-	server, err := setup.Start(ctx, name, peer.Options{Flags: a.Flags})
+func (a attack) measure(ctx context.Context, setup *peer.Setup, name string, duration time.Duration) (sample measure.Sample, err error) {
+	server, err := setup.Start(ctx, name, peer.Options{Flags: a.flags})
 	if err != nil {
-		return result, err
+		return sample, err
 	}
 	defer server.Stop()
 	quiet, connections := 1500*time.Millisecond, Connections
-	if a.Streams > 0 {
+	if a.streams > 0 {
 		quiet, connections = duration, FloodConnections
 	}
 	calls, err := startCaller(ctx, server.Addr, quiet+duration+after)
 	if err != nil {
-		return result, err
+		return sample, err
 	}
 	sleep(ctx, quiet)
 	before, err := server.RSS()
 	if err != nil {
-		return result, err
+		return sample, err
 	}
 	attacking, end := context.WithTimeout(ctx, duration)
 	defer end()
 	began := time.Now()
 	var all sync.WaitGroup
+	var cutOff, answered, refused atomic.Int64
 	for range connections {
 		all.Go(func() {
 			for attacking.Err() == nil {
-				if err := a.once(attacking, server.Addr, &result); err != nil && attacking.Err() == nil {
-					atomic.AddInt64(&result.CutOff, 1)
-					// A server that refuses is not to be measured by how fast it can be called
-					// again.
+				if err := a.once(attacking, server.Addr, &answered, &refused); err != nil && attacking.Err() == nil {
+					cutOff.Add(1)
+					// How fast a server that refuses can be called again is no measure of it.
 					sleep(attacking, 5*time.Millisecond)
 				}
 			}
 		})
 	}
+	growth := int64(0)
 	for more := true; more; sleep(attacking, 20*time.Millisecond) {
 		more = attacking.Err() == nil // once more when it is over
 		rss, err := server.RSS()
-		result.Died = err != nil
-		result.Growth = max(result.Growth, rss-before)
-		result.Stopped = result.Growth > tooMuch
-		if result.Died || result.Stopped {
+		if err != nil {
+			return sample, fmt.Errorf("the server has ended: %w", err)
+		}
+		if growth = max(growth, rss-before); growth > tooMuch {
 			end()
 		}
 	}
-	all.Wait()
 	ended := time.Now()
+	all.Wait()
 	seen, err := calls()
-	result.Caller = judge(seen, began, ended)
-	return result, err
+	sample = judge(seen, began, ended)
+	sample[measure.Memory], sample[measure.CutOff] = float64(growth), float64(cutOff.Load())
+	sample[measure.Rate] = float64(answered.Load()) / duration.Seconds()
+	sample[measure.Refused] = float64(refused.Load()) / duration.Seconds()
+	return sample, err
 }
 
 // request asks for 10,000 users, some 450 KB.
 var request = h2test.Request{Fields: h2test.Call("/MyService/User"), Large: measure.Request(10_000)}
 
 // once attacks until the connection or the attack ends.
-func (a Attack) once(ctx context.Context, addr string, result *Result) error {
+func (a attack) once(ctx context.Context, addr string, answered, refused *atomic.Int64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var readers sync.WaitGroup
 	defer readers.Wait()
@@ -156,12 +163,12 @@ func (a Attack) once(ctx context.Context, addr string, result *Result) error {
 				return err
 			}
 		}
-		if a.Streams > 0 {
-			return c.Pump(a.Streams, "/MyService/User", measure.Request(2), func() bool { return ctx.Err() == nil }, func(answered bool) {
-				if answered {
-					atomic.AddInt64(&result.Answered, 1)
+		if a.streams > 0 {
+			return c.Pump(a.streams, "/MyService/User", measure.Request(2), func() bool { return ctx.Err() == nil }, func(ok bool) {
+				if ok {
+					answered.Add(1)
 				} else {
-					atomic.AddInt64(&result.Refused, 1)
+					refused.Add(1)
 				}
 			})
 		}
@@ -179,7 +186,7 @@ func (a Attack) once(ctx context.Context, addr string, result *Result) error {
 	return context.Cause(ctx)
 }
 
-func (a Attack) run(ctx context.Context, c *h2test.Client) error {
+func (a attack) run(ctx context.Context, c *h2test.Client) error {
 	if a.Start != nil {
 		if err := a.Start(c, request); err != nil {
 			return err
@@ -199,29 +206,36 @@ func (a Attack) run(ctx context.Context, c *h2test.Client) error {
 	return c.Flush()
 }
 
-// Missed says which marks of an attack were missed in its rounds.
-func (a Attack) Missed(rounds []Result) (missed []string) {
+// verdict says which marks of an attack were missed in its rounds.
+func (a attack) verdict(rounds []measure.Sample) string {
+	var missed []string
 	var times []float64
-	for _, r := range rounds {
-		c := r.Caller
-		if r.Died {
-			missed = append(missed, "the server ended")
+	for _, s := range rounds {
+		if s[measure.Calls] == 0 {
+			missed = append(missed, "not measured")
 		}
-		if over := r.Growth - MostGrowth; over > 0 && a.Streams == 0 {
-			missed = append(missed, fmt.Sprintf("memory by %d MB", over/1e6))
+		if over := s[measure.Memory] - MostGrowth; over > 0 && a.streams == 0 {
+			missed = append(missed, fmt.Sprintf("memory by %.0f MB", over/1e6))
 		}
-		if c.Failed > 0 {
-			missed = append(missed, fmt.Sprintf("%d calls failed", c.Failed))
+		if s[measure.Failed] > 0 {
+			missed = append(missed, fmt.Sprintf("%.0f calls failed", s[measure.Failed]))
 		}
-		if !c.Recovered() && a.Streams == 0 {
+		// Latency is back if the median is at most twice the quiet one, or the quiet p99.
+		if s[measure.AfterP50] > max(2*s[measure.QuietP50], s[measure.QuietP99]) && a.streams == 0 {
 			missed = append(missed, "latency not back")
 		}
-		times = append(times, float64(c.DuringP99)/float64(max(c.QuietP99, 1)))
+		times = append(times, s[measure.P99]/s[measure.QuietP99])
 	}
-	if t := measure.Median(times); a.Flags != nil && t > 2 {
+	if t := measure.Median(times); a.flags != nil && t > 2 {
 		missed = append(missed, fmt.Sprintf("p99 is %.2f times the quiet one", t))
 	}
-	return missed
+	switch {
+	case a.streams > 0 && a.flags == nil:
+		return "no mark"
+	case len(missed) > 0:
+		return "**missed**: " + strings.Join(missed, ", ")
+	}
+	return "met"
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -1,8 +1,10 @@
 package attack
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,9 +27,9 @@ const (
 
 // call is one call of the well-behaved caller.
 type call struct {
-	At    time.Time
-	Took  time.Duration
-	Error string
+	At     time.Time
+	Took   time.Duration
+	Failed bool
 }
 
 // Call is the well-behaved caller: it calls a server at an even pace, as a program with one grpc-go
@@ -45,10 +47,10 @@ func Call(ctx context.Context, addr string, d time.Duration, w io.Writer) error 
 		one, cancel := context.WithTimeout(ctx, 5*time.Second)
 		began := time.Now()
 		_, err := users.User(one, request)
-		made := call{At: began, Took: time.Since(began)}
+		made := call{At: began, Took: time.Since(began), Failed: err != nil}
 		cancel()
 		if err != nil {
-			made.Error = err.Error()
+			fmt.Fprintln(os.Stderr, "the well-behaved caller:", err)
 		}
 		calls = append(calls, made)
 		time.Sleep(pace - made.Took)
@@ -64,45 +66,25 @@ func startCaller(ctx context.Context, addr string, d time.Duration) (func() ([]c
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, self, "caller", addr, d.String())
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, os.Stderr
 	return func() (calls []call, err error) {
-		if err := json.NewDecoder(out).Decode(&calls); err != nil {
+		if err := errors.Join(cmd.Wait(), json.Unmarshal(out.Bytes(), &calls)); err != nil {
 			return nil, fmt.Errorf("the well-behaved caller: %w", err)
 		}
-		return calls, cmd.Wait()
-	}, nil
+		return calls, nil
+	}, cmd.Start()
 }
 
-// Caller is what the well-behaved caller saw.
-type Caller struct {
-	Calls, Failed int
-	FirstError    string
-	// The times are of calls before the attack, in it, and from half a second to a second after it.
-	QuietP50, QuietP99, DuringP50, DuringP99, AfterP50 time.Duration
-}
-
-// Recovered tells whether latency was back within a second: the median of the half second before
-// that is no more than twice the quiet one, or no more than the quiet p99.
-func (c Caller) Recovered() bool {
-	return c.AfterP50 > 0 && (c.AfterP50 <= 2*c.QuietP50 || c.AfterP50 <= c.QuietP99)
-}
-
-func judge(calls []call, began, ended time.Time) (result Caller) {
+// judge returns what the well-behaved caller saw before the attack, in it, and from half a second
+// to a second after it.
+func judge(calls []call, began, ended time.Time) (s measure.Sample) {
 	calls = calls[min(len(calls), 20):] // the first calls make the connection
-	result.Calls = len(calls)
+	s[measure.Calls] = float64(len(calls))
 	var before, during, after []time.Duration
 	for _, call := range calls {
-		if call.Error != "" {
-			if result.Failed++; result.FirstError == "" {
-				result.FirstError = call.Error
-			}
+		if call.Failed {
+			s[measure.Failed]++
 		}
 		switch since := call.At.Sub(ended); {
 		case call.At.Before(began):
@@ -113,8 +95,8 @@ func judge(calls []call, began, ended time.Time) (result Caller) {
 			after = append(after, call.Took)
 		}
 	}
-	result.QuietP50, result.QuietP99 = measure.Percentile(before, 0.5), measure.Percentile(before, 0.99)
-	result.DuringP50, result.DuringP99 = measure.Percentile(during, 0.5), measure.Percentile(during, 0.99)
-	result.AfterP50 = measure.Percentile(after, 0.5)
-	return result
+	s[measure.QuietP50], s[measure.QuietP99] = measure.Percentile(before, 0.5).Seconds(), measure.Percentile(before, 0.99).Seconds()
+	s[measure.P50], s[measure.P99] = measure.Percentile(during, 0.5).Seconds(), measure.Percentile(during, 0.99).Seconds()
+	s[measure.AfterP50] = measure.Percentile(after, 0.5).Seconds()
+	return s
 }

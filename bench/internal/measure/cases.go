@@ -24,8 +24,8 @@ var (
 	jsons    = append(connects[:3:3], peer.Gateway)
 )
 
-// table is every case.
-func (r *Run) table() []Case {
+// Table is every case of make bench.
+func (r *Run) Table() []Case {
 	cases := []Case{
 		{Key: Two, Title: "gRPC, 2 ids, 8 connections × 16 streams", Peers: append(everyone[:8:8], peer.RosterBare, peer.RosterFull), load: load{ids: 2, connections: 8, streams: 16}},
 		{Key: "grpc-100-8x16", Title: "gRPC, 100 ids, 8 × 16", Peers: servers, load: load{ids: 100, connections: 8, streams: 16}},
@@ -55,30 +55,30 @@ func (r *Run) table() []Case {
 		if c.Key == Two || c.Key == Thousand || c.Key == "connect-json-h2c" {
 			c.PlotTitle = "CPU per call: " + c.Title
 		}
-		c.measure = each(calls)
+		c.Measure = Each(calls)
 	}
 	return append(cases,
 		Case{
-			Key: Python, Title: "An unchanged Python client", Peers: append(servers[:6:6], peer.Python), measure: python,
+			Key: Python, Title: "An unchanged Python client", Peers: append(servers[:6:6], peer.Python), Measure: python,
 			Intro:     fmt.Sprintf("grpcio, `User` of 2 ids, one call after the other, %d calls of each server in a round, in blocks that take turns.", r.PythonCalls),
 			Columns:   []Column{{"p50 µs", P50, 1e6, 0, true}, {"p99 µs", P99, 1e6, 0, true}},
 			PlotTitle: "p50 that a Python client sees",
 		},
 		Case{
-			Key: Stream, Title: "A server stream of small messages", Peers: inGo, measure: each(stream),
+			Key: Stream, Title: "A server stream of small messages", Peers: inGo, Measure: Each(stream),
 			Intro: fmt.Sprintf("%d connections, a stream of some %v on each, read by grpc-go's client as fast as it can; Roster with the stream mounted on its own handler chain.",
 				streamConnections, r.Duration),
 			Columns:   []Column{{"CPU µs/message", CPU, 1e6, 2, true}, {"messages/s", Rate, 1, 0, false}},
 			PlotTitle: "CPU per message of a server stream",
 		},
 		Case{
-			Key: Idle, Title: "Idle connections", Peers: append(servers[:6:6], peer.Nginx), measure: each(idle),
+			Key: Idle, Title: "Idle connections", Peers: append(servers[:6:6], peer.Nginx), Measure: Each(idle),
 			Intro:     fmt.Sprintf("%d connections that have made one call each; how much the server's resident memory grew, for each of them.", r.Connections),
 			Columns:   []Column{{"KB/connection", Memory, 1e-3, 1, true}},
 			PlotTitle: "Memory of an idle connection",
 		},
 		Case{
-			Key: Import, Title: "Import into SQLite", Peers: []string{Shell, RosterImport, RosterSmall}, measure: each(imports),
+			Key: Import, Title: "Import into SQLite", Peers: []string{Shell, RosterImport, RosterSmall}, Measure: Each(imports),
 			Intro: fmt.Sprintf("A CSV file of %d rows into a new store, in turns with the sqlite3 shell's `.import --csv` of the same file into the same table without its revision column; memory is the largest that was resident.",
 				r.Rows),
 			Columns: []Column{{"seconds", Took, 1, 2, true}, {"memory MB", Memory, 1e-6, 1, false}},

@@ -25,8 +25,20 @@ const (
 	P99
 	Memory
 	Took
+	// Of attacks, in which P50 and P99 are of calls during the attack, Rate is the calls of a flood
+	// that are answered, and Memory is growth.
+	QuietP50
+	QuietP99
+	AfterP50
+	Refused
+	CutOff
+	Calls
+	Failed
 	fields
 )
+
+// Count tells whether 0 is a value and not something that was not measured.
+func (f Field) Count() bool { return f >= CutOff }
 
 // Sample is what one round measured of one peer in one case. What was not measured is 0.
 type Sample [fields]float64
@@ -52,13 +64,16 @@ type Case struct {
 	// PlotTitle is over the plot of the first column. A case without one is not plotted.
 	PlotTitle string
 
-	measure measureFunc
-	load    load
-	ownGC   bool // each server's own GC settings
+	// Verdict says what has become of a peer, if it is not nil.
+	Verdict func(name string, rounds []Sample) string
+	Measure MeasureFunc
+
+	load  load
+	ownGC bool // each server's own GC settings
 }
 
-// measureFunc measures every peer of a case once. What fails is told to Run.fail and left out.
-type measureFunc func(ctx context.Context, r *Run, c Case) map[string]Sample
+// MeasureFunc measures every peer of a case once. What fails is noted as a failure and left out.
+type MeasureFunc func(ctx context.Context, r *Run, c Case) map[string]Sample
 
 // Run measures cases, and has the results.
 type Run struct {
@@ -79,11 +94,11 @@ type Run struct {
 	offered map[string]float64 // the load of a case in calls per second at which P50 and P99 are measured
 }
 
-// Do measures the cases that Only names, all of them if it is empty. In each round all peers of all
+// Do measures the cases that only names, all of them if it is empty. In each round all peers of all
 // cases have their turn.
-func (r *Run) Do(ctx context.Context, only []string) error {
+func (r *Run) Do(ctx context.Context, cases []Case, only []string) error {
 	r.Samples, r.offered = make(map[string]map[string][]Sample), make(map[string]float64)
-	for _, c := range r.table() {
+	for _, c := range cases {
 		if len(only) > 0 && !slices.Contains(only, c.Key) {
 			continue
 		}
@@ -93,7 +108,7 @@ func (r *Run) Do(ctx context.Context, only []string) error {
 	}
 	for round := range r.Rounds {
 		for _, c := range r.Cases {
-			samples := c.measure(ctx, r, c)
+			samples := c.Measure(ctx, r, c)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -121,8 +136,16 @@ func (r *Run) fail(c Case, name string, err error) {
 	r.Failures = append(r.Failures, fmt.Sprintf("%s, %s: %s", c.Title, peer.Title(name), line))
 }
 
-// each measures the peers of a case one after the other.
-func each(one func(ctx context.Context, r *Run, c Case, name string) (Sample, error)) measureFunc {
+// Err is an error if something could not be measured.
+func (r *Run) Err() error {
+	if len(r.Failures) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d measurements failed, the first: %s", len(r.Failures), r.Failures[0])
+}
+
+// Each measures the peers of a case one after the other.
+func Each(one func(ctx context.Context, r *Run, c Case, name string) (Sample, error)) MeasureFunc {
 	return func(ctx context.Context, r *Run, c Case) map[string]Sample {
 		samples := make(map[string]Sample)
 		for _, name := range c.Peers {

@@ -133,6 +133,9 @@ func (s *Setup) Start(ctx context.Context, name string, options Options) (*Serve
 	if options.Stream && streaming[name] != "" {
 		command = streaming[name]
 	}
+	if command == "" {
+		return nil, fmt.Errorf("there is no peer %q", name)
+	}
 	fields := append(strings.Fields(command), options.Flags...)
 	if i := slices.Index(fields, "$tls"); i >= 0 {
 		fields = slices.Delete(fields, i, i+1)

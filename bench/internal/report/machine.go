@@ -24,13 +24,13 @@ func Made(command string) string {
 		find("/proc/loadavg", `(\S+ \S+ \S+)`))
 }
 
-// Versions says what is compared. What has
-// no version here is left out: that is no reason to lose a run.
-func Versions() string {
-	versions := []string{"Go " + strings.TrimPrefix(runtime.Version(), "go")}
+// versions says what is compared. What has no version here is left out: that is no reason to lose a
+// run.
+func versions() string {
+	list := []string{"Go " + strings.TrimPrefix(runtime.Version(), "go")}
 	add := func(name, version string) {
 		if version != "" {
-			versions = append(versions, name+" "+version)
+			list = append(list, name+" "+version)
 		}
 	}
 	add("grpc-go", find("bench/go.mod", `google.golang.org/grpc v(\S+)`))
@@ -43,7 +43,7 @@ func Versions() string {
 	add("h2load", strings.TrimPrefix(output(`nghttp2/[0-9.]+`, "h2load", "--version"), "nghttp2/"))
 	add("sqlite3 shell", output(`^[0-9.]+`, "sqlite3", "--version"))
 	add("tonic", find("bench/tonic/Cargo.lock", `name = "tonic"\nversion = "([^"]+)"`))
-	return strings.Join(versions, ", ")
+	return strings.Join(list, ", ")
 }
 
 // output is the first match of a pattern in what a command prints, or nothing.

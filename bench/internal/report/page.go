@@ -2,22 +2,11 @@
 package report
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 )
-
-// sections of the page, each written by the make target of its name.
-var sections = []string{"bench", "bench-attacks", "bench-flood"}
-
-const page = `# Benchmarks
-
-Roster beside other servers of the same contract and the same 300 users. Every
-section says which command made its numbers; nothing here is written by hand.
-`
 
 func begin(section string) string { return "<!-- make " + section + ": begin -->\n" }
 func end(section string) string   { return "\n<!-- make " + section + ": end -->" }
@@ -26,21 +15,14 @@ func end(section string) string   { return "\n<!-- make " + section + ": end -->
 // other sections as they are.
 func writeSection(docs, section, text string) error {
 	file := filepath.Join(docs, "benchmarks.md")
-	old, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	content, err := os.ReadFile(file)
+	if err != nil {
 		return err
 	}
-	content := string(old)
-	if content == "" {
-		content = page
-		for _, name := range sections {
-			content += "\n" + begin(name) + "\n`make " + name + "` has not been run yet.\n" + end(name) + "\n"
-		}
-	}
-	before, rest, found := strings.Cut(content, begin(section))
+	before, rest, found := strings.Cut(string(content), begin(section))
 	_, after, closed := strings.Cut(rest, end(section))
 	if !found || !closed {
-		return fmt.Errorf("%s lacks the comments around the section of make %s: remove the file, and it is made anew", file, section)
+		return fmt.Errorf("%s lacks the comments around the section of make %s: restore them", file, section)
 	}
 	return os.WriteFile(file, []byte(before+begin(section)+"\n"+strings.TrimSpace(text)+"\n"+end(section)+after), 0o644)
 }

@@ -30,20 +30,12 @@ func writePlot(file, made string, r *measure.Run) error {
 			panels++
 		}
 	}
-	const width = 2*panelWidth + 60
-	svg := fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]d %[2]d" width="%[1]d" height="%[2]d" role="img" aria-label="CPU, latency and memory of Roster and other servers">
-<style>
-text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #1f2933; }
-.head { font-size: 12px; fill: #52606d; }
-.title { font-weight: 600; }
-.label { text-anchor: end; }
-.roster { fill: #0b7285; }
-.other { fill: #adb5bd; }
-</style>
-<rect width="%[1]d" height="%[2]d" fill="#ffffff"/>
-<text x="20" y="26" class="head">%[3]s: lower is better, medians; rounds: %[4]d</text>
-%[5]s</svg>
-`, width, 50+(panels+1)/2*panelHeight, html.EscapeString(made), r.Rounds, body.String())
+	text, err := texts.ReadFile("text/plot.svg")
+	if err != nil {
+		return err
+	}
+	svg := fill(string(text), "{width}", 2*panelWidth+60, "{height}", 50+(panels+1)/2*panelHeight,
+		"{made}", html.EscapeString(made[:strings.Index(made+", at commit", ", at commit")]), "{rounds}", r.Rounds, "{body}", body.String())
 	return os.WriteFile(file, []byte(svg), 0o644)
 }
 

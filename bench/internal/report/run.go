@@ -1,7 +1,7 @@
 package report
 
 import (
-	_ "embed"
+	"embed"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.com/roster/bench/internal/attack"
 	"example.com/roster/bench/internal/measure"
 	"example.com/roster/bench/internal/peer"
 )
@@ -62,28 +63,45 @@ func (m mark) verdict(value float64) string {
 	return "met"
 }
 
-// WriteRun writes what a run measured, and the plot. A quick run is one whose numbers are not to be
-// quoted.
-func WriteRun(docs, made, versions string, quick bool, r *measure.Run) error {
-	text := "## Calls, streams, connections, imports\n\n" + made + "\n\n"
-	if quick {
-		text += "**A quick run**, made to see that everything runs. Its numbers are too few to quote.\n\n"
-	}
-	text += versions + ".\n\n![CPU and memory of the servers](benchmarks.svg)\n\n" +
+//go:embed text
+var texts embed.FS
+
+// WriteRun writes what a run of the given section measured, and the plot. Made says how it was.
+func WriteRun(docs, section, made string, r *measure.Run) error {
+	text := "## Calls, streams, connections, imports\n\n" + made + "\n\n" + versions() + ".\n\n" +
+		"![CPU and memory of the servers](benchmarks.svg)\n\n" +
 		"### The marks\n\nRoster as shipped, as a ratio; lower is better. A ratio is the median of the rounds' own ratios.\n\n"
 	var rows [][]string
 	for _, m := range marks(r) {
 		value := r.Ratio(m.key, m.name, m.base, m.field)
 		rows = append(rows, []string{m.what, ratio(value), "≤ " + ratio(m.most), m.verdict(value)})
 	}
-	text += table([]string{"mark", "measured", "wanted", "verdict"}, rows) + method(r)
+	how, err := method(r)
+	if err != nil {
+		return err
+	}
+	text += table([]string{"mark", "measured", "wanted", "verdict"}, rows) + how
 	for _, c := range r.Cases {
 		text += caseTable(r, c)
 	}
 	if err := writePlot(filepath.Join(docs, "benchmarks.svg"), made, r); err != nil {
 		return err
 	}
-	return writeSection(docs, "bench", text)
+	return writeSection(docs, section, text)
+}
+
+// WriteAttacks writes the section of make bench-attacks or make bench-flood.
+func WriteAttacks(docs, section, made string, r *measure.Run) error {
+	intro, err := texts.ReadFile("text/" + section + ".md")
+	if err != nil {
+		return err
+	}
+	text := fill(string(intro), "{made}", made, "{connections}", attack.Connections, "{floodConnections}", attack.FloodConnections,
+		"{streams}", attack.FloodStreams, "{duration}", r.Duration, "{growth}", attack.MostGrowth/1e6, "{rounds}", r.Rounds)
+	for _, c := range r.Cases {
+		text += caseTable(r, c)
+	}
+	return writeSection(docs, section, text+failures(r))
 }
 
 func caseTable(r *measure.Run, c measure.Case) string {
@@ -93,30 +111,42 @@ func caseTable(r *measure.Run, c measure.Case) string {
 			head = append(head, "×")
 		}
 	}
+	if c.Verdict != nil {
+		head = append(head, "verdict")
+	}
 	var rows [][]string
 	for _, name := range c.Peers {
 		row := []string{peer.Title(name)}
 		for _, column := range c.Columns {
-			row = append(row, number(r.Median(c.Key, name, column.Field)*column.Factor, column.Digits))
+			value := number(r.Median(c.Key, name, column.Field)*column.Factor, column.Digits)
+			if column.Field.Count() && value == number(0, 0) {
+				value = "0"
+			}
+			row = append(row, value)
 			if column.Ratio {
 				row = append(row, ratio(r.Ratio(c.Key, name, c.Peers[0], column.Field)))
 			}
 		}
+		if c.Verdict != nil {
+			row = append(row, c.Verdict(name, r.Samples[c.Key][name]))
+		}
 		rows = append(rows, row)
 	}
-	return "### " + c.Title + "\n\n" + c.Intro + "\n\n" + table(head, rows)
+	return "### " + c.Title + "\n\n" + strings.TrimPrefix(c.Intro+"\n\n", "\n\n") + table(head, rows)
 }
 
-//go:embed text/method.md
-var methodText string
-
-func method(r *measure.Run) string {
-	text := fill(methodText, "{rounds}", r.Rounds, "{duration}", r.Duration, "{cores}", runtime.NumCPU())
+func method(r *measure.Run) (string, error) {
+	text, err := texts.ReadFile("text/method.md")
+	filled := fill(string(text), "{rounds}", r.Rounds, "{duration}", r.Duration, "{cores}", runtime.NumCPU())
 	for _, name := range slices.Sorted(maps.Keys(r.Setup.Without)) {
-		text += "- Without " + peer.Title(name) + ": " + r.Setup.Without[name] + ".\n"
+		filled += "- Without " + peer.Title(name) + ": " + r.Setup.Without[name] + ".\n"
 	}
+	return filled + failures(r) + "\n", err
+}
+
+func failures(r *measure.Run) (text string) {
 	for _, failure := range r.Failures {
 		text += "- **Failed**: " + failure + "\n"
 	}
-	return text + "\n"
+	return text
 }
