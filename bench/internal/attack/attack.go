@@ -41,16 +41,16 @@ type attack struct {
 	flags   []string // more flags of the server
 }
 
-// Floods are the titles of those that Cases measures: calls of two ids, without and with a rate
-// limit from which the well-behaved caller stays far.
-var Floods = []string{"no rate limit", "`--rate-limit 1000 --rate-burst 100`"}
+// floodTitles are the titles of the floods, calls of two ids without and with a rate limit. The
+// well-behaved caller stays far below the limit.
+var floodTitles = []string{"no rate limit", "`--rate-limit 1000 --rate-burst 100`"}
 
 // Cases returns a case for each server, in which the attacks or the floods are what is compared.
 func Cases(servers []string, floods bool) (cases []measure.Case) {
 	attacks := make(map[string]attack)
 	var titles []string
 	if floods {
-		titles = Floods
+		titles = floodTitles
 		flood := attack{Attack: h2test.Attack{Settings: h2test.WideWindow}, streams: FloodStreams}
 		attacks[titles[0]] = flood
 		flood.flags = strings.Fields(strings.Trim(titles[1], "`"))
@@ -63,7 +63,7 @@ func Cases(servers []string, floods bool) (cases []measure.Case) {
 	}
 	for _, name := range servers {
 		cases = append(cases, measure.Case{
-			Key: name, Title: peer.Title(name), Peers: titles,
+			Key: name, Title: peer.Title(name), What: "attack", Peers: titles,
 			Columns: []measure.Column{
 				{Title: "growth MB", Field: measure.Memory, Factor: 1e-6, Digits: 1}, {Title: "cut off", Field: measure.CutOff, Factor: 1},
 				{Title: "calls", Field: measure.Calls, Factor: 1}, {Title: "failed", Field: measure.Failed, Factor: 1},

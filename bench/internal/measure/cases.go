@@ -78,7 +78,7 @@ func (r *Run) Table() []Case {
 			PlotTitle: "Memory of an idle connection",
 		},
 		Case{
-			Key: Import, Title: "Import into SQLite", Peers: []string{Shell, RosterImport, RosterSmall}, Measure: Each(imports),
+			Key: Import, Title: "Import into SQLite", What: "program", Peers: []string{Shell, RosterImport, RosterSmall}, Measure: Each(imports),
 			Intro: fmt.Sprintf("A CSV file of %d rows into a new store, in turns with the sqlite3 shell's `.import --csv` of the same file into the same table without its revision column; memory is the largest that was resident.",
 				r.Rows),
 			Columns: []Column{{"seconds", Took, 1, 2, true}, {"memory MB", Memory, 1e-6, 1, false}},

@@ -58,6 +58,8 @@ type Case struct {
 	Key, Title string
 	// Intro stands above the table in the page.
 	Intro string
+	// What is compared: "server" if it is empty.
+	What string
 	// Peers are in the order in which they are measured, the one to compare with first.
 	Peers   []string
 	Columns []Column

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	"maps"
@@ -105,7 +106,7 @@ func WriteAttacks(docs, section, made string, r *measure.Run) error {
 }
 
 func caseTable(r *measure.Run, c measure.Case) string {
-	head := []string{"server"}
+	head := []string{cmp.Or(c.What, "server")}
 	for _, column := range c.Columns {
 		if head = append(head, column.Title); column.Ratio {
 			head = append(head, "×")
