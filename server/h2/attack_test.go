@@ -7,12 +7,15 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"example.com/roster/server/h2/h2test"
 )
 
 // attack is something a hostile peer does on one connection, and how that must end.
@@ -41,31 +44,28 @@ func flood(n int, f func(i int) error) {
 
 // open opens a stream and leaves it open, without failing the test when the server has hung up.
 func (c *client) open(end bool, kv ...string) (uint32, error) {
-	id := c.next
-	c.next += 2
-	block := c.block(append([]string{":method", "POST", ":scheme", "http", ":path", "/attack", ":authority", "a"}, kv...)...)
-	first := block[:min(len(block), minFrameSize)]
-	rest := block[len(first):]
-	err := c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: first, EndHeaders: len(rest) == 0, EndStream: end})
-	for err == nil && len(rest) > 0 {
-		part := rest[:min(len(rest), minFrameSize)]
-		rest = rest[len(part):]
-		err = c.fr.WriteContinuation(id, len(rest) == 0, part)
-	}
-	return id, err
+	return c.Open(end, append([]string{":method", "POST", ":scheme", "http", ":path", "/attack", ":authority", "a"}, kv...)...)
 }
 
 const floodSize = 200_000
 
+// shared is an attack that the benchmarks also make on whole servers.
+func shared(key string) func(c *client) {
+	i := slices.IndexFunc(h2test.Attacks, func(a h2test.Attack) bool { return a.Key == key })
+	a := h2test.Attacks[i]
+	r := h2test.Request{Fields: []string{":method", "POST", ":scheme", "http", ":path", "/attack", ":authority", "a"}}
+	return func(c *client) {
+		if a.Start != nil {
+			a.Start(c.Client, r)
+		}
+		flood(floodSize, func(int) error { return a.Step(c.Client, r) })
+	}
+}
+
 func attacks() []attack {
 	short := 200 * time.Millisecond
 	return []attack{
-		{name: "rapid reset", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
-			flood(floodSize, func(int) error {
-				id, err := c.open(true)
-				return errors.Join(err, c.fr.WriteRSTStream(id, http2.ErrCodeCancel))
-			})
-		}},
+		{name: "rapid reset", want: http2.ErrCodeEnhanceYourCalm, run: shared("rapid-reset")},
 		{name: "made you reset, by window updates of zero", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
 			flood(floodSize, func(int) error {
 				id, err := c.open(false)
@@ -84,18 +84,9 @@ func attacks() []attack {
 				return err
 			})
 		}},
-		{name: "streams opened and left", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
-			flood(floodSize, func(int) error {
-				_, err := c.open(false)
-				return err
-			})
-		}},
-		{name: "PING flood", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
-			flood(floodSize, func(int) error { return c.fr.WritePing(false, [8]byte{}) })
-		}},
-		{name: "SETTINGS flood", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
-			flood(floodSize, func(int) error { return c.fr.WriteSettings() })
-		}},
+		{name: "streams opened and left", want: http2.ErrCodeEnhanceYourCalm, run: shared("streams-left")},
+		{name: "PING flood", want: http2.ErrCodeEnhanceYourCalm, run: shared("ping-flood")},
+		{name: "SETTINGS flood", want: http2.ErrCodeEnhanceYourCalm, run: shared("settings-flood")},
 		{name: "huge SETTINGS", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
 			flood(1, func(int) error { return c.fr.WriteSettings(make([]http2.Setting, 2000)...) })
 		}},
@@ -108,27 +99,21 @@ func attacks() []attack {
 		{name: "unknown frames", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
 			flood(floodSize, func(int) error { return c.fr.WriteRawFrame(0xbe, 0, 0, []byte("x")) })
 		}},
-		{name: "empty DATA flood", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
-			id, _ := c.open(false)
-			flood(floodSize, func(int) error { return c.fr.WriteData(id, false, nil) })
-		}},
+		{name: "empty DATA flood", want: http2.ErrCodeEnhanceYourCalm, run: shared("empty-frames")},
 		{name: "tiny windows", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
 			c.fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 			id, _ := c.open(true)
 			flood(floodSize, func(int) error { return c.fr.WriteWindowUpdate(id, 1) })
 		}},
-		{name: "CONTINUATION flood", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
-			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.block(":method", "GET")})
-			flood(floodSize, func(int) error { return c.fr.WriteContinuation(1, false, c.block("x-more", "1")) })
-		}},
+		{name: "CONTINUATION flood", want: http2.ErrCodeEnhanceYourCalm, run: shared("continuation-flood")},
 		{name: "empty CONTINUATION flood", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
 			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1})
 			flood(floodSize, func(int) error { return c.fr.WriteContinuation(1, false, nil) })
 		}},
 		{name: "header block without bounds", want: http2.ErrCodeEnhanceYourCalm, cfg: Config{MaxContinuations: 1 << 20}, run: func(c *client) {
-			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.block(":method", "GET")})
+			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.Block(":method", "GET")})
 			value := strings.Repeat("v", 1000)
-			flood(floodSize, func(int) error { return c.fr.WriteContinuation(1, false, c.block("x-more", value)) })
+			flood(floodSize, func(int) error { return c.fr.WriteContinuation(1, false, c.Block("x-more", value)) })
 		}},
 		{name: "body beyond the window", want: http2.ErrCodeFlowControl, run: func(c *client) {
 			ids := make([]uint32, 8)
@@ -184,7 +169,7 @@ func attacks() []attack {
 			})
 		}},
 		{name: "half a header block", hangUp: true, cfg: Config{HeaderTimeout: short}, run: func(c *client) {
-			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.block(":method", "GET")})
+			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.Block(":method", "GET")})
 		}},
 		{name: "half a frame", hangUp: true, cfg: Config{HeaderTimeout: short}, run: func(c *client) {
 			c.nc.Write([]byte{0, 0, 8})
@@ -385,7 +370,7 @@ func TestIdleConnectionIsClosedGracefully(t *testing.T) {
 		if err != nil {
 			break
 		}
-		c.answer(f)
+		c.Answer(f)
 	}
 }
 

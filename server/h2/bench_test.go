@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
 )
 
 // engines are what every benchmark runs on, to give the ratio.
@@ -29,58 +27,6 @@ func grpcLike(w http.ResponseWriter, r *http.Request) {
 	h[http.TrailerPrefix+"Grpc-Status"] = []string{"0"}
 }
 
-// pump keeps width requests in flight on one connection until left runs out. It speaks frames
-// directly and with prepared blocks, so that nearly all that is measured is the server.
-func (c *client) pump(b testing.TB, width int, left *atomic.Int64) {
-	c.fr.ReadMetaHeaders = nil
-	c.fr.SetReuseFrames()
-	first := c.block(":method", "POST", ":scheme", "http", ":path", "/MyService/User", ":authority", "localhost",
-		"content-type", "application/grpc", "te", "trailers", "user-agent", "bench")
-	again := c.block(":method", "POST", ":scheme", "http", ":path", "/MyService/User", ":authority", "localhost",
-		"content-type", "application/grpc", "te", "trailers", "user-agent", "bench")
-	var out bytes.Buffer
-	fw := http2.NewFramer(&out, nil)
-	block := first
-	start := func() bool {
-		if left.Add(-1) < 0 {
-			return false
-		}
-		fw.WriteHeaders(http2.HeadersFrameParam{StreamID: c.next, BlockFragment: block, EndHeaders: true})
-		fw.WriteData(c.next, true, []byte("\x00\x00\x00\x00\x04\x0a\x02\x01\x02"))
-		c.next += 2
-		block = again
-		return true
-	}
-	open, received := 0, uint32(0)
-	for range width {
-		if start() {
-			open++
-		}
-	}
-	for open > 0 {
-		if out.Len() > 0 {
-			c.nc.Write(out.Bytes())
-			out.Reset()
-		}
-		f, err := c.fr.ReadFrame()
-		if err != nil {
-			b.Error(err)
-			return
-		}
-		received += f.Header().Length
-		if received > 32<<10 {
-			fw.WriteWindowUpdate(0, received)
-			received = 0
-		}
-		if t := f.Header().Type; (t == http2.FrameHeaders || t == http2.FrameData) && f.Header().Flags.Has(http2.FlagDataEndStream) {
-			open--
-			if start() {
-				open++
-			}
-		}
-	}
-}
-
 func BenchmarkUnary(b *testing.B) {
 	for _, shape := range []struct{ conns, streams int }{{1, 1}, {8, 16}, {1, 100}} {
 		b.Run(fmt.Sprintf("%dx%d", shape.conns, shape.streams), func(b *testing.B) {
@@ -96,7 +42,12 @@ func BenchmarkUnary(b *testing.B) {
 				left.Store(int64(b.N))
 				var wg sync.WaitGroup
 				for _, c := range clients {
-					wg.Go(func() { c.pump(b, shape.streams, &left) })
+					wg.Go(func() {
+						more := func() bool { return left.Add(-1) >= 0 }
+						if err := c.Pump(shape.streams, "/MyService/User", []byte("\x00\x00\x00\x00\x04\x0a\x02\x01\x02"), more, func(bool) {}); err != nil {
+							b.Error(err)
+						}
+					})
 				}
 				wg.Wait()
 			})

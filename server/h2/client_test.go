@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"example.com/roster/server/h2/h2test"
 )
 
 // testServer is a stock http.Server on loopback with either HTTP/2 engine.
@@ -138,20 +140,22 @@ func testCertificate(t testing.TB) tls.Certificate {
 
 // client speaks HTTP/2 frame by frame.
 type client struct {
-	t    testing.TB
-	nc   net.Conn
-	fr   *http2.Framer
-	hbuf bytes.Buffer
-	henc *hpack.Encoder
-	next uint32
+	*h2test.Client
+	t  testing.TB
+	nc net.Conn
+	fr *http2.Framer // that of Client
+}
+
+func newClient(t testing.TB, nc net.Conn) *client {
+	c := h2test.New(nc)
+	return &client{Client: c, t: t, nc: nc, fr: c.Framer}
 }
 
 // dial connects and exchanges prefaces.
 func (s *testServer) dial(t testing.TB, settings ...http2.Setting) *client {
 	t.Helper()
 	c := s.dialRaw(t)
-	c.write([]byte(http2.ClientPreface))
-	c.must(c.fr.WriteSettings(settings...))
+	c.must(c.Hello(settings...))
 	return c
 }
 
@@ -165,10 +169,8 @@ func (s *testServer) dialRaw(t testing.TB) *client {
 	if s.useTLS {
 		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	}
-	c := &client{t: t, nc: nc, fr: http2.NewFramer(nc, nc), next: 1}
-	c.fr.AllowIllegalWrites = true
+	c := newClient(t, nc)
 	c.fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	c.henc = hpack.NewEncoder(&c.hbuf)
 	nc.SetDeadline(time.Now().Add(20 * time.Second))
 	t.Cleanup(func() { nc.Close() })
 	return c
@@ -187,30 +189,21 @@ func (c *client) write(p []byte) {
 	c.must(err)
 }
 
-// block encodes name, value, name, value…
-func (c *client) block(kv ...string) []byte {
-	c.hbuf.Reset()
-	for i := 0; i+1 < len(kv); i += 2 {
-		c.henc.WriteField(hpack.HeaderField{Name: kv[i], Value: kv[i+1]})
-	}
-	return bytes.Clone(c.hbuf.Bytes())
-}
-
 // request opens a stream with the usual pseudo-header fields and more fields. A method of "" is GET.
 func (c *client) request(method, path string, end bool, kv ...string) (id uint32) {
 	c.t.Helper()
 	if method == "" {
 		method = "GET"
 	}
-	id = c.next
-	c.next += 2
+	id = c.NextID
+	c.NextID += 2
 	c.headers(id, end, append([]string{":method", method, ":scheme", "http", ":path", path, ":authority", "example.com"}, kv...)...)
 	return id
 }
 
 func (c *client) headers(id uint32, end bool, kv ...string) {
 	c.t.Helper()
-	c.must(c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.block(kv...), EndStream: end, EndHeaders: true}))
+	c.must(c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.Block(kv...), EndStream: end, EndHeaders: true}))
 }
 
 func (c *client) data(id uint32, end bool, data string) {
@@ -283,34 +276,13 @@ func (c *client) readAll(ids ...uint32) map[uint32]*reply {
 			}
 			return all
 		}
-		c.answer(f)
+		c.Answer(f)
 		r := all[f.Header().StreamID]
 		if r != nil && !r.ended && !r.reset && r.take(f) {
 			open--
 		}
 	}
 	return all
-}
-
-// answer does what a well-behaved peer does about a frame.
-func (c *client) answer(f http2.Frame) {
-	switch f := f.(type) {
-	case *http2.SettingsFrame:
-		if !f.IsAck() {
-			c.fr.WriteSettingsAck()
-		}
-	case *http2.PingFrame:
-		if !f.IsAck() {
-			c.fr.WritePing(true, f.Data)
-		}
-	case *http2.DataFrame:
-		if n := f.Length; n > 0 {
-			c.fr.WriteWindowUpdate(0, n)
-			if !f.StreamEnded() {
-				c.fr.WriteWindowUpdate(f.StreamID, n)
-			}
-		}
-	}
 }
 
 // take adds a frame to the reply and reports whether that was the last.
@@ -353,7 +325,7 @@ func nextFrame[F http2.Frame](c *client) F {
 		if f, ok := f.(F); ok {
 			return f
 		}
-		c.answer(f)
+		c.Answer(f)
 	}
 }
 

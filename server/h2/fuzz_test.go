@@ -15,6 +15,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"example.com/roster/server/h2/h2test"
 )
 
 // script is a connection whose peer sends its content and closes the connection.
@@ -34,9 +36,8 @@ func (s *script) SetWriteDeadline(time.Time) error { return nil }
 // frames records what a client writes.
 func frames(f func(c *client)) []byte {
 	var b bytes.Buffer
-	c := &client{fr: http2.NewFramer(&b, nil), next: 1}
-	c.fr.AllowIllegalWrites = true
-	c.henc = hpack.NewEncoder(&c.hbuf)
+	c := &client{Client: h2test.New(&b)}
+	c.fr = c.Framer
 	c.fr.WriteSettings()
 	f(c)
 	return b.Bytes()
@@ -49,7 +50,7 @@ func FuzzFrames(f *testing.F) {
 		id, _ := c.open(false)
 		c.fr.WriteData(id, false, []byte("some"))
 		c.fr.WriteDataPadded(id, false, []byte("more"), make([]byte, 7))
-		c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.block("x-sum", "1"), EndHeaders: true, EndStream: true})
+		c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.Block("x-sum", "1"), EndHeaders: true, EndStream: true})
 		c.open(true, "content-length", "0", "cookie", "a=b", "cookie", "c=d")
 	}))
 	f.Add(frames(func(c *client) {
@@ -62,9 +63,9 @@ func FuzzFrames(f *testing.F) {
 		c.fr.WriteGoAway(0, http2.ErrCodeNo, []byte("bye"))
 	}))
 	f.Add(frames(func(c *client) {
-		c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.block(":method", "GET"), PadLength: 3,
+		c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.Block(":method", "GET"), PadLength: 3,
 			Priority: http2.PriorityParam{StreamDep: 1}})
-		c.fr.WriteContinuation(1, true, c.block(":path", "/", ":scheme", "http"))
+		c.fr.WriteContinuation(1, true, c.Block(":path", "/", ":scheme", "http"))
 		c.fr.WritePriority(3, http2.PriorityParam{StreamDep: 3})
 		c.fr.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, EndHeaders: true})
 	}))
@@ -217,7 +218,7 @@ func FuzzOracle(f *testing.F) {
 				c.fr.WriteData(1, shape&2 == 0, []byte(body))
 			}
 			if shape&2 == 2 {
-				c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.block("x-sum", "42"), EndStream: true, EndHeaders: true})
+				c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.Block("x-sum", "42"), EndStream: true, EndHeaders: true})
 			}
 			return c.read(1)
 		}

@@ -70,7 +70,7 @@ func (c *client) hangUp() {
 			c.nc.Close()
 			return
 		}
-		c.answer(f)
+		c.Answer(f)
 	}
 }
 
@@ -578,11 +578,8 @@ func newUnixServer(t *testing.T, opts ...serverOption) (s *testServer, dial func
 			return nil
 		}
 		nc.SetDeadline(time.Now().Add(20 * time.Second))
-		c := &client{t: t, nc: nc, fr: http2.NewFramer(nc, nc)}
-		if _, err := nc.Write([]byte(http2.ClientPreface)); err != nil {
-			t.Error(err)
-		}
-		if err := c.fr.WriteSettings(); err != nil {
+		c := newClient(t, nc)
+		if err := c.Hello(); err != nil {
 			t.Error(err)
 		}
 		// Once the server has acknowledged the SETTINGS, it has handled them.

@@ -78,7 +78,7 @@ func TestConnectionCloseHeaderShutsDown(t *testing.T) {
 		if err != nil {
 			break
 		}
-		c.answer(f)
+		c.Answer(f)
 	}
 }
 

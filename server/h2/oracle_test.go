@@ -83,7 +83,7 @@ func oracleCases() []oracleCase {
 		{name: "cookies are joined", handler: describe, send: get("cookie", "a=1", "cookie", "b=2", "cookie", "c=3")},
 		{name: "te trailers", handler: describe, send: get("te", "trailers")},
 		{name: "Host instead of authority", handler: describe, send: func(c *client) uint32 {
-			id := c.next
+			id := c.NextID
 			c.headers(id, true, ":method", "GET", ":scheme", "http", ":path", "/", "host", "other.example")
 			return id
 		}, differs: "net/http of Go 1.26 leaves Host in the header map, against http.Request's documentation",
@@ -98,7 +98,7 @@ func oracleCases() []oracleCase {
 			differs: "net/http of Go 1.26 prefers :authority; RFC 9113 §8.3.1 has servers treat it as malformed",
 			ours:    wasReset(http2.ErrCodeProtocol)},
 		{name: "userinfo in authority", handler: describe, send: func(c *client) uint32 {
-			id := c.next
+			id := c.NextID
 			c.headers(id, true, ":method", "GET", ":scheme", "http", ":path", "/", ":authority", "user@example.com")
 			return id
 		}},

@@ -153,10 +153,7 @@ func TestPingAfterHalfCloseLosesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			nc.(*net.TCPConn).SetReadBuffer(64 << 10)
-			c := s.dialRaw(t)
-			c.nc.Close()
-			c.nc = nc
-			c.fr = http2.NewFramer(nc, nc)
+			c := newClient(t, nc)
 			nc.SetDeadline(time.Now().Add(10 * time.Second))
 			t.Cleanup(func() { nc.Close() })
 			c.write([]byte(http2.ClientPreface))

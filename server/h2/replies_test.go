@@ -24,7 +24,7 @@ func (c *client) goodbye() {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		c.answer(f)
+		c.Answer(f)
 		if g, ok := f.(*http2.GoAwayFrame); ok && g.LastStreamID != maxWindow {
 			return
 		}
@@ -142,8 +142,8 @@ func TestOneHeaderBlockInEveryForm(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(describe), Config{})
 	c := s.dial(t)
 	fields := []string{":method", "GET", ":scheme", "http", ":path", "/a?b=c", ":authority", "example.com", "x-a", "1", "te", "trailers"}
-	first := c.block(fields...)
-	again := c.block(fields...)
+	first := c.Block(fields...)
+	again := c.Block(fields...)
 	if bytes.Equal(first, again) {
 		t.Fatal("the encoder does not use its table")
 	}

@@ -398,7 +398,7 @@ func TestPushIsNotOffered(t *testing.T) {
 	}), Config{})
 	c := s.dial(t)
 	c.get("/")
-	c.fr.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, BlockFragment: c.block(":method", "GET"), EndHeaders: true})
+	c.fr.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, BlockFragment: c.Block(":method", "GET"), EndHeaders: true})
 	if code := c.goAway(); code != http2.ErrCodeProtocol {
 		t.Errorf("got %v", code)
 	}

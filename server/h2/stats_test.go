@@ -26,8 +26,8 @@ func TestStats(t *testing.T) {
 		t.Errorf("a long header: %v", r)
 	}
 	if r := c.read(func() uint32 {
-		id := c.next
-		c.next += 2
+		id := c.NextID
+		c.NextID += 2
 		c.headers(id, true, ":method", "CONNECT", ":authority", "example.com")
 		return id
 	}()); r.status == "200" {

@@ -1,61 +1,26 @@
-// Command bench measures Roster against servers of the same service and data,
-// each a process of its own on 127.0.0.1, and writes what it measured into
-// docs/benchmarks.md. `make bench`, `make bench-attacks` and `make soak` build
-// what it needs and run it.
+// Command bench measures Roster against servers of the same service and data, each a process of its
+// own on 127.0.0.1, and writes what it measured into docs/benchmarks.md. `make bench`, `make
+// bench-attacks` and `make bench-flood` build what it needs and run it.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
+	"example.com/roster/bench/internal/attack"
+	"example.com/roster/bench/internal/measure"
 	"example.com/roster/bench/internal/peer"
+	"example.com/roster/bench/internal/report"
 )
 
-// common is what every subcommand needs.
-type common struct {
-	setup   peer.Setup
-	without map[string]string
-	// docs is the folder of benchmarks.md, command what the page says makes it.
-	docs, command string
-	started       time.Time
-}
-
-func (c *common) register(flags *flag.FlagSet) {
-	flags.StringVar(&c.setup.Peers, "peers", "build/bench", "folder of the peers written in Go")
-	flags.StringVar(&c.setup.Roster, "roster", "bin/roster", "the roster binary")
-	flags.StringVar(&c.setup.Tonic, "tonic", "build/bench/tonic", "the tonic peer; left out if it is not there")
-	flags.StringVar(&c.setup.Python, "python", "build/venv/newest", "virtual environment with the Python peer; left out if it is not there")
-	flags.StringVar(&c.setup.Users, "users", "examples/users.csv", "the users that the peers serve")
-	flags.StringVar(&c.docs, "docs", "docs", "folder for benchmarks.md and benchmarks.svg")
-	flags.StringVar(&c.command, "command", "", "the command that the page says makes its numbers")
-}
-
-// init makes the folder of the run and finds the peers; end removes the folder.
-func (c *common) init() (end func(), err error) {
-	c.started = time.Now()
-	c.setup.Temp, err = os.MkdirTemp("", "roster-bench-")
-	if err != nil {
-		return nil, err
-	}
-	end = func() { os.RemoveAll(c.setup.Temp) }
-	if c.without, err = c.setup.Init(); err != nil {
-		end()
-		return nil, err
-	}
-	for name, why := range c.without {
-		say("without %s: %s", name, why)
-	}
-	return end, nil
-}
-
-func say(format string, arguments ...any) {
-	fmt.Fprintf(os.Stderr, format+"\n", arguments...)
-}
+func say(format string, arguments ...any) { fmt.Fprintf(os.Stderr, format+"\n", arguments...) }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -68,19 +33,58 @@ func main() {
 }
 
 func run(ctx context.Context, arguments []string) error {
-	commands := map[string]func(context.Context, []string) error{
-		"run":     runAll,
-		"render":  render,
-		"attacks": runAttacks,
-		"soak":    runSoak,
-		"caller":  runCaller,
-		"flood":   runFlood,
-		"flooder": runFlooder,
+	if len(arguments) == 3 && arguments[0] == "caller" { // started by an attack
+		duration, err := time.ParseDuration(arguments[2])
+		return errors.Join(err, attack.Call(ctx, arguments[1], duration, os.Stdout))
 	}
-	if len(arguments) > 0 {
-		if command, ok := commands[arguments[0]]; ok {
-			return command(ctx, arguments[1:])
-		}
+	section, r := strings.Join(arguments[:min(len(arguments), 1)], ""), measure.Run{Setup: new(peer.Setup), Say: say}
+	defaults, ok := map[string]measure.Run{
+		"bench":         {Rounds: 3, Duration: 1500 * time.Millisecond},
+		"bench-attacks": {Rounds: 1, Duration: 5 * time.Second},
+		"bench-flood":   {Rounds: 5, Duration: 10 * time.Second},
+	}[section]
+	if !ok {
+		return errors.New("usage: bench bench|bench-attacks|bench-flood [flags]")
 	}
-	return fmt.Errorf("usage: bench run|render|attacks|flood|soak|caller|flooder [flags]")
+	flags := flag.NewFlagSet(section, flag.ContinueOnError)
+	command := flags.String("command", "bench "+strings.Join(arguments, " "), "the command that the page names")
+	flags.IntVar(&r.Rounds, "rounds", defaults.Rounds, "how often every server is measured")
+	flags.DurationVar(&r.Duration, "duration", defaults.Duration, "how long one load or one attack lasts, at most a minute")
+	quick := flags.Bool("quick", false, "use smaller sizes, and say in the page that the run is not to be quoted")
+	only := flags.String("only", "", "keys of the cases to measure, with commas between; by default all")
+	servers := flags.String("servers", peer.Roster, "servers to attack, with commas between")
+	if err := flags.Parse(arguments[1:]); err != nil {
+		return err
+	}
+	if r.Duration > time.Minute {
+		return fmt.Errorf("-duration %v: loads and attacks last at most a minute", r.Duration)
+	}
+	// Debian puts nginx where only root's PATH looks.
+	err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin")
+	if err != nil {
+		return err
+	}
+	if r.Setup.Temp, err = os.MkdirTemp("", "roster-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(r.Setup.Temp)
+	if err := r.Setup.Init(); err != nil {
+		return err
+	}
+	r.PythonCalls, r.Connections, r.Rows = 4000, 10_000, 1_000_000
+	if *quick {
+		r.PythonCalls, r.Connections, r.Rows = 500, 2000, 100_000
+	}
+	cases, write := r.Table(), report.WriteRun
+	if section != "bench" {
+		cases, write = attack.Cases(strings.Split(*servers, ","), section == "bench-flood"), report.WriteAttacks
+	}
+	made := report.Made(*command)
+	if *quick {
+		made += "\n\n**A quick run**, made to see that everything runs. Its numbers are too few to quote."
+	}
+	if err := r.Do(ctx, cases, strings.FieldsFunc(*only, func(c rune) bool { return c == ',' })); err != nil {
+		return err
+	}
+	return errors.Join(write("docs", section, made, &r), r.Err())
 }

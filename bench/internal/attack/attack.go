@@ -1,149 +1,180 @@
-// Package attack measures what a few hostile connections do to a server: how
-// its memory grows, and what a well-behaved caller beside them sees.
+// Package attack does to an HTTP/2 server what hostile clients do, and measures what that does to
+// the server and to a well-behaved caller beside it.
 //
-// It attacks 127.0.0.1 alone, servers that it started, for as long as it is
-// told, and stops at once if a server's memory grows beyond a bound.
+// It attacks 127.0.0.1 alone, a server that it has started, for as long as it is told.
 package attack
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"example.com/roster/bench/gen/apipb"
+	"example.com/roster/bench/internal/measure"
 	"example.com/roster/bench/internal/peer"
-	"example.com/roster/bench/internal/rawh2"
-	"example.com/roster/bench/internal/sample"
-	"google.golang.org/protobuf/proto"
+	"example.com/roster/server/h2/h2test"
 )
 
 const (
-	// Connections is how many attack.
-	Connections = 4
-	// mostGrowth ends an attack early: what it shows is shown by then.
-	mostGrowth = 3 << 30
+	// Connections is how many attack, and FloodConnections how many flood.
+	Connections      = 4
+	FloodConnections = 16
+	// FloodStreams is how many calls each of those makes at a time.
+	FloodStreams = 100
+	// MostGrowth is what memory may grow by, in bytes. An attack is ended early at tooMuch: what it
+	// shows is shown by then.
+	MostGrowth = 64e6
+	tooMuch    = 3 << 30
 )
 
-// Result is what one attack did to one server.
-type Result struct {
-	Key, Title string
-	// Growth is the most that resident memory grew by, in bytes.
-	Growth int64
-	// Reconnects is how often the server ended an attacking connection.
-	Reconnects int
-	// Cut tells that the attack was ended early, since memory grew too far.
-	Cut bool
-	// Died tells that the server ended.
-	Died   bool
-	Caller Caller
+// attack is what a hostile client does. One with streams is a flood instead, which makes as many
+// calls as the server answers, so many at a time on each connection.
+type attack struct {
+	h2test.Attack
+	streams int
+	flags   []string // more flags of the server
 }
 
-// Measure runs one attack on a new server. Caller starts the well-behaved
-// caller: it calls for the quiet time, the attack and a while after.
-func Measure(ctx context.Context, setup *peer.Setup, name string, attack Attack, duration time.Duration,
-	startCaller func(ctx context.Context, addr string, d time.Duration) (func() ([]Call, error), error)) (Result, error) {
-	result := Result{Key: attack.Key, Title: attack.Title}
-	server, err := setup.Start(ctx, name, peer.Options{GC: peer.Default})
+// floodTitles are the titles of the floods, calls of two ids without and with a rate limit. The
+// well-behaved caller stays far below the limit.
+var floodTitles = []string{"no rate limit", "`--rate-limit 1000 --rate-burst 100`"}
+
+// Cases returns a case for each server, in which the attacks or the floods are what is compared.
+func Cases(servers []string, floods bool) (cases []measure.Case) {
+	attacks := make(map[string]attack)
+	var titles []string
+	if floods {
+		titles = floodTitles
+		flood := attack{Attack: h2test.Attack{Settings: h2test.WideWindow}, streams: FloodStreams}
+		attacks[titles[0]] = flood
+		flood.flags = strings.Fields(strings.Trim(titles[1], "`"))
+		attacks[titles[1]] = flood
+	} else {
+		for _, a := range h2test.Attacks {
+			titles = append(titles, a.Title)
+			attacks[a.Title] = attack{Attack: a}
+		}
+	}
+	for _, name := range servers {
+		cases = append(cases, measure.Case{
+			Key: name, Title: peer.Title(name), What: "attack", Peers: titles,
+			Columns: []measure.Column{
+				{Title: "growth MB", Field: measure.Memory, Factor: 1e-6, Digits: 1}, {Title: "cut off", Field: measure.CutOff, Factor: 1},
+				{Title: "calls", Field: measure.Calls, Factor: 1}, {Title: "failed", Field: measure.Failed, Factor: 1},
+				{Title: "quiet p50 µs", Field: measure.QuietP50, Factor: 1e6}, {Title: "quiet p99 µs", Field: measure.QuietP99, Factor: 1e6},
+				{Title: "p50 µs under attack", Field: measure.P50, Factor: 1e6}, {Title: "p99 µs under attack", Field: measure.P99, Factor: 1e6},
+				{Title: "p50 µs after", Field: measure.AfterP50, Factor: 1e6},
+				{Title: "answered, /s", Field: measure.Rate, Factor: 1}, {Title: "refused, /s", Field: measure.Refused, Factor: 1},
+			},
+			Measure: measure.Each(func(ctx context.Context, r *measure.Run, c measure.Case, title string) (measure.Sample, error) {
+				return attacks[title].measure(ctx, r.Setup, c.Key, r.Duration)
+			}),
+			Verdict: func(title string, rounds []measure.Sample) string { return attacks[title].verdict(rounds) },
+		})
+	}
+	return cases
+}
+
+// measure runs an attack on a new server. The well-behaved caller makes calls for a quiet time, the
+// attack and a while after.
+func (a attack) measure(ctx context.Context, setup *peer.Setup, name string, duration time.Duration) (sample measure.Sample, err error) {
+	server, err := setup.Start(ctx, name, peer.Options{Flags: a.flags})
 	if err != nil {
-		return result, err
+		return sample, err
 	}
 	defer server.Stop()
+	quiet, connections := 1500*time.Millisecond, Connections
+	if a.streams > 0 {
+		quiet, connections = duration, FloodConnections
+	}
 	calls, err := startCaller(ctx, server.Addr, quiet+duration+after)
 	if err != nil {
-		return result, err
+		return sample, err
 	}
-	if err := sleep(ctx, quiet); err != nil {
-		return result, err
-	}
+	sleep(ctx, quiet)
 	before, err := server.RSS()
 	if err != nil {
-		return result, err
+		return sample, err
 	}
 	attacking, end := context.WithTimeout(ctx, duration)
 	defer end()
 	began := time.Now()
 	var all sync.WaitGroup
-	var mu sync.Mutex
-	for range Connections {
+	var cutOff, answered, refused atomic.Int64
+	for range connections {
 		all.Go(func() {
-			n := attack.attackWith(attacking, server.Addr)
-			mu.Lock()
-			defer mu.Unlock()
-			result.Reconnects += n
+			for attacking.Err() == nil {
+				if err := a.once(attacking, server.Addr, &answered, &refused); err != nil && attacking.Err() == nil {
+					cutOff.Add(1)
+					// How fast a server that refuses can be called again is no measure of it.
+					sleep(attacking, 5*time.Millisecond)
+				}
+			}
 		})
 	}
-	watch := func() {
+	growth := int64(0)
+	for more := true; more; sleep(attacking, 20*time.Millisecond) {
+		more = attacking.Err() == nil // once more when it is over
 		rss, err := server.RSS()
 		if err != nil {
-			result.Died = true
-			return
+			return sample, fmt.Errorf("the server has ended: %w", err)
 		}
-		result.Growth = max(result.Growth, rss-before)
-		if rss-before > mostGrowth {
-			result.Cut = true
+		if growth = max(growth, rss-before); growth > tooMuch {
 			end()
 		}
 	}
-	for attacking.Err() == nil && !result.Died {
-		watch()
-		_ = sleep(attacking, 20*time.Millisecond) // its end is looked at above
-	}
-	end()
-	all.Wait()
 	ended := time.Now()
-	watch()
+	all.Wait()
 	seen, err := calls()
-	if err != nil {
-		return result, err
-	}
-	result.Caller = judge(seen, began, ended)
-	return result, ctx.Err()
+	sample = judge(seen, began, ended)
+	sample[measure.Memory], sample[measure.CutOff] = float64(growth), float64(cutOff.Load())
+	sample[measure.Rate] = float64(answered.Load()) / duration.Seconds()
+	sample[measure.Refused] = float64(refused.Load()) / duration.Seconds()
+	return sample, err
 }
 
-// attackWith attacks by one connection after another until ctx is done, and
-// returns how many the server ended.
-func (a Attack) attackWith(ctx context.Context, addr string) (ended int) {
-	for ctx.Err() == nil {
-		if err := a.once(ctx, addr); err != nil && ctx.Err() == nil {
-			ended++
-			// A server that refuses is not to be measured by how fast it can
-			// be called again.
-			_ = sleep(ctx, 5*time.Millisecond)
-		}
-	}
-	return ended
-}
+// request asks for 10,000 users, some 450 KB.
+var request = h2test.Request{Fields: h2test.Call("/MyService/User"), Large: measure.Request(10_000)}
 
-func (a Attack) once(ctx context.Context, addr string) error {
+// once attacks until the connection or the attack ends.
+func (a attack) once(ctx context.Context, addr string, answered, refused *atomic.Int64) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	conns := make([]*rawh2.Conn, 0, max(a.many, 1))
 	var readers sync.WaitGroup
-	defer func() {
-		for _, c := range conns {
-			c.Close()
-		}
-		readers.Wait()
-	}()
-	for range max(a.many, 1) {
-		c, err := rawh2.Dial(ctx, addr, net.IPv4(127, 0, 0, 9))
+	defer readers.Wait()
+	defer cancel()
+	for range max(a.Many, 1) {
+		// Its own address, so that a limit for each caller tells it from the well-behaved one.
+		dialer := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}
+		conn, err := dialer.DialContext(ctx, "tcp", addr)
 		if err != nil {
 			return err
 		}
-		conns = append(conns, c)
 		// The end of the attack ends every write and read under way.
-		stop := context.AfterFunc(ctx, func() { c.Close() })
-		defer stop()
-		if !a.bare {
-			if err := c.Hello(a.settings...); err != nil {
+		context.AfterFunc(ctx, func() { conn.Close() })
+		c := h2test.New(bufio.NewReadWriter(bufio.NewReaderSize(conn, 4<<10), bufio.NewWriterSize(conn, 16<<10)))
+		if !a.Bare {
+			if err := errors.Join(c.Hello(a.Settings...), c.Flush()); err != nil {
 				return err
 			}
 		}
-		if !a.silent {
+		if a.streams > 0 {
+			return c.Pump(a.streams, "/MyService/User", measure.Request(2), func() bool { return ctx.Err() == nil }, func(ok bool) {
+				if ok {
+					answered.Add(1)
+				} else {
+					refused.Add(1)
+				}
+			})
+		}
+		if !a.Silent {
 			readers.Go(func() {
-				_, _ = io.Copy(io.Discard, c.Conn)
+				_, _ = io.Copy(io.Discard, conn)
 				cancel()
 			})
 		}
@@ -151,26 +182,65 @@ func (a Attack) once(ctx context.Context, addr string) error {
 			return err
 		}
 	}
-	if a.hold {
-		<-ctx.Done()
-	}
+	<-ctx.Done()
 	return context.Cause(ctx)
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
+func (a attack) run(ctx context.Context, c *h2test.Client) error {
+	if a.Start != nil {
+		if err := a.Start(c, request); err != nil {
+			return err
+		}
 	}
+	for n := 0; a.Step != nil && ctx.Err() == nil; n++ {
+		if err := a.Step(c, request); err != nil {
+			return err
+		}
+		// The network is given a few hundred at a time.
+		if n%256 == 0 {
+			if err := c.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return c.Flush()
 }
 
-// manyIDs is a request with its gRPC prefix.
-func manyIDs(n int) []byte {
-	message, err := proto.Marshal(&apipb.UserReq{UserIDs: sample.IDs(n)})
-	if err != nil {
-		panic(err) // a message of numbers can be encoded
+// verdict says which marks of an attack were missed in its rounds.
+func (a attack) verdict(rounds []measure.Sample) string {
+	var missed []string
+	var times []float64
+	for _, s := range rounds {
+		if s[measure.Calls] == 0 {
+			missed = append(missed, "not measured")
+		}
+		if over := s[measure.Memory] - MostGrowth; over > 0 && a.streams == 0 {
+			missed = append(missed, fmt.Sprintf("memory by %.0f MB", over/1e6))
+		}
+		if s[measure.Failed] > 0 {
+			missed = append(missed, fmt.Sprintf("%.0f calls failed", s[measure.Failed]))
+		}
+		// Latency is back if the median is at most twice the quiet one, or the quiet p99.
+		if s[measure.AfterP50] > max(2*s[measure.QuietP50], s[measure.QuietP99]) && a.streams == 0 {
+			missed = append(missed, "latency not back")
+		}
+		times = append(times, s[measure.P99]/s[measure.QuietP99])
 	}
-	return append([]byte{0, byte(len(message) >> 24), byte(len(message) >> 16), byte(len(message) >> 8), byte(len(message))}, message...)
+	if t := measure.Median(times); a.flags != nil && t > 2 {
+		missed = append(missed, fmt.Sprintf("p99 is %.2f times the quiet one", t))
+	}
+	switch {
+	case a.streams > 0 && a.flags == nil:
+		return "no mark"
+	case len(missed) > 0:
+		return "**missed**: " + strings.Join(missed, ", ")
+	}
+	return "met"
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }

@@ -1,99 +1,102 @@
 package attack
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"example.com/roster/bench/gen/apipb"
-	"example.com/roster/bench/internal/sample"
-	"example.com/roster/bench/internal/stats"
+	"example.com/roster/bench/internal/measure"
+	"example.com/roster/bench/internal/service"
 )
 
 const (
-	quiet = 1500 * time.Millisecond
 	after = 2500 * time.Millisecond
 	// pace is the time between two calls of the well-behaved caller.
 	pace = 5 * time.Millisecond
 )
 
-// A Call is one call of the well-behaved caller.
-type Call struct {
-	At    time.Time
-	Took  time.Duration
-	Error string
+// call is one call of the well-behaved caller.
+type call struct {
+	At     time.Time
+	Took   time.Duration
+	Failed bool
 }
 
-// Calls calls a server at an even pace, as a program with one grpc-go
-// connection and a deadline of 5 s would. It runs in a process of its own.
-func Calls(ctx context.Context, addr string, d time.Duration) ([]Call, error) {
+// Call is the well-behaved caller: it calls a server at an even pace, as a program with one grpc-go
+// connection and a deadline of 5 s would, and writes its calls as JSON.
+func Call(ctx context.Context, addr string, d time.Duration, w io.Writer) error {
 	client, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer client.Close()
 	users := apipb.NewMyServiceClient(client)
-	request := &apipb.UserReq{UserIDs: sample.IDs(2)}
-	var calls []Call
+	request := &apipb.UserReq{UserIDs: service.IDs(2)}
+	var calls []call
 	for end := time.Now().Add(d); time.Now().Before(end) && ctx.Err() == nil; {
 		one, cancel := context.WithTimeout(ctx, 5*time.Second)
 		began := time.Now()
 		_, err := users.User(one, request)
-		call := Call{At: began, Took: time.Since(began)}
+		made := call{At: began, Took: time.Since(began), Failed: err != nil}
 		cancel()
 		if err != nil {
-			call.Error = err.Error()
+			fmt.Fprintln(os.Stderr, "the well-behaved caller:", err)
 		}
-		calls = append(calls, call)
-		time.Sleep(pace - call.Took)
+		calls = append(calls, made)
+		time.Sleep(pace - made.Took)
 	}
-	return calls, nil
+	return json.NewEncoder(w).Encode(calls)
 }
 
-// Caller is what the well-behaved caller saw.
-type Caller struct {
-	Calls, Failed int
-	FirstError    string
-	// QuietP50 and QuietP99 are of calls before the attack, DuringP50 and
-	// DuringP99 of those in it, AfterP50 of those that began from half a
-	// second to a second after its end.
-	QuietP50, QuietP99, DuringP50, DuringP99, AfterP50 time.Duration
-}
-
-// Recovered tells whether latency was back within a second: the median of the
-// half second before that is no more than twice the quiet one, or no more than
-// the quiet p99.
-func (c Caller) Recovered() bool {
-	return c.AfterP50 > 0 && (c.AfterP50 <= 2*c.QuietP50 || c.AfterP50 <= c.QuietP99)
-}
-
-func judge(calls []Call, began, ended time.Time) Caller {
-	var result Caller
-	// The first calls make the connection.
-	calls = calls[min(len(calls), 20):]
-	between := func(from, to time.Time) []time.Duration {
-		var times []time.Duration
-		for _, call := range calls {
-			if !call.At.Before(from) && call.At.Before(to) {
-				times = append(times, call.Took)
-			}
+// startCaller runs Call in a process of its own, as `bench caller`, so that its times are not those
+// of a program that is busy attacking. It returns what waits for the calls.
+func startCaller(ctx context.Context, addr string, d time.Duration) (func() ([]call, error), error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, "caller", addr, d.String())
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, os.Stderr
+	return func() (calls []call, err error) {
+		if err := errors.Join(cmd.Wait(), json.Unmarshal(out.Bytes(), &calls)); err != nil {
+			return nil, fmt.Errorf("the well-behaved caller: %w", err)
 		}
-		return times
-	}
-	result.Calls = len(calls)
+		return calls, nil
+	}, cmd.Start()
+}
+
+// judge returns what the well-behaved caller saw before the attack, in it, and from half a second
+// to a second after it.
+func judge(calls []call, began, ended time.Time) (s measure.Sample) {
+	calls = calls[min(len(calls), 20):] // the first calls make the connection
+	s[measure.Calls] = float64(len(calls))
+	var before, during, after []time.Duration
 	for _, call := range calls {
-		if call.Error != "" {
-			result.Failed++
-			if result.FirstError == "" {
-				result.FirstError = call.Error
-			}
+		if call.Failed {
+			s[measure.Failed]++
+		}
+		switch since := call.At.Sub(ended); {
+		case call.At.Before(began):
+			before = append(before, call.Took)
+		case since < 0:
+			during = append(during, call.Took)
+		case since >= time.Second/2 && since < time.Second:
+			after = append(after, call.Took)
 		}
 	}
-	before, during := between(time.Time{}, began), between(began, ended)
-	result.QuietP50, result.QuietP99 = stats.Percentile(before, 0.5), stats.Percentile(before, 0.99)
-	result.DuringP50, result.DuringP99 = stats.Percentile(during, 0.5), stats.Percentile(during, 0.99)
-	result.AfterP50 = stats.Percentile(between(ended.Add(time.Second/2), ended.Add(time.Second)), 0.5)
-	return result
+	s[measure.QuietP50], s[measure.QuietP99] = measure.Percentile(before, 0.5).Seconds(), measure.Percentile(before, 0.99).Seconds()
+	s[measure.P50], s[measure.P99] = measure.Percentile(during, 0.5).Seconds(), measure.Percentile(during, 0.99).Seconds()
+	s[measure.AfterP50] = measure.Percentile(after, 0.5).Seconds()
+	return s
 }

@@ -1,17 +1,20 @@
-// Package peer names the servers that are compared, and starts one of them: a
-// process of its own on a free port of 127.0.0.1.
+// Package peer names the servers that are compared, and runs one of them: a process of its own on a
+// free port of 127.0.0.1, whose CPU time and memory are read from /proc. Linux only.
 package peer
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
-
-	"example.com/roster/bench/internal/process"
 )
 
 // The peers.
@@ -29,184 +32,170 @@ const (
 	Nginx      = "nginx"
 )
 
-// Titles is what the tables call the peers.
-var titles = map[string]string{
-	Roster:     "Roster as shipped",
-	RosterStd:  "Roster, `--http2 std`",
-	RosterBare: "Roster, `--access-log off`",
-	RosterFull: "Roster with everything on",
-	GRPC:       "grpc-go",
-	GRPCTuned:  "grpc-go, tuned",
-	Connect:    "connect-go on net/http",
-	Gateway:    "grpc-gateway",
-	Tonic:      "tonic",
-	Python:     "Python grpcio",
-	Nginx:      "nginx, a constant",
-}
-
-// Title is what the tables call a peer.
-func Title(name string) string { return titles[name] }
-
-// GC says what a Go server is told about its memory and processors.
-type GC string
-
+// Paths are relative to the repository.
 const (
-	// Equal gives every Go server GOGC=100 and as many processors as there are.
-	Equal GC = "equal"
-	// Default tells them nothing.
-	Default GC = "default"
+	RosterPath = "bin/roster"
+	PythonPath = "build/venv/newest" // a virtual environment with the Python peer
+
+	rosterServe = RosterPath + " serve --sample --addr $addr --store $dir/roster.db"
+	// With everything on that calls pass in production: metrics, an access log that goes to a file,
+	// CORS, and traces, of which one in a hundred goes to a collector.
+	rosterFull = rosterServe + " --admin-addr $admin --cors-origin https://app.example.com"
 )
 
-// Setup says where the programs are, and has what a run needs on disk.
+// peers says what the tables call a peer, and how it is started. What has no $tls cannot serve TLS.
+var peers = map[string]struct{ title, command string }{
+	Roster:     {"Roster as shipped", rosterServe + " $tls"},
+	RosterStd:  {"Roster, `--http2 std`", rosterServe + " --http2 std $tls"},
+	RosterBare: {"Roster, `--access-log off`", rosterServe + " --access-log off"},
+	RosterFull: {"Roster with everything on", rosterFull},
+	GRPC:       {"grpc-go", "build/bench/grpcgo --addr $addr $tls"},
+	GRPCTuned:  {"grpc-go, tuned", "build/bench/grpcgo --addr $addr --tuned $tls"},
+	Connect:    {"connect-go on net/http", "build/bench/connect --addr $addr $tls"},
+	Gateway:    {"grpc-gateway", "build/bench/grpcgo --addr $addr --gateway"},
+	Tonic:      {"tonic", "build/bench/cargo/release/roster-bench-tonic $addr examples/users.csv"},
+	Python:     {"Python grpcio", PythonPath + "/bin/roster-peer serve --users examples/users.csv --address $addr"},
+	Nginx:      {"nginx, a constant", "nginx -p $dir -e stderr -c $dir/nginx.conf"},
+}
+
+// streaming is Roster with the bench-only stream mounted.
+var streaming = map[string]string{
+	Roster:    "build/bench/roster --addr $addr --store $dir/roster.db",
+	RosterStd: "build/bench/roster --addr $addr --store $dir/roster.db --http2 std",
+}
+
+// Title returns what the tables call a peer. What is not a peer is called by its name.
+func Title(name string) string {
+	if p, ok := peers[name]; ok {
+		return p.title
+	}
+	return name
+}
+
+// Setup is what a run needs to start peers.
 type Setup struct {
-	// Peers is the folder of the peers written in Go.
-	Peers string
-	// Roster is the real binary.
-	Roster string
-	// Tonic is the tonic peer, Python the folder of a virtual environment with
-	// the Python peer; a path that does not exist leaves them out.
-	Tonic, Python string
-	// Users is examples/users.csv.
-	Users string
 	// Temp is a folder for logs, stores and the like.
 	Temp string
+	// Without says why peers are left out. Init fills it.
+	Without map[string]string
 
-	help      string // of `roster serve`
-	collector string // URL of what takes traces, once somebody sends some
+	collector string // the URL that accepts traces
 }
 
-// Init finds what there is, and returns why peers are left out.
-func (s *Setup) Init() (without map[string]string, err error) {
-	help, err := exec.Command(s.Roster, "serve", "--help").CombinedOutput()
+// Init finds the peers that can be run, and starts a collector of traces that drops them.
+func (s *Setup) Init() error {
+	s.Without = make(map[string]string)
+	for _, name := range []string{Tonic, Python, Nginx} {
+		program := strings.Fields(peers[name].command)[0]
+		if _, err := exec.LookPath(program); err != nil {
+			s.Without[name] = "`" + filepath.Base(program) + "` is not installed"
+		}
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, fmt.Errorf("%s serve --help: %w\n%s", s.Roster, err, help)
+		return err
 	}
-	s.help = string(help)
-	without = make(map[string]string)
-	if !s.HasFlag("--http2") {
-		without[RosterStd] = "this `roster serve` has no --http2: Roster as shipped is on net/http"
-	}
-	if !s.HasFlag("--access-log") {
-		without[RosterBare] = "this `roster serve` has no --access-log"
-		without[RosterFull] = without[RosterBare]
-	}
-	if _, err := os.Stat(s.Tonic); err != nil {
-		without[Tonic] = "no cargo to build it with"
-	}
-	if _, err := os.Stat(s.Python); err != nil {
-		without[Python] = "no virtual environment with it"
-	}
-	if _, err := nginxPath(); err != nil {
-		without[Nginx] = "nginx is not installed"
-	}
-	return without, nil
+	s.collector = "http://" + listener.Addr().String()
+	go http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/x-protobuf")
+	}))
+	return nil
 }
-
-// HasFlag tells whether `roster serve` has a flag.
-func (s *Setup) HasFlag(name string) bool { return strings.Contains(s.help, name+" ") }
 
 // Options are how one peer is started.
 type Options struct {
-	GC  GC
-	TLS bool
+	// EqualGC gives every server in Go GOGC=100 and as many processors as there are.
+	EqualGC bool
+	TLS     bool
 	// Stream starts Roster with the bench-only stream mounted.
 	Stream bool
-	// Flags are more flags of `roster serve`, for Roster as shipped.
+	// Flags are appended to the command.
 	Flags []string
 }
 
-// Running is a peer that listens.
-type Running struct {
-	*process.Server
-	Name, Addr string
-	TLS        bool
-}
-
-// URL is where to call a method of the contract.
-func (r *Running) URL(path string) string {
-	if r.TLS {
-		return "https://" + r.Addr + path
-	}
-	return "http://" + r.Addr + path
-}
-
-// Start starts a peer.
-func (s *Setup) Start(ctx context.Context, name string, options Options) (*Running, error) {
-	addr, err := process.FreeAddr()
-	if err != nil {
-		return nil, err
-	}
+// Start starts a peer and waits until it accepts connections.
+func (s *Setup) Start(ctx context.Context, name string, options Options) (*Server, error) {
 	dir, err := os.MkdirTemp(s.Temp, name+"-")
 	if err != nil {
 		return nil, err
 	}
-	command, err := s.command(name, addr, dir, options)
+	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
-	command.Log = filepath.Join(dir, "log")
-	if options.GC == Equal {
-		command.Env = append(command.Env, "GOGC=100", fmt.Sprintf("GOMAXPROCS=%d", runtime.NumCPU()))
+	admin, err := freeAddr()
+	if err != nil {
+		return nil, err
 	}
-	server, err := process.Start(ctx, command, addr)
+	values := strings.NewReplacer("$dir", dir, "$addr", addr, "$admin", admin)
+	command := peers[name].command
+	if options.Stream && streaming[name] != "" {
+		command = streaming[name]
+	}
+	if command == "" {
+		return nil, fmt.Errorf("there is no peer %q", name)
+	}
+	fields := append(strings.Fields(command), options.Flags...)
+	if i := slices.Index(fields, "$tls"); i >= 0 {
+		fields = slices.Delete(fields, i, i+1)
+		if options.TLS {
+			if err := s.certificate(ctx); err != nil {
+				return nil, err
+			}
+			fields = append(fields, "--tls-cert", filepath.Join(s.Temp, "cert.pem"), "--tls-key", filepath.Join(s.Temp, "key.pem"))
+		}
+	}
+	for i, field := range fields {
+		fields[i] = values.Replace(field)
+	}
+	var env []string
+	if options.EqualGC {
+		env = append(env, "GOGC=100", fmt.Sprintf("GOMAXPROCS=%d", runtime.NumCPU()))
+	}
+	switch name {
+	case RosterFull:
+		env = append(env, "OTEL_EXPORTER_OTLP_ENDPOINT="+s.collector,
+			"OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0.01")
+	case Nginx:
+		if err := writeNginx(dir, addr); err != nil {
+			return nil, err
+		}
+	}
+	server, err := start(ctx, fields, env, filepath.Join(dir, "log"), addr)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return &Running{Server: server, Name: name, Addr: addr, TLS: options.TLS}, nil
+	return server, nil
 }
 
-func (s *Setup) command(name, addr, dir string, options Options) (process.Command, error) {
-	var tls []string
-	if options.TLS {
-		cert, key, err := s.certificate()
-		if err != nil {
-			return process.Command{}, err
-		}
-		tls = []string{"--tls-cert", cert, "--tls-key", key}
+// certificate makes a self-signed certificate for 127.0.0.1, once for all peers of a run.
+func (s *Setup) certificate(ctx context.Context) error {
+	key := filepath.Join(s.Temp, "key.pem")
+	if _, err := os.Stat(key); err == nil {
+		return nil
 	}
-	store := filepath.Join(dir, "roster.db")
-	inGo := func(program string, arguments ...string) process.Command {
-		return process.Command{
-			Path: filepath.Join(s.Peers, program),
-			Args: append(append([]string{"--addr", addr}, arguments...), tls...),
-		}
+	out, err := exec.CommandContext(ctx, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+		"-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+		"-keyout", key, "-out", filepath.Join(s.Temp, "cert.pem")).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("openssl req: %w\n%s", err, out)
 	}
-	switch name {
-	case Roster, RosterStd:
-		engine := []string{}
-		if name == RosterStd {
-			engine = []string{"--http2", "std"}
-		}
-		if options.Stream {
-			return inGo("roster", append(engine, "--store", store)...), nil
-		}
-		arguments := append([]string{"serve", "--addr", addr, "--store", store, "--sample"}, engine...)
-		arguments = append(arguments, options.Flags...)
-		return process.Command{Path: s.Roster, Args: append(arguments, tls...)}, nil
-	case RosterBare:
-		arguments := []string{"serve", "--addr", addr, "--store", store, "--sample", "--access-log", "off"}
-		return process.Command{Path: s.Roster, Args: append(arguments, tls...)}, nil
-	case RosterFull:
-		command, err := s.full(addr, store)
-		command.Args = append(command.Args, tls...)
-		return command, err
-	case GRPC:
-		return inGo("grpcgo"), nil
-	case GRPCTuned:
-		return inGo("grpcgo", "--tuned"), nil
-	case Connect:
-		return inGo("connect"), nil
-	case Gateway:
-		return inGo("gateway"), nil
-	case Tonic:
-		return process.Command{Path: s.Tonic, Args: []string{addr, s.Users}}, nil
-	case Python:
-		return process.Command{
-			Path: filepath.Join(s.Python, "bin", "roster-peer"),
-			Args: []string{"serve", "--users", s.Users, "--address", addr},
-		}, nil
-	case Nginx:
-		return s.nginx(addr, dir)
+	return nil
+}
+
+// NginxReply is the constant that nginx answers: as many bytes as a gRPC reply of two users has.
+var NginxReply = strings.Repeat("roster ", 14)[:96]
+
+//go:embed nginx.conf
+var nginxConfig string
+
+func writeNginx(dir, addr string) error {
+	// Only root may name a user, and must: the workers would run as one that cannot write to dir.
+	as := ""
+	if os.Geteuid() == 0 {
+		as = "user root;"
 	}
-	return process.Command{}, fmt.Errorf("there is no peer %q", name)
+	values := strings.NewReplacer("$user", as, "$dir", dir, "$addr", addr, "$cores", fmt.Sprint(runtime.NumCPU()), "$reply", NginxReply)
+	return os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(values.Replace(nginxConfig)), 0o600)
 }

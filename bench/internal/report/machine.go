@@ -1,103 +1,65 @@
-// Package report writes what was measured into docs/benchmarks.md and
-// docs/benchmarks.svg.
 package report
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
+
+	"example.com/roster/bench/internal/peer"
 )
 
-// Header says how, when and on what numbers were made.
-type Header struct {
-	// Command makes them again.
-	Command string
-	Date    string
-	Commit  string
-	// Load is the machine's load average before the run: what else it was doing.
-	Load     string
-	Machine  string
-	Versions []string
+// Made says by which command, when and on what numbers are made. The load average is that of now:
+// what else the machine does.
+func Made(command string) string {
+	kilobytes, _ := strconv.ParseFloat(find("/proc/meminfo", `MemTotal:\s*(\d+)`), 64)
+	return fmt.Sprintf("Made by `%s` on %s, at commit %s. %s, %d cores, %.0f GiB, Linux %s; load average before the run %s.",
+		command, time.Now().UTC().Format("2006-01-02 15:04 UTC"), output(".+", "git", "describe", "--always", "--dirty", "--exclude=*"),
+		find("/proc/cpuinfo", `model name\s*: (.*)`), runtime.NumCPU(), kilobytes/(1<<20), output("[^-\n]+", "uname", "-r"),
+		find("/proc/loadavg", `(\S+ \S+ \S+)`))
 }
 
-// NewHeader looks at the machine. Python is the folder of the virtual
-// environment with the Python peer.
-func NewHeader(command, date, python string) Header {
-	h := Header{Command: command, Date: date, Commit: output("git", "describe", "--always", "--dirty", "--exclude=*")}
-	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
-		h.Load = strings.Join(strings.Fields(string(load))[:3], " ")
-	}
-	kernel, _, _ := strings.Cut(output("uname", "-r"), "-")
-	h.Machine = field("/proc/cpuinfo", "model name") + ", " + strconv.Itoa(runtime.NumCPU()) + " cores, " +
-		memory() + ", Linux " + kernel
-	h.Versions = []string{"Go " + strings.TrimPrefix(runtime.Version(), "go")}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		names := map[string]string{
-			"google.golang.org/grpc":                    "grpc-go",
-			"connectrpc.com/connect":                    "connect-go",
-			"github.com/grpc-ecosystem/grpc-gateway/v2": "grpc-gateway",
-		}
-		for _, dependency := range info.Deps {
-			if name, ok := names[dependency.Path]; ok {
-				h.Versions = append(h.Versions, name+" "+strings.TrimPrefix(dependency.Version, "v"))
-			}
+// versions says what is compared. What has no version here is left out: that is no reason to lose a
+// run.
+func versions() string {
+	list := []string{"Go " + strings.TrimPrefix(runtime.Version(), "go")}
+	add := func(name, version string) {
+		if version != "" {
+			list = append(list, name+" "+version)
 		}
 	}
-	for _, tool := range []struct {
-		name    string
-		pattern string
-		command []string
-	}{
-		{"grpcio", `([0-9.]+)`, []string{filepath.Join(python, "bin", "python"), "-c", "import grpc; print(grpc.__version__)"}},
-		{"Python", `([0-9.]+)`, []string{filepath.Join(python, "bin", "python"), "--version"}},
-		{"nginx", `nginx/([0-9.]+)`, []string{"/usr/sbin/nginx", "-v"}},
-		{"h2load", `nghttp2/([0-9.]+)`, []string{"h2load", "--version"}},
-		{"sqlite3 shell", `^([0-9.]+)`, []string{"sqlite3", "--version"}},
-	} {
-		if found := regexp.MustCompile(tool.pattern).FindStringSubmatch(output(tool.command...)); found != nil {
-			h.Versions = append(h.Versions, tool.name+" "+found[1])
-		}
-	}
-	if lock, err := os.ReadFile("bench/tonic/Cargo.lock"); err == nil {
-		if found := regexp.MustCompile(`name = "tonic"\nversion = "([^"]+)"`).FindSubmatch(lock); found != nil {
-			h.Versions = append(h.Versions, "tonic "+string(found[1]))
-		}
-	}
-	return h
+	add("grpc-go", find("bench/go.mod", `google.golang.org/grpc v(\S+)`))
+	add("connect-go", find("bench/go.mod", `connectrpc.com/connect v(\S+)`))
+	interpreter := filepath.Join(peer.PythonPath, "bin", "python")
+	add("grpc-gateway", find("bench/go.mod", `grpc-gateway/v2 v(\S+)`))
+	add("grpcio", output(`[0-9.]+`, interpreter, "-c", "import grpc; print(grpc.__version__)"))
+	add("Python", output(`[0-9.]+`, interpreter, "--version"))
+	add("nginx", output(`[0-9.]+`, "nginx", "-v"))
+	add("h2load", strings.TrimPrefix(output(`nghttp2/[0-9.]+`, "h2load", "--version"), "nghttp2/"))
+	add("sqlite3 shell", output(`^[0-9.]+`, "sqlite3", "--version"))
+	add("tonic", find("bench/tonic/Cargo.lock", `name = "tonic"\nversion = "([^"]+)"`))
+	return strings.Join(list, ", ")
 }
 
-// output is what a command prints, nothing if it cannot be run: a version less
-// in the page is no reason to lose a run.
-func output(command ...string) string {
+// output is the first match of a pattern in what a command prints, or nothing.
+func output(pattern string, command ...string) string {
 	out, err := exec.Command(command[0], command[1:]...).CombinedOutput()
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(out))
+	return string(regexp.MustCompile(pattern).Find(out))
 }
 
-func field(file, name string) string {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(string(text)) {
-		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
-		}
+// find is the group of the first match of a pattern in a file, or nothing.
+func find(file, pattern string) string {
+	text, _ := os.ReadFile(file)
+	if found := regexp.MustCompile(pattern).FindSubmatch(text); found != nil {
+		return string(found[1])
 	}
 	return ""
-}
-
-func memory() string {
-	kilobytes, err := strconv.ParseFloat(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"), 64)
-	if err != nil {
-		return "unknown memory"
-	}
-	return strconv.FormatFloat(kilobytes/(1<<20), 'f', 0, 64) + " GiB"
 }

@@ -1,86 +1,72 @@
+// Package report writes what was measured into docs/benchmarks.md and docs/benchmarks.svg.
 package report
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
-// The sections of the page, each written by a program run of its own.
-const (
-	SectionRun     = "bench"
-	SectionAttacks = "bench-attacks"
-	SectionFlood   = "bench-flood"
-	SectionSoak    = "soak"
-)
+func begin(section string) string { return "<!-- make " + section + ": begin -->\n" }
+func end(section string) string   { return "\n<!-- make " + section + ": end -->" }
 
-const page = `# Benchmarks
-
-Roster beside other servers of the same contract and the same 300 users. Every
-section says which command made its numbers; nothing here is written by hand.
-
-`
-
-func mark(section, which string) string { return fmt.Sprintf("<!-- make %s: %s -->\n", section, which) }
-
-// WriteSection puts text into the page in place of the section's last one, and
-// leaves the other sections as they are.
-func WriteSection(file, section, text string) error {
-	old, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+// writeSection puts text into the page in place of the section's previous text, and leaves the
+// other sections as they are.
+func writeSection(docs, section, text string) error {
+	file := filepath.Join(docs, "benchmarks.md")
+	content, err := os.ReadFile(file)
+	if err != nil {
 		return err
 	}
-	content := string(old)
-	if content == "" {
-		content = page
-		for _, name := range []string{SectionRun, SectionAttacks, SectionFlood, SectionSoak} {
-			content += mark(name, "begin") + "\n`make " + name + "` has not been run yet.\n\n" + mark(name, "end") + "\n"
-		}
-	}
-	before, rest, found := strings.Cut(content, mark(section, "begin"))
-	_, after, closed := strings.Cut(rest, mark(section, "end"))
+	before, rest, found := strings.Cut(string(content), begin(section))
+	_, after, closed := strings.Cut(rest, end(section))
 	if !found || !closed {
-		return fmt.Errorf("%s has not the lines that the section of make %s is between: remove it, and it is made anew", file, section)
+		return fmt.Errorf("%s lacks the comments around the section of make %s: restore them", file, section)
 	}
-	content = before + mark(section, "begin") + "\n" + strings.TrimSpace(text) + "\n\n" + mark(section, "end") + after
-	return os.WriteFile(file, []byte(strings.TrimSpace(content)+"\n"), 0o644)
+	return os.WriteFile(file, []byte(before+begin(section)+"\n"+strings.TrimSpace(text)+"\n"+end(section)+after), 0o644)
 }
 
-// writer builds Markdown.
-type writer struct{ strings.Builder }
-
-func (w *writer) line(format string, arguments ...any) { fmt.Fprintf(w, format+"\n", arguments...) }
-
-// table writes a table; all columns but the first and a verdict are numbers.
-func (w *writer) table(columns []string, rows [][]string) {
-	w.line("| %s |", strings.Join(columns, " | "))
-	align := "| --- |"
-	for _, column := range columns[1:] {
-		if column == "verdict" {
-			align += " --- |"
-		} else {
-			align += " ---: |"
+// table is a table in Markdown. All columns but the first and a verdict are numbers.
+func table(columns []string, rows [][]string) string {
+	align := make([]string, len(columns))
+	for i, column := range columns {
+		if align[i] = "---:"; i == 0 || column == "verdict" {
+			align[i] = "---"
 		}
 	}
-	w.line("%s", align)
-	for _, row := range rows {
-		w.line("| %s |", strings.Join(row, " | "))
+	text := ""
+	for _, row := range append([][]string{columns, align}, rows...) {
+		text += "| " + strings.Join(row, " | ") + " |\n"
 	}
-	w.line("")
+	return text + "\n"
 }
 
-func (w *writer) header(title string, h Header) {
-	w.line("## %s\n", title)
-	w.line("Made by `%s` on %s, at commit %s. %s; load average before the run %s.\n", h.Command, h.Date, h.Commit, h.Machine, h.Load)
+// fill replaces the names in braces by values: name, value, name, value….
+func fill(text string, namesAndValues ...any) string {
+	var pairs []string
+	for _, part := range namesAndValues {
+		pairs = append(pairs, fmt.Sprint(part))
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
 }
 
-const none = "–"
+// number formats a number with commas. What was not measured is 0.
+func number(value float64, digits int) string {
+	if value == 0 {
+		return "–"
+	}
+	text := fmt.Sprintf("%.*f", digits, value)
+	whole, _, _ := strings.Cut(text, ".")
+	for i := len(whole) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
 
 func ratio(value float64) string {
 	if value == 0 {
-		return none
+		return number(0, 2)
 	}
-	return fmt.Sprintf("%.2f×", value)
+	return number(value, 2) + "×"
 }

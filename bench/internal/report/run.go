@@ -1,217 +1,153 @@
 package report
 
 import (
+	"cmp"
+	"embed"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 
-	"example.com/roster/bench/internal/calls"
-	"example.com/roster/bench/internal/importer"
+	"example.com/roster/bench/internal/attack"
+	"example.com/roster/bench/internal/measure"
 	"example.com/roster/bench/internal/peer"
-	"example.com/roster/bench/internal/python"
-	"example.com/roster/bench/internal/stats"
-	"example.com/roster/bench/internal/stream"
 )
 
-// Data is all that `make bench` measured. What is nil was not.
-type Data struct {
-	Header   Header
-	Rounds   int
-	Duration time.Duration
-	// Quick tells that the run is too short for its numbers to be quoted.
-	Quick bool
-	// Without says which peers are left out, and why.
-	Without map[string]string
-	// NoTLS tells that this Roster has no TLS.
-	NoTLS bool
-
-	Calls           *calls.Results
-	Python          map[string][]python.Sample
-	PythonCalls     int
-	Stream          map[string][]stream.Sample
-	Idle            map[string]int64
-	IdleConnections int
-	Import          *importer.Result
-	// Engine is what `go test -bench` printed of the HTTP/2 engine alone.
-	Engine string
+// mark is one ratio that Roster is to keep.
+type mark struct {
+	what       string
+	key        string
+	name, base string
+	field      measure.Field
+	most       float64
+	aim        float64 // better than most, 0 if there is none
 }
 
-func pythonP50(s python.Sample) float64  { return float64(s.P50) }
-func pythonP99(s python.Sample) float64  { return float64(s.P99) }
-func streamCPU(s stream.Sample) float64  { return float64(s.CPU) }
-func streamRate(s stream.Sample) float64 { return s.Rate }
+// marks returns the marks of a run.
+func marks(r *measure.Run) []mark {
+	marks := []mark{
+		{"CPU of a gRPC call of 2 ids at 8 × 16, against grpc-go, equal GC settings", measure.Two, peer.Roster, peer.GRPC, measure.CPU, 0.9, 0.6},
+		{"the same against connect-go on net/http", measure.Two, peer.Roster, peer.Connect, measure.CPU, 0.35, 0},
+		{"the same with everything on (metrics, access log, traces of 1%, CORS), against grpc-go", measure.Two, peer.RosterFull, peer.GRPC, measure.CPU, 0.9, 0},
+		{"CPU of all that, against Roster without", measure.Two, peer.RosterFull, peer.RosterBare, measure.CPU, 1.15, 1.08},
+		{"CPU of a gRPC call of 1,000 ids, against grpc-go", measure.Thousand, peer.Roster, peer.GRPC, measure.CPU, 1, 0.5},
+	}
+	for _, c := range r.Cases {
+		if strings.HasPrefix(c.Key, "grpc-") {
+			marks = append(marks, mark{"CPU against grpc-go: " + c.Title, c.Key, peer.Roster, peer.GRPC, measure.CPU, 1.1, 0},
+				mark{"p99 against grpc-go: " + c.Title, c.Key, peer.Roster, peer.GRPC, measure.P99, 1.1, 0})
+		}
+	}
+	return append(marks,
+		mark{"CPU of a message of a server stream, against grpc-go", measure.Stream, peer.Roster, peer.GRPC, measure.CPU, 1.1, 0},
+		mark{"p50 that a Python client sees, against grpc-go", measure.Python, peer.Roster, peer.GRPC, measure.P50, 1.05, 0},
+		mark{"p99 that a Python client sees, against grpc-go", measure.Python, peer.Roster, peer.GRPC, measure.P99, 1.05, 0},
+		mark{"memory of an idle connection, against grpc-go", measure.Idle, peer.Roster, peer.GRPC, measure.Memory, 0.8, 0.5},
+		mark{"time to import a large CSV, against the sqlite3 shell", measure.Import, measure.RosterImport, measure.Shell, measure.Took, 3, 0},
+		mark{"memory of an import, against that of a tenth of the file", measure.Import, measure.RosterImport, measure.RosterSmall, measure.Memory, 1.25, 0},
+	)
+}
 
-// WriteRun writes the section and the plot.
-func WriteRun(docs string, d *Data) error {
-	if err := writePlot(filepath.Join(docs, "benchmarks.svg"), d); err != nil {
+func (m mark) verdict(value float64) string {
+	switch {
+	case value == 0:
+		return "not measured"
+	case value > m.most:
+		return fmt.Sprintf("**missed** by %.1f%%", (value/m.most-1)*100)
+	case m.aim > 0 && value <= m.aim:
+		return "met, and the aim of " + ratio(m.aim)
+	case m.aim > 0:
+		return "met; the aim is " + ratio(m.aim)
+	}
+	return "met"
+}
+
+//go:embed text
+var texts embed.FS
+
+// WriteRun writes what a run of the given section measured, and the plot. Made says how it was.
+func WriteRun(docs, section, made string, r *measure.Run) error {
+	text := "## Calls, streams, connections, imports\n\n" + made + "\n\n" + versions() + ".\n\n" +
+		"![CPU and memory of the servers](benchmarks.svg)\n\n" +
+		"### The marks\n\nRoster as shipped, as a ratio; lower is better. A ratio is the median of the rounds' own ratios.\n\n"
+	var rows [][]string
+	for _, m := range marks(r) {
+		value := r.Ratio(m.key, m.name, m.base, m.field)
+		rows = append(rows, []string{m.what, ratio(value), "≤ " + ratio(m.most), m.verdict(value)})
+	}
+	how, err := method(r)
+	if err != nil {
 		return err
 	}
-	return WriteSection(filepath.Join(docs, "benchmarks.md"), SectionRun, d.text())
+	text += table([]string{"mark", "measured", "wanted", "verdict"}, rows) + how
+	for _, c := range r.Cases {
+		text += caseTable(r, c)
+	}
+	if err := writePlot(filepath.Join(docs, "benchmarks.svg"), made, r); err != nil {
+		return err
+	}
+	return writeSection(docs, section, text)
 }
 
-func (d *Data) text() string {
-	var w writer
-	w.header("Calls, streams, connections, imports", d.Header)
-	if d.Quick {
-		w.line("**A quick run**, made to see that everything runs. Its numbers are too few to quote.\n")
+// WriteAttacks writes the section of make bench-attacks or make bench-flood.
+func WriteAttacks(docs, section, made string, r *measure.Run) error {
+	intro, err := texts.ReadFile("text/" + section + ".md")
+	if err != nil {
+		return err
 	}
-	w.line("%s.\n", strings.Join(d.Header.Versions, ", "))
-	w.line("![CPU and memory of the servers](benchmarks.svg)\n")
-	d.writeMarks(&w)
-	d.writeMethod(&w)
-	for _, c := range d.Calls.Cases {
-		d.writeCase(&w, c)
+	text := fill(string(intro), "{made}", made, "{connections}", attack.Connections, "{floodConnections}", attack.FloodConnections,
+		"{streams}", attack.FloodStreams, "{duration}", r.Duration, "{growth}", attack.MostGrowth/1e6, "{rounds}", r.Rounds)
+	for _, c := range r.Cases {
+		text += caseTable(r, c)
 	}
-	d.writePython(&w)
-	d.writeStream(&w)
-	d.writeIdle(&w)
-	d.writeImport(&w)
-	if d.Engine != "" {
-		w.line("### The engine alone\n\n`go test -bench . -benchmem ./server/h2`:\n\n```\n%s\n```\n", strings.TrimSpace(d.Engine))
-	}
-	return w.String()
+	return writeSection(docs, section, text+failures(r))
 }
 
-func (d *Data) writeMarks(w *writer) {
-	w.line("### The marks\n\nRoster as shipped, as a ratio; lower is better. A ratio is the median of the rounds' own ratios.\n")
-	var rows [][]string
-	for _, m := range d.marks() {
-		rows = append(rows, []string{m.What, ratio(m.Value), fmt.Sprintf("≤ %.2f×", m.Most), m.verdict()})
+func caseTable(r *measure.Run, c measure.Case) string {
+	head := []string{cmp.Or(c.What, "server")}
+	for _, column := range c.Columns {
+		if head = append(head, column.Title); column.Ratio {
+			head = append(head, "×")
+		}
 	}
-	w.table([]string{"mark", "measured", "wanted", "verdict"}, rows)
-}
-
-func (d *Data) writeMethod(w *writer) {
-	w.line("### How it is measured\n")
-	w.line(`- Every server is a process of its own on 127.0.0.1, started anew for each
-  measurement. Rounds: %d; in each of them all servers have their turn, and a
-  number is the median of the rounds. Roster is the binary that `+"`make build`"+` makes, as
-  `+"`roster serve`"+` runs it, with its SQLite store, cache, limits and logging; the
-  other servers have the users in memory and their libraries' defaults.
-- Before a measurement a real client calls the server, and the users that it
-  answers are compared. After it h2load must have counted no failure, status
-  2xx alone, and exactly the bytes that right answers have.
-- CPU is user and system time of the server with its children, from /proc, over
-  the calls of a load of about %v as fast as the server answers. calls/s is of
-  that load; h2load runs on the same cores, so it is no limit of a server.
-- p50 and p99 are at the load offered, the same for all servers of a case: calls
-  at Poisson moments that wait for no answer, kept to the millisecond by h2load.
-  %s means that the server does not carry that load.
-- memory is resident after all that (PSS, children included).
-- Equal GC settings are GOGC=100 and GOMAXPROCS=%d for every server in Go; its
-  own settings are what it does when told nothing, which for a server that sets
-  nothing itself is the same, and differs by the noise of the run.
-- nginx answers a constant of the same size, and does nothing else: a mark.
-- grpc-go tuned has stream workers and fixed windows; the shared write buffer
-  is its default by now. grpc-gateway calls the grpc-go service in its own
-  process.
-`, d.Rounds, d.Duration, none, runtime.NumCPU())
-	for _, name := range slices.Sorted(mapKeys(d.Without)) {
-		w.line("- Without %s: %s.", peer.Title(name), d.Without[name])
+	if c.Verdict != nil {
+		head = append(head, "verdict")
 	}
-	if d.NoTLS {
-		w.line("- Without TLS: this `roster serve` has no --tls-cert.")
-	}
-	for _, failure := range d.Calls.Failures {
-		w.line("- **Failed**: %s", failure)
-	}
-	w.line("")
-}
-
-func (d *Data) writeCase(w *writer, c calls.Case) {
-	w.line("### %s\n", c.Title)
-	samples := d.Calls.Samples[c.Key]
-	gc := "equal GC settings"
-	if c.GC == peer.Default {
-		gc = "each server's own GC settings"
-	}
-	w.line("Offered for p50 and p99: %.0f calls/s; %s; × is against %s.\n", d.Calls.Offered[c.Key], gc, peer.Title(c.Base()))
 	var rows [][]string
 	for _, name := range c.Peers {
-		mine := samples[name]
-		memory := medianOf(mine, func(s *calls.Sample) float64 {
-			if s == nil {
-				return 0
+		row := []string{peer.Title(name)}
+		for _, column := range c.Columns {
+			value := number(r.Median(c.Key, name, column.Field)*column.Factor, column.Digits)
+			if column.Field.Count() && value == number(0, 0) {
+				value = "0"
 			}
-			return float64(s.Memory)
-		})
-		rate := medianOf(mine, func(s *calls.Sample) float64 {
-			if s == nil {
-				return 0
+			row = append(row, value)
+			if column.Ratio {
+				row = append(row, ratio(r.Ratio(c.Key, name, c.Peers[0], column.Field)))
 			}
-			return s.Rate
-		})
-		rows = append(rows, []string{
-			peer.Title(name), micros(medianOf(mine, cpu), 1), ratio(ratioOf(samples, name, c.Base(), cpu)),
-			thousands(rate), micros(medianOf(mine, p50), 0), micros(medianOf(mine, p99), 0),
-			ratio(ratioOf(samples, name, c.Base(), p99)), megabytes(memory),
-		})
-	}
-	w.table([]string{"server", "CPU µs/call", "×", "calls/s", "p50 µs", "p99 µs", "×", "memory MB"}, rows)
-}
-
-func (d *Data) writePython(w *writer) {
-	if d.Python == nil {
-		return
-	}
-	w.line("### An unchanged Python client\n\ngrpcio, `User` of 2 ids, one call after the other, %d calls of each server in a round, in blocks that take turns.\n", d.PythonCalls)
-	var rows [][]string
-	for _, name := range python.Peers {
-		if mine, ok := d.Python[name]; ok {
-			rows = append(rows, []string{
-				peer.Title(name), micros(medianOf(mine, pythonP50), 0), ratio(ratioOf(d.Python, name, peer.GRPC, pythonP50)),
-				micros(medianOf(mine, pythonP99), 0), ratio(ratioOf(d.Python, name, peer.GRPC, pythonP99)),
-			})
 		}
-	}
-	w.table([]string{"server", "p50 µs", "×", "p99 µs", "×"}, rows)
-}
-
-func (d *Data) writeStream(w *writer) {
-	if d.Stream == nil {
-		return
-	}
-	w.line("### A server stream of small messages\n\n%d connections, a stream of some %v on each, read by grpc-go's client as fast as it can; Roster with the stream mounted on its own handler chain.\n",
-		stream.Connections, d.Duration)
-	var rows [][]string
-	for _, name := range stream.Peers {
-		if mine, ok := d.Stream[name]; ok {
-			rows = append(rows, []string{
-				peer.Title(name), micros(medianOf(mine, streamCPU), 2), ratio(ratioOf(d.Stream, name, peer.GRPC, streamCPU)),
-				thousands(medianOf(mine, streamRate)),
-			})
+		if c.Verdict != nil {
+			row = append(row, c.Verdict(name, r.Samples[c.Key][name]))
 		}
+		rows = append(rows, row)
 	}
-	w.table([]string{"server", "CPU µs/message", "×", "messages/s"}, rows)
+	return "### " + c.Title + "\n\n" + strings.TrimPrefix(c.Intro+"\n\n", "\n\n") + table(head, rows)
 }
 
-func (d *Data) writeIdle(w *writer) {
-	if d.Idle == nil {
-		return
+func method(r *measure.Run) (string, error) {
+	text, err := texts.ReadFile("text/method.md")
+	filled := fill(string(text), "{rounds}", r.Rounds, "{duration}", r.Duration, "{cores}", runtime.NumCPU())
+	for _, name := range slices.Sorted(maps.Keys(r.Setup.Without)) {
+		filled += "- Without " + peer.Title(name) + ": " + r.Setup.Without[name] + ".\n"
 	}
-	w.line("### Idle connections\n\n%s connections that have made one call each; what the server's resident memory grew by, for each.\n", thousands(float64(d.IdleConnections)))
-	var rows [][]string
-	for _, name := range []string{peer.GRPC, peer.Roster, peer.RosterStd, peer.Connect, peer.GRPCTuned, peer.Tonic, peer.Nginx} {
-		if bytes, ok := d.Idle[name]; ok {
-			rows = append(rows, []string{peer.Title(name), fmt.Sprintf("%.1f", float64(bytes)/1000), ratio(float64(bytes) / float64(d.Idle[peer.GRPC]))})
-		}
-	}
-	w.table([]string{"server", "KB/connection", "×"}, rows)
+	return filled + failures(r) + "\n", err
 }
 
-func (d *Data) writeImport(w *writer) {
-	if d.Import == nil {
-		return
+func failures(r *measure.Run) (text string) {
+	for _, failure := range r.Failures {
+		text += "- **Failed**: " + failure + "\n"
 	}
-	i := d.Import
-	w.line("### Import into SQLite\n\nA CSV file of %s rows into a new store, in turns with the sqlite3 shell's `.import --csv` of the same file into the same table without its revision column.\n", thousands(float64(i.Rows)))
-	w.table([]string{"program", "seconds", "×"}, [][]string{
-		{"`roster import`", fmt.Sprintf("%.2f", stats.Median(i.Roster).Seconds()), ratio(d.importRatio())},
-		{"sqlite3 `.import`", fmt.Sprintf("%.2f", stats.Median(i.Shell).Seconds()), "1.00×"},
-	})
-	w.line("`roster import` had at most %s MB resident for %s rows, and %s MB for %s.\n",
-		megabytes(float64(i.SmallMemory)), thousands(float64(i.SmallRows)), megabytes(float64(i.Memory)), thousands(float64(i.Rows)))
+	return text
 }

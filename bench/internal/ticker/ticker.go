@@ -1,5 +1,5 @@
-// Package ticker is the bench-only stream as a connect-go program implements
-// it; Roster and stock connect-go mount the same one.
+// Package ticker is the bench-only stream as a connect-go program implements it. Roster and stock
+// connect-go mount the same one.
 package ticker
 
 import (
@@ -13,10 +13,10 @@ import (
 // Service implements tickerpbconnect.TickerServiceHandler.
 type Service struct{}
 
-// Count sends the messages asked for, as fast as they leave.
+// Count sends the messages asked for, as fast as the connection takes them.
 func (Service) Count(ctx context.Context, request *tickerpb.CountRequest, stream *connect.ServerStream[tickerpb.CountResponse]) error {
 	for n := range request.GetMessages() {
-		// A caller that has left may still have its messages taken.
+		// Messages to a caller that has left may still be accepted.
 		if err := ctx.Err(); err != nil {
 			return err
 		}

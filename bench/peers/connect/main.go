@@ -1,24 +1,23 @@
-// Command connect is the stock connect-go peer: the contract and the stream on
-// a net/http server, with the defaults of both.
+// Command connect is the stock connect-go peer: the contract and the stream on a net/http server,
+// with the defaults of both.
 package main
 
 import (
 	"context"
-	"flag"
-	"log"
+	"crypto/tls"
+	"net"
 	"net/http"
 
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"example.com/roster/bench/gen/tickerpb/tickerpbconnect"
-	"example.com/roster/bench/internal/peerflags"
-	"example.com/roster/bench/internal/sample"
+	"example.com/roster/bench/internal/service"
 	"example.com/roster/bench/internal/ticker"
 	"example.com/roster/gen/go/apipb"
 	"example.com/roster/gen/go/apipb/apipbconnect"
 )
 
-// directory has the users as messages made once.
+// directory has the users as messages that are made once.
 type directory map[int32]*apipb.User
 
 // Health implements apipbconnect.MyServiceHandler.
@@ -38,16 +37,10 @@ func (d directory) User(_ context.Context, request *apipb.UserReq) (*apipb.UserR
 	return &apipb.UserReply{Message: "success", Data: data}, nil
 }
 
-func main() {
-	common := peerflags.Register()
-	flag.Parse()
-	if err := run(common); err != nil {
-		log.Fatal(err)
-	}
-}
+func main() { service.Main(serve) }
 
-func run(common *peerflags.Flags) error {
-	users, err := sample.Users()
+func serve(listener net.Listener, tls *tls.Config) error {
+	users, err := service.Users()
 	if err != nil {
 		return err
 	}
@@ -58,14 +51,6 @@ func run(common *peerflags.Flags) error {
 	mux := http.NewServeMux()
 	mux.Handle(apipbconnect.NewMyServiceHandler(d))
 	mux.Handle(tickerpbconnect.NewTickerServiceHandler(ticker.Service{}))
-	tls, err := common.TLS()
-	if err != nil {
-		return err
-	}
-	listener, err := common.Listen()
-	if err != nil {
-		return err
-	}
 	server := &http.Server{Handler: mux, TLSConfig: tls, Protocols: new(http.Protocols)}
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetUnencryptedHTTP2(true)
