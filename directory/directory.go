@@ -1,9 +1,9 @@
-// Package directory is the domain: users, the Store that keeps them, and the
-// Directory that answers from memory what the store said before.
+// Package directory is the domain: users, the Store that keeps them, and the Directory that answers
+// from memory what the store said before.
 //
-// It knows nothing of any database, and of protocols only how the contract
-// encodes a user. Stores live in packages of their own (sqlite), and storetest
-// is the suite that each of them passes.
+// It knows nothing of any database, and nothing of any protocol: a server registers how it wants
+// users encoded (Directory.Render), and the Directory keeps the encodings beside them. Stores live in
+// packages of their own (sqlite), and storetest is the suite that each of them passes.
 //
 //	store, err := sqlite.Open(ctx, "roster.db")
 //	dir, err := directory.New(ctx, store, directory.Config{})
@@ -27,7 +27,8 @@ import (
 // Config says how a Directory keeps its cache. The zero value is a good one.
 type Config struct {
 	// CacheUsers is how many ids are kept in memory, unknown ones included; 0
-	// means 100,000. A user takes about 300 bytes, at most 2 KB.
+	// means 100,000. A user takes about 240 bytes, and what its renderings have: with those of a
+	// Roster server about 480 bytes in all, at most 5 KB.
 	CacheUsers int
 	// PollInterval is how often the store is asked whether another process
 	// changed it, and so the age that an answer can have; 0 means 250 ms.
@@ -58,7 +59,7 @@ const (
 type Directory struct {
 	store Store
 	// cache has nil for an id that the store does not know.
-	cache *otter.Cache[int32, *entry]
+	cache *otter.Cache[int32, *Entry]
 
 	// mu orders what enters the cache against what drops it. A hit never
 	// takes it.
@@ -66,6 +67,8 @@ type Directory struct {
 	// loading has the query under way for an id. A write takes its ids out, so
 	// that an answer from before it is never cached and never joined.
 	loading map[int32]*load
+	// renderings are made of every user that enters the cache. They change with mu held.
+	renderings atomic.Pointer[[]namedRendering]
 	// revision is the newest that the cache is known to be no older than.
 	revision int64
 
@@ -83,7 +86,7 @@ type Directory struct {
 type load struct {
 	ids   []int32
 	done  chan struct{} // closed when found and err are set
-	found map[int32]*entry
+	found map[int32]*Entry
 	err   error
 }
 
@@ -96,7 +99,7 @@ func New(ctx context.Context, store Store, config Config) (*Directory, error) {
 	if config.PollInterval == 0 {
 		config.PollInterval = defaultPollInterval
 	}
-	cache, err := otter.New(&otter.Options[int32, *entry]{MaximumSize: config.CacheUsers})
+	cache, err := otter.New(&otter.Options[int32, *Entry]{MaximumSize: config.CacheUsers})
 	if err != nil {
 		return nil, fmt.Errorf("cache of %d users: %w", config.CacheUsers, err)
 	}
@@ -121,6 +124,7 @@ func New(ctx context.Context, store Store, config Config) (*Directory, error) {
 	}
 	d.counts.answered.Store(time.Now().UnixNano())
 	d.status.Store(newStatus(nil))
+	d.renderings.Store(new([]namedRendering))
 	go d.follow(following, config.PollInterval)
 	return d, nil
 }
@@ -148,65 +152,26 @@ func (d *Directory) Users(ctx context.Context, ids []int32) ([]*User, error) {
 	return users, nil
 }
 
-// AppendWire is Users in the form that goes on the wire: it appends to dst the
-// field data of a UserReply (api.proto), one element for each user found.
-func (d *Directory) AppendWire(ctx context.Context, dst []byte, ids []int32) ([]byte, error) {
-	return d.appendAs(ctx, dst, ids, wireForm)
-}
-
-// AppendJSON is Users as JSON: it appends to dst the elements of the array data
-// of a UserReply, with commas between, each with all its fields.
-func (d *Directory) AppendJSON(ctx context.Context, dst []byte, ids []int32) ([]byte, error) {
-	start := len(dst)
-	dst, err := d.appendAs(ctx, dst, ids, jsonForm)
-	if len(dst) > start {
-		dst = dst[:len(dst)-1] // the comma after the last
-	}
-	return dst, err
-}
-
-func (d *Directory) appendAs(ctx context.Context, dst []byte, ids []int32, as form) ([]byte, error) {
-	start := len(dst)
+// Entries is Users with their renderings: it appends to found an Entry for each of ids, in the order
+// asked, nil where there is no such user.
+func (d *Directory) Entries(ctx context.Context, found []*Entry, ids []int32) ([]*Entry, error) {
+	start := len(found)
+	found = slices.Grow(found, len(ids))
 	for _, id := range ids {
 		e, ok := d.cache.GetIfPresent(id)
 		if !ok {
-			return d.appendSlowly(ctx, dst[:start], ids, as)
+			entries, err := d.entries(ctx, ids)
+			return append(found[:start], entries...), err
 		}
-		if e != nil {
-			if len(dst) == start {
-				// Users are much of a size: most often this is all the room needed.
-				dst = slices.Grow(dst, len(ids)*(len(e.encoded[as])+8))
-			}
-			dst = append(dst, e.encoded[as]...)
-		}
+		found = append(found, e)
 	}
 	d.counts.hits.Add(uint64(len(ids)))
-	return dst, nil
-}
-
-func (d *Directory) appendSlowly(ctx context.Context, dst []byte, ids []int32, as form) ([]byte, error) {
-	entries, err := d.entries(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	size := 0
-	for _, e := range entries {
-		if e != nil {
-			size += len(e.encoded[as])
-		}
-	}
-	dst = slices.Grow(dst, size)
-	for _, e := range entries {
-		if e != nil {
-			dst = append(dst, e.encoded[as]...)
-		}
-	}
-	return dst, nil
+	return found, nil
 }
 
 // entries returns an entry for each of ids, nil where there is no such user.
-func (d *Directory) entries(ctx context.Context, ids []int32) ([]*entry, error) {
-	entries := make([]*entry, len(ids))
+func (d *Directory) entries(ctx context.Context, ids []int32) ([]*Entry, error) {
+	entries := make([]*Entry, len(ids))
 	var missing []int // indexes into ids
 	for i, id := range ids {
 		e, ok := d.cache.GetIfPresent(id)
@@ -252,7 +217,7 @@ func (d *Directory) Delete(ctx context.Context, ids []int32) error {
 
 // load fills entries at the missing indexes: it joins the queries under way
 // that cover an id, and makes one for all the others.
-func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entries []*entry) error {
+func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entries []*Entry) error {
 	if err := d.Status().Err; err != nil {
 		return err // and begin nothing that would only pile up
 	}
@@ -341,7 +306,7 @@ func (d *Directory) fetch(ctx context.Context, l *load) {
 
 // query asks the store. It runs on a goroutine of no caller's, where a panic
 // would end the process: here it is an error.
-func (d *Directory) query(ctx context.Context, ids []int32) (found map[int32]*entry, err error) {
+func (d *Directory) query(ctx context.Context, ids []int32) (found map[int32]*Entry, err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			err = fmt.Errorf("look up %d ids: panic: %v\n%s", len(ids), value, debug.Stack())
@@ -356,9 +321,10 @@ func (d *Directory) query(ctx context.Context, ids []int32) (found map[int32]*en
 	if err != nil {
 		return nil, err
 	}
-	found = make(map[int32]*entry, len(users))
+	found = make(map[int32]*Entry, len(users))
+	renderings := *d.renderings.Load()
 	for _, user := range users {
-		e, err := newEntry(&user)
+		e, err := newEntry(&user, renderings)
 		if err != nil {
 			return nil, err
 		}

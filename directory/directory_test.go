@@ -3,13 +3,12 @@ package directory_test
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,11 +16,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
-	"example.com/roster/gen/go/apipb"
 )
 
 // counting is a real store that counts the look-ups, and can hold or fail them.
@@ -104,39 +100,98 @@ func TestUsersInTheOrderAsked(t *testing.T) {
 	}
 }
 
-func TestEncodedUsersInTheOrderAsked(t *testing.T) {
+func TestRenderedUsersInTheOrderAsked(t *testing.T) {
 	store := openStore(t, filepath.Join(t.TempDir(), "r.db"))
 	d := newDirectory(t, store, directory.Config{})
-	put(t, d, named(1, "Ann"), named(2, `"Ben"`))
-	const ann, ben = `{"name":"Ann","age":30,"email":""}`, `{"name":"\"Ben\"","age":30,"email":""}`
+	put(t, d, named(1, "Ann"), named(2, "Ben"))
+	if got := names(t, d, 1, 2); got != "Ann Ben" {
+		t.Fatal(got)
+	}
+	// Registered on a directory that has cached users already.
+	upper := d.Render("upper", func(dst []byte, user *directory.User) ([]byte, error) {
+		return append(dst, strings.ToUpper(user.Name)...), nil
+	})
+	quoted := d.Render("quoted", func(dst []byte, user *directory.User) ([]byte, error) {
+		return strconv.AppendQuote(dst, user.Name), nil
+	})
+	empty := d.Render("empty", func(dst []byte, user *directory.User) ([]byte, error) { return dst, nil })
+	if again := d.Render("quoted", nil); again != quoted {
+		t.Errorf("the same name again is %d, want %d", again, quoted)
+	}
 	for _, test := range []struct {
 		ids  []int32
 		want string
 	}{
-		{nil, "before "},
-		{[]int32{9}, "before "},
-		{[]int32{9, 2}, "before " + ben},
-		{[]int32{2, 9, 1, 2, 9}, "before " + ben + "," + ann + "," + ben},
+		{nil, ""},
+		{[]int32{9}, "nobody;"},
+		{[]int32{9, 2}, `nobody;BEN "Ben" "";`},
+		{[]int32{2, 9, 1, 2}, `BEN "Ben" "";nobody;ANN "Ann" "";BEN "Ben" "";`},
 	} {
 		for _, from := range []string{"the store", "the cache"} {
-			got, err := d.AppendJSON(t.Context(), []byte("before "), test.ids)
-			if err != nil || string(got) != test.want {
-				t.Errorf("%v from %s: %s, %v\nwant %s", test.ids, from, got, err, test.want)
+			first := make([]*directory.Entry, 1, 8)
+			entries, err := d.Entries(t.Context(), first, test.ids)
+			if err != nil || len(entries) != 1+len(test.ids) {
+				t.Fatalf("%v from %s: %d entries, %v", test.ids, from, len(entries), err)
 			}
-			wire, err := d.AppendWire(t.Context(), nil, test.ids)
-			var reply apipb.UserReply
-			if err != nil || proto.Unmarshal(wire, &reply) != nil {
-				t.Fatal(err, wire)
+			var got strings.Builder
+			for _, e := range entries[1:] {
+				if e == nil {
+					got.WriteString("nobody;")
+					continue
+				}
+				fmt.Fprintf(&got, "%s %s %q;", e.Rendered(upper), e.Rendered(quoted), e.Rendered(empty))
 			}
-			var found []string
-			for _, user := range reply.GetData() {
-				found = append(found, user.GetName())
-			}
-			if want := strings.Fields(names(t, d, test.ids...)); !slices.Equal(found, want) {
-				t.Errorf("%v from %s: %q on the wire, want %q", test.ids, from, found, want)
+			if got.String() != test.want {
+				t.Errorf("%v from %s: %s, want %s", test.ids, from, &got, test.want)
 			}
 		}
 	}
+}
+
+// A directory has a bound on what it keeps for each user.
+func TestTooManyRenderings(t *testing.T) {
+	d := newDirectory(t, openStore(t, filepath.Join(t.TempDir(), "r.db")), directory.Config{})
+	defer func() {
+		if recover() == nil {
+			t.Error("the ninth rendering is taken")
+		}
+	}()
+	for n := range 9 {
+		d.Render(strconv.Itoa(n), func(dst []byte, _ *directory.User) ([]byte, error) { return dst, nil })
+	}
+}
+
+// Renderings that are registered while the directory is asked are there for every look-up that begins
+// afterwards.
+func TestRenderingsWhileTheDirectoryIsAsked(t *testing.T) {
+	d := newDirectory(t, openStore(t, filepath.Join(t.TempDir(), "r.db")), directory.Config{})
+	put(t, d, named(1, "Ann"), named(2, "Ben"))
+	done, asking := make(chan struct{}), sync.WaitGroup{}
+	for range 4 {
+		asking.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if _, err := d.Entries(t.Context(), nil, []int32{1, 2, 3}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for n := range 8 {
+		id := d.Render(strconv.Itoa(n), func(dst []byte, user *directory.User) ([]byte, error) {
+			return append(strconv.AppendInt(dst, int64(n), 10), user.Name...), nil
+		})
+		entries, err := d.Entries(t.Context(), nil, []int32{1, 2})
+		if err != nil || entries[0].Rendered(id) != strconv.Itoa(n)+"Ann" || entries[1].Rendered(id) != strconv.Itoa(n)+"Ben" {
+			t.Errorf("rendering %d: %v, %v", n, entries, err)
+		}
+	}
+	close(done)
+	asking.Wait()
 }
 
 func TestWritesThroughTheDirectoryAreSeenAtOnce(t *testing.T) {
@@ -288,20 +343,18 @@ func TestAFailureIsNotCached(t *testing.T) {
 	}
 }
 
-// A row that another program broke is an error of those who ask for it.
+// A row that a rendering fails for, since another program broke it, is an error of the look-ups that
+// ask for it.
 func TestABrokenRowEndsNothing(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "r.db")
-	d := newDirectory(t, openStore(t, path), directory.Config{})
-	put(t, d, named(1, "Ann"))
-	other, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	if _, err := other.Exec("INSERT INTO users VALUES (2, CAST(x'5AEB6F' AS TEXT), 1, '', 1)"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := d.AppendWire(t.Context(), nil, []int32{2}); err == nil || !strings.Contains(err.Error(), "encode user 2") {
+	d := newDirectory(t, openStore(t, filepath.Join(t.TempDir(), "r.db")), directory.Config{})
+	put(t, d, named(1, "Ann"), named(2, "Ben"))
+	d.Render("picky", func(dst []byte, user *directory.User) ([]byte, error) {
+		if user.ID == 2 {
+			return nil, errors.New("it is broken")
+		}
+		return append(dst, user.Name...), nil
+	})
+	if _, err := d.Entries(t.Context(), nil, []int32{2}); err == nil || !strings.Contains(err.Error(), "encode user 2: it is broken") {
 		t.Fatalf("got %v", err)
 	}
 	if got := names(t, d, 1); got != "Ann" {

@@ -10,9 +10,23 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// jsonCodec is the JSON of curl and of browsers: every field is there, zero or
-// not, and a key that the request does not have is refused rather than
-// ignored, since a call with userIds for userIDs would find nobody.
+// encoder is a message that encodes itself, because its parts have been encoded before. The codecs
+// ask every message whether it is one. Both methods append to dst and return it, and a message is
+// asked once: Connect encodes a reply once.
+type encoder interface {
+	AppendProto(dst []byte) ([]byte, error)
+	AppendJSON(dst []byte) ([]byte, error)
+}
+
+// jsonReader is a message that reads the usual form of its JSON by itself. ReadJSON reports false for
+// any other form, right or wrong: protojson reads that, or says what is wrong with it.
+type jsonReader interface {
+	ReadJSON(text []byte) bool
+}
+
+// jsonCodec is the JSON of curl and of browsers: every field is there, zero or not, and a key that the
+// request does not have is refused rather than ignored, since a call with userIds for userIDs would
+// find nobody.
 type jsonCodec struct{ name string }
 
 // codecs are ours in place of Connect's, under both names that it knows JSON by.
@@ -30,17 +44,11 @@ func (c jsonCodec) Name() string { return c.name }
 // Marshal implements connect.Codec.
 func (c jsonCodec) Marshal(message any) ([]byte, error) { return c.MarshalAppend(nil, message) }
 
-// MarshalAppend spares Connect a copy. The output is compact: protojson puts
-// spaces where it likes, different ones in each build. A reply of User has been
-// encoded already.
+// MarshalAppend spares Connect a copy. The output is compact: protojson puts spaces where it likes,
+// different ones in each build.
 func (c jsonCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
-	if reply, ok := message.(*userReply); ok {
-		if !reply.json {
-			// Connect does not unmarshal a message of no bytes, so the request does
-			// not know that it is one in JSON; it has no ids.
-			return append(dst, jsonStart+jsonEnd...), nil
-		}
-		return reply.appendTo(dst), nil
+	if reply, ok := message.(encoder); ok {
+		return reply.AppendJSON(dst)
 	}
 	m, ok := message.(proto.Message)
 	if !ok {
@@ -57,14 +65,10 @@ func (c jsonCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
 	return compact.Bytes(), nil
 }
 
-// Unmarshal implements connect.Codec. A request of User is read here if it is
-// of the usual form.
+// Unmarshal implements connect.Codec.
 func (c jsonCodec) Unmarshal(data []byte, message any) error {
-	if request, ok := message.(*userReq); ok {
-		request.json = true
-		if request.UserIDs, ok = parseUserReq(data); ok {
-			return nil
-		}
+	if request, ok := message.(jsonReader); ok && request.ReadJSON(data) {
+		return nil
 	}
 	m, ok := message.(proto.Message)
 	if !ok {
@@ -82,9 +86,8 @@ func (c jsonCodec) MarshalStable(message any) ([]byte, error) { return c.Marshal
 // IsBinary tells that JSON can stand in a URL as it is.
 func (c jsonCodec) IsBinary() bool { return false }
 
-// protoCodec is Connect's own of that name, but that it sends the reply of User
-// as it is, and that its error names the message as the contract does, and not a
-// type of this program.
+// protoCodec is Connect's own of that name, except that it asks the message to encode itself, and that
+// its error names the message as the contract does, and not a type of this program.
 type protoCodec struct{}
 
 // Name implements connect.Codec.
@@ -93,10 +96,10 @@ func (protoCodec) Name() string { return "proto" }
 // Marshal implements connect.Codec.
 func (c protoCodec) Marshal(message any) ([]byte, error) { return c.MarshalAppend(nil, message) }
 
-// MarshalAppend spares Connect a copy. A reply of User has been encoded already.
+// MarshalAppend spares Connect a copy.
 func (protoCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
-	if reply, ok := message.(*userReply); ok {
-		return reply.appendTo(dst), nil
+	if reply, ok := message.(encoder); ok {
+		return reply.AppendProto(dst)
 	}
 	m, ok := message.(proto.Message)
 	if !ok {
@@ -119,6 +122,9 @@ func (protoCodec) Unmarshal(data []byte, message any) error {
 
 // MarshalStable and IsBinary are what Connect needs for GET requests.
 func (protoCodec) MarshalStable(message any) ([]byte, error) {
+	if reply, ok := message.(encoder); ok {
+		return reply.AppendProto(nil)
+	}
 	m, ok := message.(proto.Message)
 	if !ok {
 		return nil, fmt.Errorf("%T is not a protobuf message", message)

@@ -2,8 +2,13 @@ package service
 
 import (
 	"context"
+	"net/http"
+	"strconv"
+	"sync"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"example.com/roster/directory"
 	rosterv1 "example.com/roster/gen/go/roster/v1"
@@ -14,11 +19,10 @@ import (
 // directoryMount mounts the directory's own API.
 func directoryMount(config Config) rpc.Mount {
 	descriptor := rosterv1.File_roster_v1_directory_proto.Services().ByName("DirectoryService")
-	_, handler := rosterv1connect.NewDirectoryServiceHandler(&directoryService{config.Directory, config.MaxBatch},
-		HandlerOptions(config.Log), connect.WithInterceptors(newValidation(descriptor)))
 	return rpc.Mount{
 		Service: descriptor,
-		Handler: handler,
+		Handler: newDirectoryService(config.Directory, config.MaxBatch).handler(
+			HandlerOptions(config.Log), connect.WithInterceptors(newValidation(descriptor))),
 		Policies: map[string]rpc.Policy{
 			"BatchGetUsers": {Role: rpc.Reader, Upstream: rpc.Store},
 		},
@@ -27,36 +31,124 @@ func directoryMount(config Config) rpc.Mount {
 
 // directoryService is the directory's own API.
 type directoryService struct {
-	directory *directory.Directory
-	maxBatch  int
+	directory  *directory.Directory
+	maxBatch   int
+	renderings renderings
+	replies    sync.Pool // of *batchReply
 }
 
-// BatchGetUsers implements rosterv1connect.DirectoryServiceHandler.
-func (s *directoryService) BatchGetUsers(ctx context.Context, request *rosterv1.BatchGetUsersRequest) (*rosterv1.BatchGetUsersResponse, error) {
+func newDirectoryService(dir *directory.Directory, maxBatch int) *directoryService {
+	return &directoryService{directory: dir, maxBatch: maxBatch,
+		renderings: renderUsers(dir, "BatchGetUsersResponse.users", 1, func(user *directory.User) proto.Message {
+			return &rosterv1.User{Id: user.ID, Name: user.Name, Age: user.Age, Email: user.Email}
+		}, appendDirectoryUserJSON)}
+}
+
+// handler is what rosterv1connect.NewDirectoryServiceHandler makes, except that BatchGetUsers has the
+// reply below.
+func (s *directoryService) handler(options ...connect.HandlerOption) http.Handler {
+	const path = rosterv1connect.DirectoryServiceBatchGetUsersProcedure
+	method := rosterv1.File_roster_v1_directory_proto.Services().ByName("DirectoryService").Methods().ByName("BatchGetUsers")
+	return connect.NewUnaryHandlerSimple(path, s.BatchGetUsers, append([]connect.HandlerOption{
+		connect.WithSchema(method), connect.WithIdempotency(connect.IdempotencyNoSideEffects)}, options...)...)
+}
+
+// BatchGetUsers looks users up, each once.
+func (s *directoryService) BatchGetUsers(ctx context.Context, request *rosterv1.BatchGetUsersRequest) (*batchReply, error) {
 	if err := checkBatch(len(request.GetIds()), s.maxBatch); err != nil {
 		return nil, err
 	}
 	ids := firsts(request.GetIds())
-	found, err := s.directory.Users(ctx, ids)
-	if err != nil {
+	reply := pooled[batchReply](&s.replies)
+	reply.renderings, reply.pool = s.renderings, &s.replies
+	if err := reply.look(ctx, s.directory, ids); err != nil {
 		return nil, err
 	}
-	response := &rosterv1.BatchGetUsersResponse{Users: make([]*rosterv1.User, len(found))}
-	users := make([]rosterv1.User, len(found))
-	// The users found are in the order of the ids, so what is not the next of
-	// them is unknown.
-	next := 0
-	for _, id := range ids {
-		if next == len(found) || found[next].ID != id {
-			response.UnknownIds = append(response.UnknownIds, id)
-			continue
+	reply.unknown = reply.unknown[:0]
+	for i, e := range reply.entries {
+		if e == nil {
+			reply.unknown = append(reply.unknown, ids[i])
 		}
-		user := &users[next]
-		user.Id, user.Name, user.Age, user.Email = id, found[next].Name, found[next].Age, found[next].Email
-		response.Users[next] = user
-		next++
 	}
-	return response, checkMessage(ctx, response)
+	return reply, checkReply(reply.encodedSize(codecOf(ctx)))
+}
+
+// batchReply is a BatchGetUsersResponse whose users are encoded already. It is used again once the
+// codec has it.
+type batchReply struct {
+	foundUsers
+	unknown []int32
+	pool    *sync.Pool
+}
+
+// AppendProto implements encoder. The reply is over then.
+func (r *batchReply) AppendProto(dst []byte) ([]byte, error) {
+	dst = r.appendProto(dst)
+	if len(r.unknown) > 0 {
+		dst = protowire.AppendTag(dst, 2, protowire.BytesType)
+		dst = protowire.AppendVarint(dst, uint64(r.unknownSize()))
+		for _, id := range r.unknown {
+			dst = protowire.AppendVarint(dst, uint64(id))
+		}
+	}
+	r.giveBack()
+	return dst, nil
+}
+
+// AppendJSON implements encoder. The reply is over then.
+func (r *batchReply) AppendJSON(dst []byte) ([]byte, error) {
+	dst = r.appendJSON(append(dst, batchStart...))
+	dst = append(dst, batchMiddle...)
+	for i, id := range r.unknown {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = strconv.AppendInt(dst, int64(id), 10)
+	}
+	dst = append(dst, jsonEnd...)
+	r.giveBack()
+	return dst, nil
+}
+
+// batchStart and batchMiddle stand before the users and the unknown ids in JSON.
+const (
+	batchStart  = `{"users":[`
+	batchMiddle = `],"unknownIds":[`
+)
+
+// unknownSize is how many bytes the packed unknown ids have in protobuf.
+func (r *batchReply) unknownSize() int {
+	size := 0
+	for _, id := range r.unknown {
+		size += protowire.SizeVarint(uint64(id))
+	}
+	return size
+}
+
+// encodedSize is how many bytes the reply has in a codec.
+func (r *batchReply) encodedSize(codec rpc.Codec) int {
+	size := r.size(codec)
+	if codec == rpc.Proto {
+		if len(r.unknown) > 0 {
+			size += protowire.SizeTag(2) + protowire.SizeBytes(r.unknownSize())
+		}
+		return size
+	}
+	size = len(batchStart) + max(size-1, 0) + len(batchMiddle) + len(jsonEnd)
+	var digits [len("-2147483648")]byte
+	for i, id := range r.unknown {
+		size += len(strconv.AppendInt(digits[:0], int64(id), 10))
+		if i > 0 {
+			size++ // the comma
+		}
+	}
+	return size
+}
+
+func (r *batchReply) giveBack() {
+	if r.foundUsers.giveBack() && cap(r.unknown) <= maxPooledEntries {
+		r.pool.Put(r)
+	}
 }
 
 // firsts returns ids without repeats, in the order in which each came first.

@@ -1,13 +1,10 @@
 package service
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
 
 	"example.com/roster/server/rpc"
 )
@@ -30,22 +27,6 @@ func checkReply(size int) error {
 	}
 	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
 		"the reply would have %d bytes, the limit is %d (fixed, no flag): ask for fewer ids", size, rpc.MaxMessageBytes))
-}
-
-// checkMessage is checkReply of a message that is yet to be encoded, for the
-// call of ctx.
-func checkMessage(ctx context.Context, reply proto.Message) error {
-	size := proto.Size(reply)
-	// JSON is longer, but not often needs to be looked at.
-	if call, ok := connect.CallInfoForHandlerContext(ctx); ok && size > rpc.MaxMessageBytes/4 &&
-		strings.Contains(call.RequestHeader().Get("Content-Type"), "json") {
-		text, err := jsonCodec{}.Marshal(reply)
-		if err != nil {
-			return err
-		}
-		size = len(text)
-	}
-	return checkReply(size)
 }
 
 // limitedConn gives what Connect says of a message that is too long in a stream

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"example.com/roster/directory"
@@ -17,7 +18,7 @@ import (
 
 // myServiceMount mounts the frozen contract.
 func myServiceMount(config Config) rpc.Mount {
-	service := &myService{directory: config.Directory, maxBatch: config.MaxBatch}
+	service := newMyService(config.Directory, config.MaxBatch)
 	return rpc.Mount{
 		Service: apipb.File_api_proto.Services().ByName("MyService"),
 		Handler: newHandler(service, HandlerOptions(config.Log)),
@@ -30,9 +31,17 @@ func myServiceMount(config Config) rpc.Mount {
 
 // myService is the frozen contract.
 type myService struct {
-	directory *directory.Directory
-	maxBatch  int
-	replies   sync.Pool // of *userReply
+	directory  *directory.Directory
+	maxBatch   int
+	renderings renderings
+	replies    sync.Pool // of *userReply
+}
+
+func newMyService(dir *directory.Directory, maxBatch int) *myService {
+	return &myService{directory: dir, maxBatch: maxBatch,
+		renderings: renderUsers(dir, "UserReply.data", 2, func(user *directory.User) proto.Message {
+			return &apipb.User{Name: user.Name, Age: user.Age, Email: user.Email}
+		}, appendUserJSON)}
 }
 
 // Health answers when the store does.
@@ -43,37 +52,40 @@ func (s *myService) Health(ctx context.Context, _ *emptypb.Empty) (*emptypb.Empt
 	return &emptypb.Empty{}, nil
 }
 
-// userReq is the request of User, and how it came: the reply goes in the same
-// encoding.
-type userReq struct {
-	apipb.UserReq
-	// json is set by the JSON codec.
-	json bool
+// userReq is the request of User. It reads the JSON that programs write by itself.
+type userReq struct{ apipb.UserReq }
+
+// ReadJSON implements jsonReader.
+func (r *userReq) ReadJSON(text []byte) (ok bool) {
+	r.UserIDs, ok = parseUserReq(text)
+	return ok
 }
 
-// userReply is the reply of User, encoded already as its caller gets it. Most
-// of what a look-up allocated would be the encoding, so it is used again once
-// the codec has it.
+// userReply is the reply of User: users that are encoded already. It is used again once the codec has
+// it, since it would be most of what a look-up allocates.
 type userReply struct {
-	encoded []byte
-	json    bool // or else protobuf
-	pool    *sync.Pool
+	foundUsers
+	pool *sync.Pool
 }
 
-// maxPooledReply is how long a reply may be to be kept for another call, in
-// bytes: some 20,000 users.
-const maxPooledReply = 1 << 20
+// AppendProto implements encoder. The reply is over then.
+func (r *userReply) AppendProto(dst []byte) ([]byte, error) {
+	dst = r.appendProto(append(dst, wireStart...))
+	r.giveBack()
+	return dst, nil
+}
 
-// appendTo appends the reply to dst. It is over with the reply then: Connect
-// encodes a reply once.
-func (r *userReply) appendTo(dst []byte) []byte {
-	dst = append(dst, r.encoded...)
-	if cap(r.encoded) <= maxPooledReply {
+// AppendJSON implements encoder. The reply is over then.
+func (r *userReply) AppendJSON(dst []byte) ([]byte, error) {
+	dst = append(r.appendJSON(append(dst, jsonStart...)), jsonEnd...)
+	r.giveBack()
+	return dst, nil
+}
+
+func (r *userReply) giveBack() {
+	if r.foundUsers.giveBack() {
 		r.pool.Put(r)
-	} else {
-		r.encoded = nil // while what is in dst is sent, which may take its time
 	}
-	return dst
 }
 
 // newHandler is what apipbconnect.NewMyServiceHandler is, except that User has
@@ -109,24 +121,21 @@ func (s *myService) User(ctx context.Context, request *userReq) (*userReply, err
 	if err := checkBatch(len(ids), s.maxBatch); err != nil {
 		return nil, err
 	}
-	reply, ok := s.replies.Get().(*userReply)
-	if !ok {
-		reply = &userReply{pool: &s.replies}
-	}
-	reply.json = request.json
-	var err error
-	if reply.json {
-		reply.encoded = append(reply.encoded[:0], jsonStart...)
-		reply.encoded, err = s.directory.AppendJSON(ctx, reply.encoded, ids)
-		reply.encoded = append(reply.encoded, jsonEnd...)
-	} else {
-		reply.encoded = append(reply.encoded[:0], wireStart...)
-		reply.encoded, err = s.directory.AppendWire(ctx, reply.encoded, ids)
-	}
-	if err != nil {
+	reply := pooled[userReply](&s.replies)
+	reply.renderings, reply.pool = s.renderings, &s.replies
+	if err := reply.look(ctx, s.directory, ids); err != nil {
 		return nil, err
 	}
-	return reply, checkReply(len(reply.encoded))
+	return reply, checkReply(reply.encodedSize(codecOf(ctx)))
+}
+
+// encodedSize is how many bytes the reply has in a codec.
+func (r *userReply) encodedSize(codec rpc.Codec) int {
+	size := r.size(codec)
+	if codec == rpc.Proto {
+		return len(wireStart) + size
+	}
+	return len(jsonStart) + max(size-1, 0) + len(jsonEnd) // no comma after the last user
 }
 
 // parseUserReq is the ids of a UserReq in JSON as programs write it:

@@ -2,11 +2,13 @@ package service
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"path/filepath"
 	"testing"
 
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
+	"example.com/roster/server/rpc"
 )
 
 // BenchmarkUser is a look-up from the ids to the bytes of the reply.
@@ -28,7 +30,7 @@ func BenchmarkUser(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer dir.Close()
-	service := &myService{directory: dir, maxBatch: 10_000}
+	service := newMyService(dir, 10_000)
 	for _, n := range []int{2, 100, 1000} {
 		var ids []int32
 		for id := range n {
@@ -41,11 +43,16 @@ func BenchmarkUser(b *testing.B) {
 				if json {
 					marshal = jsonCodec{}.MarshalAppend
 				}
-				request := &userReq{json: json}
+				request := &userReq{}
 				request.UserIDs = ids
+				c, r := rpc.Of(httptest.NewRequestWithContext(b.Context(), "POST", "/MyService/User", nil))
+				if json {
+					c.Codec = rpc.JSON
+				}
+				ctx := r.Context()
 				b.ReportAllocs()
 				for b.Loop() {
-					reply, err := service.User(b.Context(), request)
+					reply, err := service.User(ctx, request)
 					if err != nil {
 						b.Fatal(err)
 					}

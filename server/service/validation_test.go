@@ -161,7 +161,7 @@ func TestBatchGetUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	service := &directoryService{dir, 10}
+	service := newDirectoryService(dir, 10)
 	tests := []struct {
 		ids, users, unknown []int32
 	}{
@@ -171,8 +171,13 @@ func TestBatchGetUsers(t *testing.T) {
 		{[]int32{7}, nil, []int32{7}},
 	}
 	for _, test := range tests {
-		response, err := service.BatchGetUsers(t.Context(), &rosterv1.BatchGetUsersRequest{Ids: test.ids})
+		reply, err := service.BatchGetUsers(t.Context(), &rosterv1.BatchGetUsersRequest{Ids: test.ids})
 		if err != nil {
+			t.Fatal(err)
+		}
+		wire, _ := reply.AppendProto(nil)
+		response := &rosterv1.BatchGetUsersResponse{}
+		if err := proto.Unmarshal(wire, response); err != nil {
 			t.Fatal(err)
 		}
 		var found []int32
