@@ -42,7 +42,8 @@ func Example() {
 		fmt.Println(u.Name, u.Age, u.Email)
 	}
 	// Output:
-	// Ada 36 ada@example.com Grace 85 grace@example.com
+	// Ada 36 ada@example.com
+	// Grace 85 grace@example.com
 }
 
 func ExampleError() {
