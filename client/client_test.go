@@ -23,7 +23,7 @@ import (
 
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 
-// configs is every way a Client can speak.
+// configs returns all combinations of protocol, codec and compression.
 func configs() []client.Config {
 	var all []client.Config
 	for _, protocol := range []client.Protocol{client.GRPC, client.GRPCWeb, client.Connect} {
@@ -47,7 +47,7 @@ func name(cfg client.Config) string {
 	return fmt.Sprintf("%v %s %s", cfg.Protocol, codec, compression)
 }
 
-// contentType is what a request of this configuration must say.
+// contentType is the content type that requests of this configuration must have.
 func contentType(cfg client.Config) string {
 	codec := "proto"
 	if cfg.JSON {
@@ -136,8 +136,8 @@ func TestManyConcurrentCallsShareAConnection(t *testing.T) {
 		calls          int
 		maxConnections int32
 	}{
-		// A client may make 100 calls at a time until the server has said how many it allows;
-		// net/http's allows 250, and may be slow to say so.
+		// A client may open 100 streams until the server's SETTINGS say how many it allows;
+		// net/http's server allows 250, but its SETTINGS may arrive late.
 		{"as many as fit", 100, 1},
 		{"more than fit", 1000, 10},
 	} {

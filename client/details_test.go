@@ -18,7 +18,7 @@ import (
 	"example.com/roster/gen/go/apipb"
 )
 
-// refusing answers every look-up with an error that has a detail.
+// refusing returns a service that answers every look-up with an error that has a detail.
 func refusing(code connect.Code, text string, detail proto.Message, calls *int) service {
 	return service{user: func(context.Context, []int32) (*apipb.UserReply, error) {
 		*calls++
@@ -36,7 +36,7 @@ func violation(field, description string) *errdetails.BadRequest_FieldViolation 
 	return &errdetails.BadRequest_FieldViolation{Field: field, Description: description, Reason: "RULE"}
 }
 
-func TestViolationsAreToldOnce(t *testing.T) {
+func TestViolationsAreMentionedOnce(t *testing.T) {
 	var many errdetails.BadRequest
 	for i := range 20 {
 		many.FieldViolations = append(many.FieldViolations, violation(fmt.Sprintf("ids[%d]", i), "must be odd"))

@@ -24,7 +24,7 @@ import (
 	"example.com/roster/server/tlsfile/certtest"
 )
 
-// fault is something wrong with a server, and what the client must say of it.
+// fault is something wrong with a server, and what the client's error must say about it.
 type fault struct {
 	name   string
 	url    string
@@ -35,8 +35,8 @@ type fault struct {
 	lasts  bool   // WaitReady gives up at once
 }
 
-// patience is the deadline of calls that will use it up. Those that end by themselves have longer,
-// since a machine busy with other tests is slow.
+// patience is the deadline of a call. A call that waits until its deadline gets a short one; one
+// that ends earlier gets a long one, since the machine may be busy with other tests.
 func (f fault) patience() time.Duration {
 	if f.lasts {
 		return 20 * time.Second
@@ -173,7 +173,7 @@ func TestUsersSaysWhatIsWrong(t *testing.T) {
 			expect(t, err, f.reason, f.code)
 			expectText(t, err, "User at "+f.url)
 			if f.lasts && time.Since(start) > f.patience()/2 {
-				t.Errorf("it took %v to say what waiting does not mend", time.Since(start))
+				t.Errorf("it took %v to fail although waiting does not help", time.Since(start))
 			}
 		})
 	}
@@ -190,7 +190,7 @@ func TestWaitReadySaysWhatIsWrong(t *testing.T) {
 			expectText(t, err, f.text)
 			switch {
 			case f.lasts && took > f.patience()/2:
-				t.Errorf("it waited %v for what waiting does not mend", took)
+				t.Errorf("it waited %v although waiting does not help", took)
 			case !f.lasts && took < f.patience()*9/10:
 				t.Errorf("it gave up after %v, want all of %v", took, f.patience())
 			case !f.lasts:
@@ -219,9 +219,9 @@ func TestTheWrongProtocolIsNamed(t *testing.T) {
 		w.Header().Set("Content-Type", "application/grpc")
 		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "12")
 	}
-	// Some servers answer in gRPC whatever they were asked in.
+	// Some servers answer in gRPC, whatever the protocol of the request.
 	answers := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { grpc(w) }))
-	// grpcio resets the stream of anything else.
+	// grpcio resets the stream if the request is not gRPC.
 	resets := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Content-Type") != "application/grpc" {
 			panic(http.ErrAbortHandler)
@@ -239,7 +239,7 @@ func TestTheWrongProtocolIsNamed(t *testing.T) {
 			expectText(t, err, "it answered in grpc")
 		}
 	}
-	// grpcio answers gRPC with JSON in gRPC without it.
+	// grpcio answers gRPC with JSON in gRPC without JSON.
 	err := dial(t, answers.url, client.Config{JSON: true}).Health(within(t, 3*time.Second))
 	expect(t, err, client.ReasonWrongProtocol, connect.CodeInternal)
 	expectText(t, err, "asked in grpc with JSON, it answered in application/grpc")
@@ -268,7 +268,7 @@ func TestAClientCertificateIsShown(t *testing.T) {
 	}
 }
 
-// The probe must not make a server that is in trouble busier.
+// Probes must not add load to a server that is in trouble.
 func TestCallsThatFailTogetherShareAProbe(t *testing.T) {
 	server := serveRaw(t, func(c net.Conn) {
 		time.Sleep(200 * time.Millisecond)
@@ -284,7 +284,7 @@ func TestCallsThatFailTogetherShareAProbe(t *testing.T) {
 	for range calls {
 		expect(t, <-done, client.ReasonConnectionLost, connect.CodeUnavailable)
 	}
-	// A connection for the calls now and then, and two for the probe.
+	// Some connections are for the calls, and two for the probe.
 	if n := server.connections.Load(); n > calls/2 {
 		t.Errorf("%d calls opened %d connections", calls, n)
 	}

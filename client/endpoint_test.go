@@ -13,7 +13,7 @@ import (
 	"example.com/roster/gen/go/apipb/apipbconnect"
 )
 
-func TestEndpointSharesTheConnectionAndItsWays(t *testing.T) {
+func TestEndpointSharesTheConnectionAndItsConfiguration(t *testing.T) {
 	server := serveHTTP(t, handler(service{}))
 	for i, cfg := range configs() {
 		c := dial(t, server.url, cfg)
@@ -31,8 +31,8 @@ func TestEndpointSharesTheConnectionAndItsWays(t *testing.T) {
 	}
 }
 
-// Such a call fails as Connect's own do, without a second try; a connection that the server reset
-// is as much its doing as one that it closed.
+// A call of Endpoint fails as other calls of Connect do, without a second attempt. A connection
+// that the server resets gives the same code as one that it closes.
 func TestEndpointDoesNotRetry(t *testing.T) {
 	for how, end := range map[string]func(*http.Request){"closed": breakConnection, "reset": resetConnection} {
 		t.Run(how, func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestEndpointDoesNotRetry(t *testing.T) {
 	}
 }
 
-// The same of a connection reset when half of the reply was there.
+// A connection that is reset in the middle of the reply gives the same code.
 func TestResetAmidTheReplyIsUnavailable(t *testing.T) {
 	server := serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/grpc")

@@ -12,7 +12,7 @@ import (
 	"example.com/roster/client"
 )
 
-// expect fails unless err is an *client.Error of this reason and code.
+// expect fails the test unless err is a *client.Error with this reason and code.
 func expect(t *testing.T, err error, reason client.Reason, code connect.Code) *client.Error {
 	t.Helper()
 	var failure *client.Error
@@ -46,7 +46,7 @@ func expectIs(t *testing.T, err, target error) {
 	}
 }
 
-// relisten takes an address that was just given up.
+// relisten listens on an address whose listener was just closed.
 func relisten(address string) (net.Listener, error) {
 	for deadline := time.Now().Add(5 * time.Second); ; {
 		listener, err := net.Listen("tcp", address)

@@ -16,8 +16,8 @@ import (
 	"example.com/roster/gen/go/apipb/apipbconnect"
 )
 
-// The trace of the caller's context goes with the call, over every protocol and with every attempt,
-// and with the calls of Endpoint.
+// The trace of the caller's context is sent with every attempt over every protocol, and with the
+// calls of Endpoint.
 func TestInterceptorsCarryTheTrace(t *testing.T) {
 	id, _ := trace.TraceIDFromHex("0af7651916cd43dd8448eb211c80319c")
 	span, _ := trace.SpanIDFromHex("b7ad6b7169203331")

@@ -22,7 +22,7 @@ func TestWaitReadyWaitsForAServerThatStarts(t *testing.T) {
 		}
 		serveOn(t, listener, handler(failing(2, connect.CodeUnavailable, &calls)))
 	})
-	// Without a deadline, so within the default one.
+	// The context has no deadline, so the default one applies.
 	if err := dial(t, url, client.Config{}).WaitReady(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestWaitReadyWaitsForAServerThatStarts(t *testing.T) {
 	}
 }
 
-// The first process on the address hangs; the one that takes its place is found, although the
+// The first process on the address hangs. The process that replaces it is reached, although the
 // connection to the first is still open.
 func TestWaitReadyDropsAConnectionThatSaysNothing(t *testing.T) {
 	var first atomic.Bool

@@ -30,7 +30,7 @@ func TestAReplyMayHoldFourMebibytes(t *testing.T) {
 	var clients int32
 	for _, cfg := range configs() {
 		if cfg.JSON != cfg.Gzip {
-			continue // the two ends of it will do: large replies are slow under the race detector
+			continue // two combinations suffice: large replies are slow under the race detector
 		}
 		clients++
 		t.Run(name(cfg), func(t *testing.T) {
@@ -44,7 +44,7 @@ func TestAReplyMayHoldFourMebibytes(t *testing.T) {
 			_, err = c.Users(within(t, 20*time.Second), []int32{1})
 			expect(t, err, client.ReasonReplyTooLarge, connect.CodeResourceExhausted)
 			expectText(t, err, "the reply is longer than 4 MiB; ask for fewer ids a call")
-			// The connection is still good.
+			// The connection can still be used.
 			size = 1
 			if _, err := c.Users(within(t, 20*time.Second), []int32{1}); err != nil {
 				t.Error(err)
@@ -56,7 +56,7 @@ func TestAReplyMayHoldFourMebibytes(t *testing.T) {
 	}
 }
 
-// A reply without end ends at the limit, not at the deadline.
+// An endless reply is cut off at the limit and not at the deadline.
 func TestAnEndlessReplyIsCutOff(t *testing.T) {
 	endless := func(contentType string, prefix []byte) port {
 		return serveHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -88,7 +88,7 @@ func TestAnEndlessReplyIsCutOff(t *testing.T) {
 	}
 }
 
-// What inflates to 64 MiB is not inflated to find out.
+// A message that would decompress to 64 MiB is not decompressed completely.
 func TestAGzipBombIsNotInflated(t *testing.T) {
 	var bomb bytes.Buffer
 	z, _ := gzip.NewWriterLevel(&bomb, gzip.BestSpeed)

@@ -15,7 +15,8 @@ import (
 	"example.com/roster/gen/go/apipb"
 )
 
-// failing answers the first n calls with an error of this code, and counts.
+// failing returns a service that answers the first n calls with an error of this code, and counts
+// the calls.
 func failing(n int32, code connect.Code, calls *atomic.Int32) service {
 	fail := func() error {
 		if calls.Add(1) <= n {
@@ -132,7 +133,7 @@ func TestCancelEndsABackoffAtOnce(t *testing.T) {
 		_, err := c.Users(ctx, []int32{1})
 		ended <- err
 	}()
-	// By then the pauses are of half a second and more.
+	// After six attempts the pauses are at least half a second.
 	for calls.Load() < 6 {
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -147,7 +148,7 @@ func TestCancelEndsABackoffAtOnce(t *testing.T) {
 	expectIs(t, err, context.Canceled)
 }
 
-// A server that has too much to do says when it is to be called again.
+// An overloaded server says how long to wait before the next attempt.
 func TestARetryWaitsAsLongAsTheServerAsks(t *testing.T) {
 	busy := func(delay time.Duration) error {
 		err := connect.NewError(connect.CodeUnavailable, errors.New("too many calls"))

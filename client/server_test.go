@@ -18,7 +18,8 @@ import (
 	"example.com/roster/gen/go/apipb/apipbconnect"
 )
 
-// service is MyService with the users 1 to 3; health and user, where given, answer first.
+// service is MyService with the users 1 to 3. If health or user is set, it is called first and may
+// answer instead.
 type service struct {
 	health func(context.Context) error
 	user   func(context.Context, []int32) (*apipb.UserReply, error)
@@ -53,7 +54,7 @@ func (s service) User(ctx context.Context, req *apipb.UserReq) (*apipb.UserReply
 	return reply, nil
 }
 
-// handler serves s as the real port does, on a mux.
+// handler serves s on a mux, as Roster does.
 func handler(s service) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(apipbconnect.NewMyServiceHandler(s))
@@ -73,7 +74,7 @@ func (p port) address() string {
 	return address
 }
 
-// serveHTTP runs h over plain HTTP/1.1 and HTTP/2 with prior knowledge.
+// serveHTTP runs h over cleartext HTTP/1.1 and HTTP/2 with prior knowledge.
 func serveHTTP(t *testing.T, h http.Handler) port {
 	t.Helper()
 	return serveProtocols(t, h, true, true)
@@ -107,12 +108,12 @@ func serve(t *testing.T, listener net.Listener, h http.Handler, http1, http2 boo
 
 type connKey struct{}
 
-// breakConnection closes the connection under a request.
+// breakConnection closes the connection of a request.
 func breakConnection(r *http.Request) {
 	r.Context().Value(connKey{}).(net.Conn).Close()
 }
 
-// resetConnection ends it with a TCP reset, not a FIN.
+// resetConnection ends the connection of a request with a TCP reset instead of a FIN.
 func resetConnection(r *http.Request) {
 	conn := r.Context().Value(connKey{}).(*net.TCPConn)
 	conn.SetLinger(0)
@@ -156,7 +157,7 @@ func serveTLS(t *testing.T, h http.Handler, http2 bool, configure func(*tls.Conf
 	}
 }
 
-// countingListener counts what it accepts.
+// countingListener counts the connections that it accepts.
 type countingListener struct {
 	net.Listener
 	accepted *atomic.Int32
@@ -180,7 +181,7 @@ func listen(t *testing.T) (net.Listener, *atomic.Int32) {
 	return countingListener{listener, &accepted}, &accepted
 }
 
-// serveRaw hands every connection to serve, which should close it.
+// serveRaw passes every connection to serve, which should close it.
 func serveRaw(t *testing.T, serve func(net.Conn)) port {
 	t.Helper()
 	listener, accepted := listen(t)
@@ -197,7 +198,7 @@ func serveRaw(t *testing.T, serve func(net.Conn)) port {
 	return port{url: "http://" + listener.Addr().String(), connections: accepted}
 }
 
-// dial makes a client that is closed with the test.
+// dial makes a client that is closed at the end of the test.
 func dial(t *testing.T, url string, cfg client.Config) *client.Client {
 	t.Helper()
 	c, err := client.New(url, cfg)

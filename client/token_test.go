@@ -91,7 +91,7 @@ func TestATokenIsNotSentInTheClear(t *testing.T) {
 	}
 }
 
-func TestWhatARefusedTokenIsCalled(t *testing.T) {
+func TestTheReasonOfARefusedToken(t *testing.T) {
 	for code, want := range map[connect.Code]client.Reason{
 		connect.CodeUnauthenticated:  client.ReasonUnauthenticated,
 		connect.CodePermissionDenied: client.ReasonPermissionDenied,
@@ -110,7 +110,7 @@ func TestWhatARefusedTokenIsCalled(t *testing.T) {
 			if failure.Attempts != 1 || strings.Contains(err.Error(), "secret") {
 				t.Errorf("%d attempts, %v", failure.Attempts, err)
 			}
-			// It does not wait for what waiting will not mend.
+			// WaitReady fails at once, since waiting would not help.
 			expect(t, c.WaitReady(t.Context()), want, code)
 			c.Close()
 		}

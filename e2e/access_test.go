@@ -123,7 +123,7 @@ func TestTokensFollowTheirFile(t *testing.T) {
 	server.line(func(line string) string {
 		var entry struct{ Level, Msg, Error string }
 		json.Unmarshal([]byte(line), &entry)
-		if entry.Level == "ERROR" && strings.Contains(entry.Msg, "the tokens that it had go on counting") && strings.Contains(entry.Error, "malformed") {
+		if entry.Level == "ERROR" && strings.Contains(entry.Msg, "its previous tokens stay valid") && strings.Contains(entry.Error, "malformed") {
 			return line
 		}
 		return ""

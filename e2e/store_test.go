@@ -116,7 +116,7 @@ func TestAStoreLockedByAnotherProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := roster(t, "import", "--store", store, users); got.code != 1 ||
-		!strings.Contains(got.stderr, store+" is locked by another program for longer than 5s") {
+		!strings.Contains(got.stderr, "another program has locked "+store+" for longer than 5s") {
 		t.Errorf("exit %d: %s", got.code, got.stderr)
 	}
 }

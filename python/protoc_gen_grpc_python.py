@@ -1,8 +1,8 @@
 """A protoc plugin that writes the gRPC stubs for Python.
 
-grpcio-tools carries that generator inside its own protoc only, so buf cannot
-call it by itself. This hands buf's request to that protoc as a descriptor set
-and the files it writes back to buf.
+grpcio-tools has that generator only inside its own protoc, so buf cannot call
+it directly. This plugin passes buf's request to that protoc as a descriptor
+set, and returns to buf the files that it writes.
 """
 
 import pathlib

@@ -16,16 +16,15 @@ import (
 	"example.com/roster/conformance/gen/conformancepb/conformancepbconnect"
 )
 
-// A course is how one call goes: what is still to be done to it, and what came
-// of it so far.
-type course struct {
+// attempt is the state of one call: what is still to be done, and the result so far.
+type attempt struct {
 	request *conformancepb.ClientCompatRequest
 	cancel  context.CancelFunc
 	result  *conformancepb.ClientResponseResult
 }
 
-// call makes the call that request describes. An error means that the request
-// makes no sense; client_compat.proto says what does.
+// call makes the call that request describes. An error means that the request is not valid by
+// client_compat.proto.
 func call(ctx context.Context, service conformancepbconnect.ConformanceServiceClient, request *conformancepb.ClientCompatRequest) (*conformancepb.ClientResponseResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -36,7 +35,7 @@ func call(ctx context.Context, service conformancepbconnect.ConformanceServiceCl
 	}
 	ctx, info := connect.NewClientContext(ctx)
 	compat.AddTo(info.RequestHeader(), request.GetRequestHeaders())
-	c := &course{request: request, cancel: cancel, result: &conformancepb.ClientResponseResult{}}
+	c := &attempt{request: request, cancel: cancel, result: &conformancepb.ClientResponseResult{}}
 	rpcErr, err := c.run(ctx, service)
 	if err != nil {
 		return nil, err
@@ -49,8 +48,8 @@ func call(ctx context.Context, service conformancepbconnect.ConformanceServiceCl
 	return c.result, nil
 }
 
-// run returns how the call failed, and why it could not be made at all.
-func (c *course) run(ctx context.Context, service conformancepbconnect.ConformanceServiceClient) (rpcErr, err error) {
+// run makes the call. rpcErr is the error of the call; err says why the call could not be made.
+func (c *attempt) run(ctx context.Context, service conformancepbconnect.ConformanceServiceClient) (rpcErr, err error) {
 	switch method := c.request.GetMethod(); method {
 	case "Unary":
 		return unary(ctx, c, service.Unary)
@@ -72,7 +71,7 @@ func (c *course) run(ctx context.Context, service conformancepbconnect.Conforman
 	}
 }
 
-// message is a pointer to T that is a message.
+// message is the constraint of a pointer to T that is a protobuf message.
 type message[T any] interface {
 	*T
 	proto.Message
@@ -80,7 +79,7 @@ type message[T any] interface {
 
 func unary[Req any, PReq message[Req], Res interface {
 	GetPayload() *conformancepb.ConformancePayload
-}](ctx context.Context, c *course, do func(context.Context, PReq) (Res, error)) (rpcErr, err error) {
+}](ctx context.Context, c *attempt, do func(context.Context, PReq) (Res, error)) (rpcErr, err error) {
 	messages, err := unpack[Req, PReq](c.request)
 	if err != nil {
 		return nil, err
@@ -98,7 +97,7 @@ func unary[Req any, PReq message[Req], Res interface {
 	return nil, nil
 }
 
-func (c *course) serverStream(ctx context.Context, service conformancepbconnect.ConformanceServiceClient) (rpcErr, err error) {
+func (c *attempt) serverStream(ctx context.Context, service conformancepbconnect.ConformanceServiceClient) (rpcErr, err error) {
 	messages, err := unpack[conformancepb.ServerStreamRequest](c.request)
 	if err != nil {
 		return nil, err
@@ -119,7 +118,7 @@ func (c *course) serverStream(ctx context.Context, service conformancepbconnect.
 	return stream.Err(), nil
 }
 
-func (c *course) clientStream(ctx context.Context, service conformancepbconnect.ConformanceServiceClient) (rpcErr, err error) {
+func (c *attempt) clientStream(ctx context.Context, service conformancepbconnect.ConformanceServiceClient) (rpcErr, err error) {
 	messages, err := unpack[conformancepb.ClientStreamRequest](c.request)
 	if err != nil {
 		return nil, err
@@ -131,7 +130,7 @@ func (c *course) clientStream(ctx context.Context, service conformancepbconnect.
 	for i, message := range messages {
 		time.Sleep(milliseconds(c.request.GetRequestDelayMs()))
 		if stream.Send(message) != nil {
-			// Why it ended is what CloseAndReceive returns.
+			// CloseAndReceive returns why the stream ended.
 			c.unsent(len(messages) - i)
 			break
 		}
@@ -146,7 +145,7 @@ func (c *course) clientStream(ctx context.Context, service conformancepbconnect.
 	return nil, nil
 }
 
-func (c *course) bidiStream(ctx context.Context, service conformancepbconnect.ConformanceServiceClient) (rpcErr, err error) {
+func (c *attempt) bidiStream(ctx context.Context, service conformancepbconnect.ConformanceServiceClient) (rpcErr, err error) {
 	messages, err := unpack[conformancepb.BidiStreamRequest](c.request)
 	if err != nil {
 		return nil, err
@@ -167,7 +166,7 @@ func (c *course) bidiStream(ctx context.Context, service conformancepbconnect.Co
 	for i, message := range messages {
 		time.Sleep(milliseconds(c.request.GetRequestDelayMs()))
 		if stream.Send(message) != nil {
-			// Why it ended is what Receive returns.
+			// Receive returns why the stream ended.
 			c.unsent(len(messages) - i)
 			break
 		}
@@ -180,7 +179,7 @@ func (c *course) bidiStream(ctx context.Context, service conformancepbconnect.Co
 		}
 	}
 	c.cancelBeforeClose()
-	// A call that is over cannot be closed; Receive says what ended it.
+	// If the call has ended, closing it fails; Receive says why it ended.
 	_ = stream.CloseRequest()
 	c.cancelLater()
 	for {
@@ -190,7 +189,7 @@ func (c *course) bidiStream(ctx context.Context, service conformancepbconnect.Co
 	}
 }
 
-// ended is nil for the end of a stream that went well.
+// ended returns nil for the error that marks the normal end of a stream.
 func ended(err error) error {
 	if errors.Is(err, io.EOF) {
 		return nil
@@ -198,8 +197,8 @@ func ended(err error) error {
 	return err
 }
 
-// received notes a reply, and cancels if it is the one to cancel after.
-func (c *course) received(payload *conformancepb.ConformancePayload) {
+// received records a reply, and cancels the call if this is the reply after which to cancel.
+func (c *attempt) received(payload *conformancepb.ConformancePayload) {
 	if payload == nil {
 		payload = &conformancepb.ConformancePayload{}
 	}
@@ -210,19 +209,19 @@ func (c *course) received(payload *conformancepb.ConformancePayload) {
 	}
 }
 
-func (c *course) unsent(requests int) { c.result.NumUnsentRequests = int32(requests) }
+func (c *attempt) unsent(requests int) { c.result.NumUnsentRequests = int32(requests) }
 
-// cancelBeforeClose cancels if that is to happen before the requests end.
-func (c *course) cancelBeforeClose() {
+// cancelBeforeClose cancels the call if the request asks for that before the end of the requests.
+func (c *attempt) cancelBeforeClose() {
 	if _, ok := c.request.GetCancel().GetCancelTiming().(*conformancepb.ClientCompatRequest_Cancel_BeforeCloseSend); ok {
 		c.cancel()
 	}
 }
 
-// cancelLater cancels some time from now if that is to happen after the
-// requests end. It does not wait: in the API of Connect the end of requests is
-// often one call with the wait for the reply.
-func (c *course) cancelLater() {
+// cancelLater starts a timer that cancels the call, if the request asks for that after the end of
+// the requests. It does not wait, because in Connect's API one function often ends the requests and
+// waits for the reply.
+func (c *attempt) cancelLater() {
 	cancel := c.request.GetCancel()
 	if cancel == nil {
 		return
@@ -235,7 +234,7 @@ func (c *course) cancelLater() {
 	}
 }
 
-// unpack is the messages to send.
+// unpack returns the messages to send.
 func unpack[T any, P message[T]](request *conformancepb.ClientCompatRequest) ([]P, error) {
 	var messages []P
 	for _, packed := range request.GetRequestMessages() {
@@ -250,7 +249,7 @@ func unpack[T any, P message[T]](request *conformancepb.ClientCompatRequest) ([]
 
 func milliseconds(n uint32) time.Duration { return time.Duration(n) * time.Millisecond }
 
-// errorOf is the failure of a call in the suite's terms.
+// errorOf returns the error of a call in the suite's type.
 func errorOf(err error) *conformancepb.Error {
 	rpcErr := (*connect.Error)(nil)
 	if !errors.As(err, &rpcErr) {

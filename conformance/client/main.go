@@ -1,9 +1,9 @@
-// The client under test of make conformance: calls of the suite's own service
-// over package client's connection, protocol, compression and limits.
+// The client under test of make conformance: it calls the suite's service with package client's
+// connection, protocol, compression and limits.
 //
-// connectconformance starts it and says on stdin, call by call, which server to
-// call and how; the outcomes go to stdout as they come, in any order. It ends
-// when stdin does.
+// connectconformance starts the program and describes on stdin each call to make and the server to
+// call. The results go to stdout as the calls end, in any order. The program exits at the end of
+// stdin.
 package main
 
 import (
@@ -30,8 +30,8 @@ import (
 	"example.com/roster/conformance/gen/conformancepb/conformancepbconnect"
 )
 
-// maxCalls is how many calls run at a time, on the connection that those of
-// one configuration share.
+// maxCalls is how many calls run concurrently. Calls with the same configuration share a
+// connection.
 const maxCalls = 16
 
 func main() {
@@ -66,8 +66,8 @@ func run(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	return calls.Wait()
 }
 
-// perform makes one call. An error of the outcome is that it could not be
-// made; how the call itself fails is a response like others.
+// perform makes one call. The error in its result means that the call could not be made; the error
+// of the call itself is a response.
 func perform(ctx context.Context, clients *clients, request *conformancepb.ClientCompatRequest) *conformancepb.ClientCompatResponse {
 	outcome := &conformancepb.ClientCompatResponse{TestName: request.GetTestName()}
 	service, err := clients.service(request)
@@ -85,7 +85,7 @@ func perform(ctx context.Context, clients *clients, request *conformancepb.Clien
 	return outcome
 }
 
-// clients are the clients in use, one for each server and configuration.
+// clients holds the clients in use, one for each server and configuration.
 type clients struct {
 	mu   sync.Mutex
 	open map[string]*client.Client
@@ -97,12 +97,12 @@ func (c *clients) close() {
 	}
 }
 
-// service is the suite's service, over the client that request describes.
+// service returns a client of the suite's service, on the connection that request describes.
 func (c *clients) service(request *conformancepb.ClientCompatRequest) (conformancepbconnect.ConformanceServiceClient, error) {
 	if request.GetHttpVersion() != conformancepb.HTTPVersion_HTTP_VERSION_2 {
-		return nil, fmt.Errorf("%v: package client speaks HTTP/2 alone", request.GetHttpVersion())
+		return nil, fmt.Errorf("%v: package client supports only HTTP/2", request.GetHttpVersion())
 	}
-	// All that tells one client from another.
+	// Everything that distinguishes one client from another.
 	key, err := proto.MarshalOptions{Deterministic: true}.Marshal(&conformancepb.ClientCompatRequest{
 		Host: request.GetHost(), Port: request.GetPort(),
 		Protocol: request.GetProtocol(), Codec: request.GetCodec(), Compression: request.GetCompression(),
@@ -141,20 +141,20 @@ func newClient(request *conformancepb.ClientCompatRequest) (*client.Client, erro
 	case conformancepb.Protocol_PROTOCOL_CONNECT:
 		config.Protocol = client.Connect
 	default:
-		return nil, fmt.Errorf("%v: package client does not speak it", request.GetProtocol())
+		return nil, fmt.Errorf("%v: package client does not support it", request.GetProtocol())
 	}
 	scheme := "http"
 	if trusted := request.GetServerTlsCert(); len(trusted) > 0 {
 		scheme = "https"
 		config.TLS = &tls.Config{RootCAs: x509.NewCertPool()}
 		if !config.TLS.RootCAs.AppendCertsFromPEM(trusted) {
-			return nil, errors.New("the certificate of the server is not PEM")
+			return nil, errors.New("the server's certificate is not PEM")
 		}
 	}
 	if shown := request.GetClientTlsCreds(); shown != nil {
 		certificate, err := tls.X509KeyPair(shown.GetCert(), shown.GetKey())
 		if err != nil {
-			return nil, fmt.Errorf("the certificate to show: %w", err)
+			return nil, fmt.Errorf("the client certificate: %w", err)
 		}
 		config.TLS.Certificates = []tls.Certificate{certificate}
 	}

@@ -1,6 +1,6 @@
-// Package compat is what a program under test has in common with the suite
-// that drives it, connectrpc.com/conformance: messages behind their size on
-// stdin and stdout, and metadata and errors in the suite's own types.
+// Package compat is how a program under test talks to the suite that runs it,
+// connectrpc.com/conformance: length-prefixed messages on stdin and stdout, and conversions to the
+// suite's types for metadata and errors.
 package compat
 
 import (
@@ -16,11 +16,11 @@ import (
 	"example.com/roster/conformance/gen/conformancepb"
 )
 
-// maxMessageBytes is far more than any message of the suite.
+// maxMessageBytes is far more than the length of any message of the suite.
 const maxMessageBytes = 16 << 20
 
-// Read reads one message behind its size, four bytes with the highest first.
-// It returns io.EOF if nothing more comes.
+// Read reads one message, which follows its length in four bytes, big-endian. It returns io.EOF at
+// the end of the input.
 func Read(r io.Reader, message proto.Message) error {
 	var prefix [4]byte
 	if _, err := io.ReadFull(r, prefix[:]); err != nil {
@@ -28,7 +28,7 @@ func Read(r io.Reader, message proto.Message) error {
 	}
 	size := binary.BigEndian.Uint32(prefix[:])
 	if size > maxMessageBytes {
-		return fmt.Errorf("a message of %d bytes on stdin: the most is %d", size, maxMessageBytes)
+		return fmt.Errorf("a message of %d bytes on stdin: the maximum is %d", size, maxMessageBytes)
 	}
 	data := make([]byte, size)
 	if _, err := io.ReadFull(r, data); err != nil {
@@ -37,7 +37,7 @@ func Read(r io.Reader, message proto.Message) error {
 	return proto.Unmarshal(data, message)
 }
 
-// Write writes a message behind its size, in one piece.
+// Write writes a message after its length, in one call of w.Write.
 func Write(w io.Writer, message proto.Message) error {
 	data, err := proto.MarshalOptions{}.MarshalAppend(make([]byte, 4), message)
 	if err != nil {
@@ -48,7 +48,7 @@ func Write(w io.Writer, message proto.Message) error {
 	return err
 }
 
-// AddTo adds metadata of the suite to a header or trailer.
+// AddTo adds metadata in the suite's type to a header or trailer.
 func AddTo(to http.Header, headers []*conformancepb.Header) {
 	for _, header := range headers {
 		for _, value := range header.GetValue() {
@@ -57,7 +57,7 @@ func AddTo(to http.Header, headers []*conformancepb.Header) {
 	}
 }
 
-// Headers is a header, trailer or query in the suite's terms.
+// Headers returns a header, trailer or query in the suite's type.
 func Headers(from map[string][]string) []*conformancepb.Header {
 	headers := make([]*conformancepb.Header, 0, len(from))
 	for name, values := range from {
@@ -66,7 +66,7 @@ func Headers(from map[string][]string) []*conformancepb.Header {
 	return headers
 }
 
-// Error is the error that the suite asks for, with more details after its own.
+// Error returns the error that the suite asks for, with more details appended to its own.
 func Error(asked *conformancepb.Error, more ...proto.Message) error {
 	err := connect.NewError(connect.Code(asked.GetCode()), errors.New(asked.GetMessage()))
 	var details []proto.Message

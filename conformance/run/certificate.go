@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// writeCertificate writes a certificate for 127.0.0.1, signed by itself, and
-// its key.
+// writeCertificate writes a self-signed certificate for 127.0.0.1 and its key.
 func writeCertificate(folder string) (certFile, keyFile string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

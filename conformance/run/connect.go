@@ -13,21 +13,21 @@ import (
 	"time"
 )
 
-// connectSuite is connectrpc/conformance on one program of ours. There is no
-// list of known failures.
+// connectSuite runs connectrpc/conformance on one of our programs. There is no list of known
+// failures.
 type connectSuite struct {
-	mode    string // what the program is, in the suite's terms
+	mode    string // "server" or "client": which the program is
 	config  string // the file that says what the program can do
 	program string
-	// cases is how many the suite has for that: a feature that went missing
-	// from config, and its cases with it, is no success.
+	// cases is how many cases the suite has for that config. If a feature is removed from config,
+	// its cases are not run, which must not count as success.
 	cases int
 }
 
 func (s connectSuite) run(ctx context.Context, programs string) (numbers, output string, err error) {
 	command := exec.CommandContext(ctx, filepath.Join(programs, "connectconformance"),
 		"--mode", s.mode, "--conf", s.config, "--trace", "--", filepath.Join(programs, s.program))
-	// A group of its own, so that the servers it started end with it.
+	// It gets a process group of its own, so that the servers that it started are stopped with it.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }
 	command.WaitDelay = 10 * time.Second
@@ -42,26 +42,25 @@ func (s connectSuite) run(ctx context.Context, programs string) (numbers, output
 
 var connectSummary = regexp.MustCompile(`(?m)^(\d+) passed, (\d+) failed$`)
 
-// judge is how many cases passed, by the summary.
+// judge returns how many cases passed, by the summary.
 func (s connectSuite) judge(output string) (passed int, err error) {
 	found := connectSummary.FindStringSubmatch(output)
 	if found == nil {
-		return 0, errors.New("its summary is not there")
+		return 0, errors.New("its output has no summary")
 	}
-	passed, _ = strconv.Atoi(found[1]) // the expression has digits alone
+	passed, _ = strconv.Atoi(found[1]) // the expression matches only digits
 	switch {
 	case found[2] != "0":
 		return passed, fmt.Errorf("%s of %d cases failed", found[2], s.cases)
 	case passed != s.cases:
-		return passed, fmt.Errorf("%d cases passed, %d are expected: see that %s still says all that the %s can do, then correct the number in conformance/run/main.go",
+		return passed, fmt.Errorf("%d cases passed, %d are expected: check that %s still lists every feature of the %s, then correct the number in conformance/run/main.go",
 			passed, s.cases, s.config, s.program)
 	}
-	return passed, complaint(output)
+	return passed, checkLog(output)
 }
 
-// complaint is an error if a program of ours passed every case and yet said
-// that something is wrong with it.
-func complaint(output string) error {
+// checkLog fails if one of our programs passed every case but logged a data race or a panic.
+func checkLog(output string) error {
 	for _, sign := range []string{"DATA RACE", "panic"} {
 		if strings.Contains(output, sign) {
 			return fmt.Errorf("every case passed, but the log has a %s", sign)

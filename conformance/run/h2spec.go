@@ -19,18 +19,18 @@ import (
 // h2specCases is how many cases h2spec 2.2.1 has with --strict.
 const h2specCases = 146
 
-// An exception is a case that is known to fail, and why. Nothing else may
-// fail, and one that passes has to leave its list.
+// exception is a case that is known to fail, and why. No other case may fail, and an exception that
+// passes has to be removed from its list.
 type exception struct{ section, title, reason string }
 
-// plainExceptions are those of the port without TLS. With TLS it has none: what
-// speaks HTTP/2 there said so by ALPN.
-var plainExceptions = []exception{
+// cleartextExceptions are those of the port without TLS. With TLS there are none, because ALPN has
+// already chosen HTTP/2.
+var cleartextExceptions = []exception{
 	{"http2/3.5", "Sends invalid connection preface",
-		"The port speaks HTTP/1.1 too. A preface that is not HTTP/2's is a malformed HTTP/1.1 request, answered with 400 and then closed; h2spec takes no byte for an answer."},
+		"The port serves HTTP/1.1 too. A preface that is not HTTP/2's is a malformed HTTP/1.1 request, which is answered with status 400 before the connection is closed; h2spec expects no byte at all."},
 }
 
-// h2specSuite is h2spec on the binary, with the page at / as what it gets.
+// h2specSuite runs h2spec on the binary. It requests the page at /.
 type h2specSuite struct {
 	tls        bool
 	exceptions []exception
@@ -59,7 +59,7 @@ func (s h2specSuite) run(ctx context.Context, programs string) (numbers, output 
 		err = errors.Join(err, roster.stop())
 		output += roster.log.String()
 		if err == nil {
-			err = complaint(roster.log.String())
+			err = checkLog(roster.log.String())
 		}
 	}()
 	host, port, err := net.SplitHostPort(roster.address)
@@ -67,7 +67,7 @@ func (s h2specSuite) run(ctx context.Context, programs string) (numbers, output 
 		return "", "", err
 	}
 	reportFile := filepath.Join(folder, "report.xml")
-	// It exits with 1 for any case that failed; the report says which.
+	// It exits with 1 if any case failed; the report says which.
 	said, exit := exec.CommandContext(ctx, filepath.Join(programs, "h2spec"), append(specFlags,
 		"--strict", "--host", host, "--port", port, "--path", "/", "--junit-report", reportFile)...).CombinedOutput()
 	report, err := os.ReadFile(reportFile)
@@ -79,8 +79,8 @@ func (s h2specSuite) run(ctx context.Context, programs string) (numbers, output 
 		passed, h2specCases, len(s.exceptions)), string(said), err
 }
 
-// judge is how many cases of a JUnit report passed, and an error unless the
-// others are the exceptions.
+// judge returns how many cases of a JUnit report passed. It fails unless exactly the exceptions
+// failed.
 func (s h2specSuite) judge(report []byte) (passed int, err error) {
 	var suites struct {
 		Suites []struct {
@@ -94,7 +94,7 @@ func (s h2specSuite) judge(report []byte) (passed int, err error) {
 		} `xml:"testsuite"`
 	}
 	decoder := xml.NewDecoder(bytes.NewReader(report))
-	decoder.Strict = false // h2spec does not escape what servers say
+	decoder.Strict = false // h2spec does not escape the text that servers send
 	if err := decoder.Decode(&suites); err != nil {
 		return 0, fmt.Errorf("read the report: %w", err)
 	}
@@ -121,7 +121,7 @@ func (s h2specSuite) judge(report []byte) (passed int, err error) {
 	for _, exception := range s.exceptions {
 		name := exception.section + " " + exception.title
 		if !failed[name] {
-			problems = append(problems, "excused, yet did not fail: strike it from conformance/run/h2spec.go: "+name)
+			problems = append(problems, "an exception passed: remove it from conformance/run/h2spec.go: "+name)
 		}
 		delete(failed, name)
 	}
@@ -138,11 +138,11 @@ func (s h2specSuite) judge(report []byte) (passed int, err error) {
 type rosterProcess struct {
 	command *exec.Cmd
 	address string
-	log     strings.Builder // to be read once it has stopped
+	log     strings.Builder // to be read after the process has stopped
 	logged  chan struct{}   // closed when the log has ended
 }
 
-// serve starts the binary with the sample users, on a port that is free.
+// serve starts the binary with the sample users, on a free port.
 func serve(ctx context.Context, binary, store string, flags ...string) (*rosterProcess, error) {
 	p := &rosterProcess{logged: make(chan struct{})}
 	p.command = exec.CommandContext(ctx, binary, append([]string{"serve", "--addr", "127.0.0.1:0", "--store", store, "--sample",
@@ -172,9 +172,9 @@ func serve(ctx context.Context, binary, store string, flags ...string) (*rosterP
 	return p, nil
 }
 
-// stop drains the server; an error means that it did not end well.
+// stop drains the server. It fails unless the server exits with 0.
 func (p *rosterProcess) stop() error {
-	// It may have ended already, which Wait tells better.
+	// If the process has already ended, Wait reports it.
 	_ = p.command.Process.Signal(syscall.SIGTERM)
 	<-p.logged
 	if err := p.command.Wait(); err != nil {

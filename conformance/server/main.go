@@ -1,10 +1,10 @@
-// The server under test of make conformance: what `roster serve` listens with,
-// a real store behind it, and the suite's own service mounted beside Roster's,
-// behind the same guards, limits, codecs and interceptors.
+// The server under test of make conformance: Roster's server as `roster serve` runs it, with a real
+// store. The suite's service is mounted beside Roster's services and behind the same guards,
+// limits, codecs and interceptors.
 //
-// connectconformance starts it, says on stdin what it wants (with or without
-// TLS, how long a message may be), reads from stdout where it listens, calls,
-// and ends it with SIGTERM.
+// connectconformance starts the program, sends the configuration on stdin (with or without TLS, how
+// long a message may be), reads the address from stdout, makes its calls, and stops the program
+// with SIGTERM.
 package main
 
 import (
@@ -46,7 +46,7 @@ func main() {
 func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	asked := &conformancepb.ServerCompatRequest{}
 	if err := compat.Read(stdin, asked); err != nil {
-		return fmt.Errorf("read what is wanted: %w", err)
+		return fmt.Errorf("read the configuration: %w", err)
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	tlsConfig, err := openTLS(asked, log)
@@ -83,13 +83,13 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	}
 	err = srv.Serve(ctx, listener)
 	if ctx.Err() != nil {
-		// The suite has its answers; what it left open is not worth a word.
+		// The suite has all its answers, so streams that it left open are not an error.
 		return nil
 	}
 	return err
 }
 
-// suite mounts the suite's service. The suite tries a limit of its own on messages, lower than
+// suite mounts the suite's service. The suite also tests a limit on messages that is lower than
 // Roster's.
 func suite(log *slog.Logger, maxMessageBytes uint32) rpc.Mount {
 	options := []connect.HandlerOption{service.HandlerOptions(log)}
@@ -105,8 +105,8 @@ func suite(log *slog.Logger, maxMessageBytes uint32) rpc.Mount {
 	}
 }
 
-// openDirectory is a directory as `roster serve` opens one, on a store of its
-// own that goes with it.
+// openDirectory opens a directory as `roster serve` does, on a temporary store. The function that
+// it returns closes the directory and deletes the store.
 func openDirectory(ctx context.Context) (*directory.Directory, func(), error) {
 	folder, err := os.MkdirTemp("", "roster-conformance-")
 	if err != nil {
@@ -127,8 +127,8 @@ func openDirectory(ctx context.Context) (*directory.Directory, func(), error) {
 	}, nil
 }
 
-// openTLS reads what the suite wants as `roster serve` reads its files; nil
-// where it wants no TLS.
+// openTLS returns the TLS configuration that the suite asks for, made by tlsfile as in `roster
+// serve`; nil for none.
 func openTLS(asked *conformancepb.ServerCompatRequest, log *slog.Logger) (*tls.Config, error) {
 	if !asked.GetUseTls() {
 		return nil, nil
@@ -137,7 +137,7 @@ func openTLS(asked *conformancepb.ServerCompatRequest, log *slog.Logger) (*tls.C
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(folder) // they are read once
+	defer os.RemoveAll(folder) // the files are read once
 	config := tlsfile.Config{
 		Cert: filepath.Join(folder, "cert.pem"),
 		Key:  filepath.Join(folder, "key.pem"),

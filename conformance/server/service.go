@@ -16,9 +16,8 @@ import (
 	"example.com/roster/conformance/gen/conformancepb/conformancepbconnect"
 )
 
-// service answers every call as the call itself asks for it, and echoes what
-// it saw of the request; service.proto says how. Unimplemented stays
-// unimplemented, which is what the suite expects of it.
+// conformanceService answers every call with the response that the request describes, and echoes the request;
+// service.proto says how. Unimplemented stays unimplemented, as the suite expects.
 type conformanceService struct {
 	conformancepbconnect.UnimplementedConformanceServiceHandler
 }
@@ -114,7 +113,7 @@ func (conformanceService) BidiStream(ctx context.Context, stream *connect.BidiSt
 	return replies.rest(ctx, waiting...)
 }
 
-// answerOne is the answer of a call with one reply.
+// answerOne returns the answer of a call with one reply.
 func answerOne(ctx context.Context, definition *conformancepb.UnaryResponseDefinition, requests ...proto.Message) (*conformancepb.ConformancePayload, error) {
 	info, err := observe(ctx, requests)
 	if err != nil {
@@ -133,15 +132,15 @@ func answerOne(ctx context.Context, definition *conformancepb.UnaryResponseDefin
 	return &conformancepb.ConformancePayload{Data: definition.GetResponseData(), RequestInfo: info}, nil
 }
 
-// replies are the replies of a call that has any number of them.
+// replies sends the replies of a call with a stream of replies.
 type replies struct {
 	definition *conformancepb.StreamResponseDefinition
 	send       func(*conformancepb.ConformancePayload) error
 	sent       int
 }
 
-// begin sets the metadata, and sends the header at once if replies will come:
-// a caller may wait for it. Without replies it goes with the end.
+// begin sets the metadata. If there will be replies, it sends the header at once, since the caller
+// may wait for it; otherwise the header is sent at the end of the call.
 func (r *replies) begin(conn connect.StreamingHandlerConn) error {
 	compat.AddTo(conn.ResponseHeader(), r.definition.GetResponseHeaders())
 	compat.AddTo(conn.ResponseTrailer(), r.definition.GetResponseTrailers())
@@ -155,8 +154,8 @@ func (r *replies) done() bool {
 	return r.sent == len(r.definition.GetResponseData())
 }
 
-// next sends one reply that echoes requests. All else that was seen of the
-// call is in the first.
+// next sends one reply that echoes requests. The first reply also has the header and the deadline
+// that were received.
 func (r *replies) next(ctx context.Context, requests ...proto.Message) error {
 	payload := &conformancepb.ConformancePayload{Data: r.definition.GetResponseData()[r.sent]}
 	if r.sent == 0 {
@@ -179,8 +178,8 @@ func (r *replies) next(ctx context.Context, requests ...proto.Message) error {
 	return r.send(payload)
 }
 
-// rest sends what is left to send, the first of it with an echo of requests,
-// and ends the call. An error without a reply before it has the echo.
+// rest sends the remaining replies, the first of them with an echo of requests, and ends the call.
+// If the call ends with an error before any reply, the error has the echo.
 func (r *replies) rest(ctx context.Context, requests ...proto.Message) error {
 	for !r.done() {
 		if err := r.next(ctx, requests...); err != nil {
@@ -202,7 +201,7 @@ func (r *replies) rest(ctx context.Context, requests ...proto.Message) error {
 	return compat.Error(asked, info)
 }
 
-// observe is what a call looks like from here.
+// observe returns what the server received of a call.
 func observe(ctx context.Context, requests []proto.Message) (*conformancepb.ConformancePayload_RequestInfo, error) {
 	echo, err := pack(requests)
 	if err != nil {
@@ -210,8 +209,8 @@ func observe(ctx context.Context, requests []proto.Message) (*conformancepb.Conf
 	}
 	info := &conformancepb.ConformancePayload_RequestInfo{Requests: echo}
 	if call, ok := connect.CallInfoForHandlerContext(ctx); ok {
-		// The port has a deadline for every call (server.Config.MaxDeadline); the
-		// suite asks for the caller's.
+		// The server sets a deadline for every call (server.Config.MaxDeadline), but the suite
+		// wants to know the caller's.
 		sent := call.RequestHeader().Get("Grpc-Timeout") + call.RequestHeader().Get("Connect-Timeout-Ms")
 		if deadline, ok := ctx.Deadline(); ok && sent != "" {
 			info.TimeoutMs = proto.Int64(time.Until(deadline).Milliseconds())
@@ -238,9 +237,9 @@ func pack(messages []proto.Message) ([]*anypb.Any, error) {
 	return packed, nil
 }
 
-// pause lets all of the time pass, though the deadline may pass too: a reply at
-// the very moment that the caller gives up races with that, and the suite's
-// client blames the server for a reply that it cut short itself.
+// pause sleeps for the whole time, even if the deadline passes. Returning at the deadline would
+// race with the caller giving up, and the suite's client would blame the server for a reply that
+// the client itself cut short.
 func pause(ctx context.Context, milliseconds uint32) error {
 	time.Sleep(time.Duration(milliseconds) * time.Millisecond)
 	return ctx.Err()

@@ -11,16 +11,16 @@ import (
 	"example.com/roster/directory"
 )
 
-// batchRows is how many rows one statement of an import inserts: past a few dozen the cost per row
-// no longer falls.
+// batchRows is how many rows one statement of an import inserts: beyond a few dozen, the cost of a
+// row no longer falls.
 const batchRows = 32
 
-// insertRows is the statement that inserts n users at a revision. The revision is part of the text
-// and the parameters are nameless: the driver looks each numbered parameter up by name among all
-// the others.
+// insertRows returns the statement that inserts n users at a revision. The revision is part of the
+// text and the parameters are not numbered, because the driver looks up each numbered parameter by
+// its name among all the others.
 //
-// A row that this very change wrote before is left as it is and does not count as affected: that is
-// how duplicates are found without remembering any id.
+// A row that the same change has already written is left as it is and does not count as affected.
+// That is how duplicates are found without keeping the ids in memory.
 func insertRows(n int, revision int64) string {
 	var text strings.Builder
 	text.WriteString("INSERT INTO users (revision, id, name, age, email) VALUES ")
@@ -36,17 +36,17 @@ func insertRows(n int, revision int64) string {
 	return text.String()
 }
 
-// A change is one write transaction; it implements directory.Import.
+// change is one write transaction. It implements directory.Import.
 type change struct {
 	store    *Store
 	db       *database
-	conn     *sql.Conn // the writer's only one, held until the end
+	conn     *sql.Conn // the only connection of the writer, held until the end
 	tx       *sql.Tx
 	revision int64
 	// one and many insert 1 and batchRows rows.
 	one, many *sql.Stmt
 	arguments []any
-	// highest is the greatest id so far; beyond it nothing is a duplicate.
+	// highest is the greatest id so far. A greater one cannot be a duplicate.
 	highest int64
 }
 
@@ -61,7 +61,7 @@ func (s *Store) Import(ctx context.Context) (directory.Import, error) {
 
 // begin takes the write lock and the next revision.
 func (s *Store) begin(ctx context.Context) (*change, error) {
-	s.look(ctx) // what is written to a file that was moved away is lost
+	s.checkFile(ctx) // a write to a file that was moved away would be lost
 	db, err := s.use()
 	if err != nil {
 		return nil, err
@@ -123,9 +123,9 @@ func (c *change) Add(ctx context.Context, users []directory.User) (duplicates []
 	return duplicates, nil
 }
 
-// addBatch inserts a full batch with one statement. If a row might be a duplicate, that happens
-// under a savepoint: when it shows that one was, the batch is taken back and goes row by row, which
-// tells the duplicates from those that the batch itself wrote.
+// addBatch inserts a full batch with one statement. If the batch may contain a duplicate, it runs
+// under a savepoint. If a row turns out to be one, the batch is rolled back and inserted row by
+// row, which shows which rows are duplicates.
 func (c *change) addBatch(ctx context.Context, users []directory.User) (duplicates []int, err error) {
 	if len(users) == batchRows {
 		if c.ascends(users) {
@@ -139,7 +139,7 @@ func (c *change) addBatch(ctx context.Context, users []directory.User) (duplicat
 		if err != nil {
 			return nil, err
 		}
-		end := "ROLLBACK TO batch; RELEASE batch" // the first alone leaves it open
+		end := "ROLLBACK TO batch; RELEASE batch" // ROLLBACK TO alone would leave the savepoint open
 		if affected == batchRows {
 			end = "RELEASE batch"
 		}
@@ -160,8 +160,8 @@ func (c *change) addBatch(ctx context.Context, users []directory.User) (duplicat
 	return duplicates, nil
 }
 
-// ascends notes the highest id, and tells whether each of users is beyond all that came before it.
-// Most files are in the order of their ids.
+// ascends records the highest id, and reports whether each of users has a greater id than all that
+// came before it. Most files are in the order of their ids.
 func (c *change) ascends(users []directory.User) bool {
 	ascends := true
 	for i := range users {
@@ -174,7 +174,8 @@ func (c *change) ascends(users []directory.User) bool {
 	return ascends
 }
 
-// insert runs *statement, which it prepares at first use, and returns how many rows it wrote.
+// insert runs *statement, which it prepares at its first use, and returns how many rows were
+// written.
 func (c *change) insert(ctx context.Context, statement **sql.Stmt, users []directory.User) (int64, error) {
 	if *statement == nil {
 		prepared, err := c.tx.PrepareContext(ctx, insertRows(len(users), c.revision))
@@ -200,7 +201,7 @@ func (c *change) Commit(ctx context.Context) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, errors.Join(err, c.Rollback())
 	}
-	if err := c.store.stillThere(c.db); err != nil {
+	if err := c.store.checkInPlace(c.db); err != nil {
 		return 0, errors.Join(err, c.Rollback())
 	}
 	err := c.tx.Commit()
@@ -208,7 +209,7 @@ func (c *change) Commit(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, c.store.failed(c.db, err)
 	}
-	return c.store.told(c.db, c.revision), nil
+	return c.store.reported(c.db, c.revision), nil
 }
 
 // Rollback implements directory.Import.
@@ -221,7 +222,7 @@ func (c *change) Rollback() error {
 	return c.store.failed(c.db, err)
 }
 
-// end lets go of the connection and the database, once.
+// end releases the connection and the database. Only the first call does anything.
 func (c *change) end() {
 	if c.conn == nil {
 		return

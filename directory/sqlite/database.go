@@ -9,8 +9,7 @@ import (
 	"runtime"
 )
 
-// A database is the file as it was opened once: a Store opens another when another file has taken
-// its place.
+// database is one opened file. If the file is replaced by another, the Store opens a new database.
 type database struct {
 	path     string
 	readOnly bool
@@ -21,24 +20,24 @@ type database struct {
 	users    *sql.Stmt
 	revision *sql.Stmt
 
-	// base is what the revisions in the file are raised by, so that they go on from those of the
-	// file before.
+	// base is added to the revisions in the file, so that they continue those of the file before.
 	base int64
 
-	// file is what was opened, and log and index what SQLite keeps beside it: what a path names may
-	// be another by now. Guarded by Store.checking.
+	// file is the file that was opened, and log and index are those that SQLite keeps beside it;
+	// the paths may name other files by now. Guarded by Store.checking.
 	file, log, index os.FileInfo
-	// logTaken: the log was taken from it, since another file has its place.
-	logTaken bool
+	// logRemoved says that the log was removed because another file has taken the place of this
+	// one.
+	logRemoved bool
 
 	// The rest is guarded by Store.mu.
-	running int  // calls that use it
-	retired bool // to be closed when none does
-	damaged bool // SQLite could not make sense of it
+	running int  // calls that use the database
+	retired bool // close it when running is 0
+	damaged bool // SQLite reported that the file is corrupt
 }
 
-// openDatabase opens the file at path, which must be ours or, if that may be, new. Errors are
-// described.
+// openDatabase opens the file at path, which must be Roster's or, if mayBeNew is set, new. Its
+// errors are from describe.
 func openDatabase(ctx context.Context, path string, mayBeNew bool) (_ *database, err error) {
 	readOnly, err := adopt(ctx, path, mayBeNew)
 	if err != nil {
@@ -51,13 +50,13 @@ func openDatabase(ctx context.Context, path string, mayBeNew bool) (_ *database,
 			err = describe(path, err)
 		}
 	}()
-	// Readers and the writer have pools of their own, so that a write under way never keeps a
-	// reader from getting a connection.
+	// Readers and the writer have separate pools, so that a running write never keeps a reader from
+	// getting a connection.
 	db.reader = open(path, "_query_only=1")
 	db.reader.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
 	db.reader.SetMaxIdleConns(max(4, runtime.GOMAXPROCS(0)))
-	// And the revision has one of its own: the health check and the watch for other processes do
-	// not wait behind look-ups.
+	// So has the revision: the health check and the check for changes by other processes must not
+	// wait behind look-ups.
 	db.watcher = open(path, "_query_only=1")
 	db.watcher.SetMaxOpenConns(1)
 	if !readOnly {
@@ -76,11 +75,11 @@ func openDatabase(ctx context.Context, path string, mayBeNew bool) (_ *database,
 	if db.file, err = os.Stat(path); err != nil {
 		return nil, err
 	}
-	db.noteLog()
+	db.recordLog()
 	return db, nil
 }
 
-// close waits for running calls.
+// close closes all pools. It waits for running calls.
 func (db *database) close() error {
 	var errs []error
 	for _, pool := range []*sql.DB{db.reader, db.watcher, db.writer} {
@@ -91,22 +90,22 @@ func (db *database) close() error {
 	return errors.Join(errs...)
 }
 
-// noteLog remembers which log and index belong to the file.
-func (db *database) noteLog() {
+// recordLog records which log and index belong to the file.
+func (db *database) recordLog() {
 	db.log, _ = os.Stat(db.path + "-wal")
 	db.index, _ = os.Stat(db.path + "-shm")
 }
 
-// takeLog puts what the log has into the file, wherever that is now, and takes away the log and its
-// index if they are still in their place. Whatever is opened there next would take them for its
-// own, and have pages of this file mixed into it.
-func (db *database) takeLog(ctx context.Context) error {
-	if db.logTaken {
+// removeLog writes the content of the log to the file, wherever that is now, and removes the log
+// and its index if they are still in their place. Otherwise SQLite would apply them to the file
+// that is opened next at the same path, and mix pages of both files.
+func (db *database) removeLog(ctx context.Context) error {
+	if db.logRemoved {
 		return nil
 	}
 	if db.writer != nil {
-		// If it cannot be done, the file lacks its latest changes, as it does after any move
-		// without its log.
+		// If this fails, the file lacks its latest changes, as does any file that is moved without
+		// its log.
 		_, _ = db.writer.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 	}
 	for suffix, ours := range map[string]os.FileInfo{"-wal": db.log, "-shm": db.index} {
@@ -115,9 +114,9 @@ func (db *database) takeLog(ctx context.Context) error {
 			continue
 		}
 		if err := os.Remove(path); err != nil {
-			return fmt.Errorf("what belongs to the file before is in the way: %w", err)
+			return fmt.Errorf("the log of the previous file could not be removed: %w", err)
 		}
 	}
-	db.logTaken = true
+	db.logRemoved = true
 	return nil
 }

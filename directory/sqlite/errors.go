@@ -12,7 +12,7 @@ import (
 	"example.com/roster/directory"
 )
 
-// primaryCode is the SQLite result code of err without its extension, 0 if err is not SQLite's.
+// primaryCode returns the primary SQLite result code of err, 0 if err is not from SQLite.
 func primaryCode(err error) int {
 	if e := (*sqlite.Error)(nil); errors.As(err, &e) {
 		return e.Code() & 0xff
@@ -22,14 +22,14 @@ func primaryCode(err error) int {
 
 func isReadOnly(err error) bool { return primaryCode(err) == sqlite3.SQLITE_READONLY }
 
-// isDamaged tells that the file's content is not what SQLite wrote.
+// isDamaged reports whether err says that the file's content is corrupt.
 func isDamaged(err error) bool {
 	code := primaryCode(err)
 	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
 }
 
-// describe says in words what is wrong with the store at path, and makes the error one of package
-// directory's where the caller can act on it.
+// describe returns an error that says in words what is wrong with the store at path. It wraps an
+// error of package directory where the caller can act on it.
 func describe(path string, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
@@ -40,7 +40,7 @@ func describe(path string, err error) error {
 	case sqlite3.SQLITE_READONLY:
 		return fmt.Errorf("%w: %s and its directory must be writable by this user: %w", directory.ErrReadOnly, path, err)
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
-		return fmt.Errorf("%w: %s is locked by another program for longer than %v: %w",
+		return fmt.Errorf("%w: another program has locked %s for longer than %v: %w",
 			directory.ErrUnavailable, path, busyTimeout, err)
 	case sqlite3.SQLITE_CANTOPEN:
 		return fmt.Errorf("%w: %s cannot be opened: it and its directory must be readable and writable by this user: %w",

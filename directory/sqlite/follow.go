@@ -10,19 +10,19 @@ import (
 	"example.com/roster/directory"
 )
 
-// replacedGap is what the revision rises by when another file has taken the place of the one
-// before: more than writes to that one can be under way.
+// replacedGap is how much the revision rises when another file has taken the place of the open one:
+// more than the number of writes that can still be running on the old file.
 const replacedGap = 1 << 20
 
-// use returns the database to run a call on; done ends it.
+// use returns the database for a call, which must call done at its end.
 func (s *Store) use() (*database, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.closed:
 		return nil, fmt.Errorf("%w: %s is closed", directory.ErrUnavailable, s.path)
-	case s.gone != nil:
-		return nil, s.gone
+	case s.unavailable != nil:
+		return nil, s.unavailable
 	}
 	s.db.running++
 	return s.db, nil
@@ -38,8 +38,8 @@ func (s *Store) done(db *database) {
 	}
 }
 
-// told is the revision that a caller is told for one that is in db.
-func (s *Store) told(db *database, revision int64) int64 {
+// reported converts a revision in db into the one that callers see, and records the highest.
+func (s *Store) reported(db *database, revision int64) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	revision += db.base
@@ -47,7 +47,8 @@ func (s *Store) told(db *database, revision int64) int64 {
 	return revision
 }
 
-// failed describes an error of db to a caller, and notes if it shows that the file is damaged.
+// failed describes an error of db for the caller, and records whether it says that the file is
+// damaged.
 func (s *Store) failed(db *database, err error) error {
 	if !isDamaged(err) {
 		return describe(s.path, err)
@@ -58,16 +59,17 @@ func (s *Store) failed(db *database, err error) error {
 	return fmt.Errorf("%w: %w", directory.ErrUnavailable, describe(s.path, err))
 }
 
-// stillThere fails if the path does not name db's file any more.
-func (s *Store) stillThere(db *database) error {
+// checkInPlace fails if the path no longer names db's file.
+func (s *Store) checkInPlace(db *database) error {
 	info, err := os.Stat(s.path)
 	if err == nil && os.SameFile(info, db.file) {
 		return nil
 	}
-	return s.away(err)
+	return s.notInPlace(err)
 }
 
-func (s *Store) away(err error) error {
+// notInPlace is the error for a path that names another file, or none (err of os.Stat).
+func (s *Store) notInPlace(err error) error {
 	if err == nil {
 		return fmt.Errorf("%w: another file has taken the place of %s", directory.ErrUnavailable, s.path)
 	}
@@ -77,12 +79,12 @@ func (s *Store) away(err error) error {
 	return fmt.Errorf("%w: %w", directory.ErrUnavailable, err)
 }
 
-// look looks whether the path still names the file that is open. If it names another that can be
-// served, it opens that one. SQLite would go on with the open one, wherever it was moved, and
-// nobody would know.
-func (s *Store) look(ctx context.Context) {
+// checkFile checks whether the path still names the file that is open. If the path names another
+// file that can be served, it opens that one. SQLite by itself would continue with the open file,
+// wherever it was moved, without an error.
+func (s *Store) checkFile(ctx context.Context) {
 	if !s.checking.TryLock() {
-		return // somebody is looking
+		return // another call is checking
 	}
 	defer s.checking.Unlock()
 	s.mu.Lock()
@@ -91,31 +93,31 @@ func (s *Store) look(ctx context.Context) {
 	info, err := os.Stat(s.path)
 	switch {
 	case err != nil:
-		s.setGone(s.away(err))
-	case os.SameFile(info, db.file) && !db.logTaken && !damaged:
-		db.noteLog()
-		s.setGone(nil)
+		s.setUnavailable(s.notInPlace(err))
+	case os.SameFile(info, db.file) && !db.logRemoved && !damaged:
+		db.recordLog()
+		s.setUnavailable(nil)
 	default:
 		if err := s.reopen(ctx, db, damaged && os.SameFile(info, db.file)); err != nil {
-			s.setGone(fmt.Errorf("%w: %s is not the file that was opened, and cannot be served: %w", directory.ErrUnavailable, s.path, err))
+			s.setUnavailable(fmt.Errorf("%w: %s is not the file that was opened, and cannot be served: %w", directory.ErrUnavailable, s.path, err))
 		}
 	}
 }
 
-func (s *Store) setGone(err error) {
+func (s *Store) setUnavailable(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.gone = err
+	s.unavailable = err
 }
 
-// reopen opens what is at the path now, which must be a store of ours, and retires old. same tells
-// that it is the same file, and was damaged.
+// reopen opens the file that is at the path now, which must be a Roster store, and retires old.
+// same says that it is the same file, which was damaged.
 func (s *Store) reopen(ctx context.Context, old *database, same bool) error {
 	if err := checkPath(s.path); err != nil {
 		return err
 	}
 	if !same {
-		if err := old.takeLog(ctx); err != nil {
+		if err := old.removeLog(ctx); err != nil {
 			return err
 		}
 	}
@@ -123,17 +125,17 @@ func (s *Store) reopen(ctx context.Context, old *database, same bool) error {
 	if err != nil {
 		return err
 	}
-	if err := s.accept(ctx, db, old, same); err != nil {
+	if err := s.switchTo(ctx, db, old, same); err != nil {
 		db.close()
 		return err
 	}
 	return nil
 }
 
-// accept makes db what the Store answers from.
-func (s *Store) accept(ctx context.Context, db, old *database, same bool) error {
+// switchTo makes db the database that the Store uses.
+func (s *Store) switchTo(ctx context.Context, db, old *database, same bool) error {
 	if same {
-		// What is still damaged would only be found again.
+		// A file that is still damaged would only fail again.
 		var found string
 		if err := db.reader.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&found); err != nil {
 			return describe(s.path, err)
@@ -153,7 +155,7 @@ func (s *Store) accept(ctx context.Context, db, old *database, same bool) error 
 	}
 	db.base = s.newest + replacedGap - revision
 	s.newest += replacedGap
-	s.db, s.gone = db, nil
+	s.db, s.unavailable = db, nil
 	old.retired = true
 	idle := old.running == 0
 	s.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 	"example.com/roster/directory"
 )
 
-// filled makes a store at path whose user 1 has this name, with its changes still in its log, and
-// returns it open.
+// filled makes a store at path in which user 1 has this name, and returns it open, with its changes
+// still in the log.
 func filled(t *testing.T, path, name string) *Store {
 	t.Helper()
 	store, err := Open(t.Context(), path)
@@ -26,7 +26,7 @@ func filled(t *testing.T, path, name string) *Store {
 	return store
 }
 
-// backup makes a closed store at path, as a backup is.
+// backup makes a store at path and closes it.
 func backup(t *testing.T, path, name string) {
 	t.Helper()
 	if err := filled(t, path, name).Close(); err != nil {
@@ -41,7 +41,7 @@ func move(t *testing.T, from, to string) {
 	}
 }
 
-// revision asks for the revision, which is what notices that the file is another.
+// revision reads the revision, which also makes the store notice that the file was replaced.
 func revision(t *testing.T, store *Store) int64 {
 	t.Helper()
 	revision, err := store.Revision(t.Context())
@@ -51,7 +51,7 @@ func revision(t *testing.T, store *Store) int64 {
 	return revision
 }
 
-// wantName expects user 1 to have a name.
+// wantName fails unless user 1 has this name.
 func wantName(t *testing.T, store *Store, name string) {
 	t.Helper()
 	users, err := store.Get(t.Context(), []int32{1})
@@ -60,7 +60,7 @@ func wantName(t *testing.T, store *Store, name string) {
 	}
 }
 
-// wantUnavailable expects every method to fail, in these words.
+// wantUnavailable fails unless every method fails with this text.
 func wantUnavailable(t *testing.T, store *Store, words string) {
 	t.Helper()
 	calls := map[string]func() error{
@@ -135,7 +135,7 @@ func TestAnotherFileInItsPlace(t *testing.T) {
 				wantUnavailable(t, store, "is gone")
 			}
 			if how == "at once" {
-				// The one before is to keep its name, to be looked at later.
+				// The previous file is kept under another name, to be checked later.
 				if err := os.Link(path, path+".old"); err != nil {
 					t.Fatal(err)
 				}
@@ -152,7 +152,8 @@ func TestAnotherFileInItsPlace(t *testing.T) {
 			}
 			wantName(t, store, "Zora")
 
-			// Nothing of the one before got into it, nor the other way round.
+			// No page of the previous file got into the new one, and none of the new one into the
+			// previous.
 			if err := store.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -164,7 +165,7 @@ func TestAnotherFileInItsPlace(t *testing.T) {
 	}
 }
 
-// wantSound opens the store at path anew and expects user 1 to have a name.
+// wantSound opens the store at path again and fails unless user 1 has this name.
 func wantSound(t *testing.T, path, name string) {
 	t.Helper()
 	store, err := Open(t.Context(), path)
@@ -227,9 +228,9 @@ func TestWhatCannotBeServedInItsPlace(t *testing.T) {
 			move(t, path, path+".old")
 			test.put(t, path)
 			wantUnavailable(t, store, test.want)
-			wantUnavailable(t, store, test.want) // and still, when it is looked at again
+			wantUnavailable(t, store, test.want) // also at the next check
 
-			// The old one again: by now its log is in it.
+			// The old file is back. Its log was written into it.
 			if err := os.RemoveAll(path); err != nil {
 				t.Fatal(err)
 			}
@@ -247,7 +248,7 @@ func TestWhatCannotBeServedInItsPlace(t *testing.T) {
 	}
 }
 
-// What was not written to the file at the path is not reported as done.
+// A write that did not reach the file at the path fails.
 func TestAnImportIntoAFileThatIsMovedAway(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "roster.db")
 	store := filled(t, path, "Ann")
@@ -270,7 +271,7 @@ func TestAnImportIntoAFileThatIsMovedAway(t *testing.T) {
 	}
 }
 
-// A call that runs while another file comes ends on the one before.
+// A call that runs while the file is replaced finishes on the previous file.
 func TestACallUnderWayWhileTheFileIsReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "roster.db")
 	backup(t, path+".backup", "Zoe")
@@ -292,7 +293,7 @@ func TestACallUnderWayWhileTheFileIsReplaced(t *testing.T) {
 	wantName(t, store, "Zoe")
 }
 
-// A file that was written over is damaged until it is whole again.
+// A file that was overwritten is damaged until it is restored.
 func TestADamagedFileThatIsMended(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "roster.db")
 	store := filled(t, path, "Ann")

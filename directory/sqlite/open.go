@@ -1,11 +1,11 @@
 // Package sqlite keeps the directory in one SQLite file.
 //
-// Several processes may have the file open at once; one writes at a time and nobody who reads waits
-// for it (write-ahead log). What a method reports as done is on disk. The file is Roster's alone:
-// another program's database is refused, so that no table lands where it is not wanted.
+// Several processes may have the file open at the same time. Only one writes at a time, and readers
+// do not wait for it (write-ahead log). When a method returns without an error, its change is on
+// disk. Open refuses the database of another program, so that no table is added to it.
 //
-// A file that is moved away while it is open is noticed by the next Revision: until it is back, or
-// another in its place, every method fails with directory.ErrUnavailable.
+// If the file is moved away while it is open, the next Revision notices it. Until the file, or
+// another store, is at the path again, every method fails with directory.ErrUnavailable.
 //
 //	store, err := sqlite.Open(ctx, "roster.db")
 //	if err != nil {
@@ -43,8 +43,8 @@ const (
 	applicationID = 0x526f7374
 )
 
-// Open opens the file at path, which it makes if there is none, and brings its schema up to date.
-// Errors name the path and say what is wrong with it; the file of another program is left as it
+// Open opens the file at path, which it creates if there is none, and brings its schema up to date.
+// Its errors name the path and say what is wrong with it. The file of another program is left as it
 // was.
 func Open(ctx context.Context, path string) (*Store, error) {
 	if err := checkPath(path); err != nil {
@@ -57,7 +57,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	return &Store{path: path, db: db}, nil
 }
 
-// checkPath finds what SQLite would only call "unable to open".
+// checkPath describes faults for which SQLite would only say "unable to open".
 func checkPath(path string) error {
 	if path == "" {
 		return errors.New("the store's path is empty: give a file name such as roster.db")
@@ -79,10 +79,10 @@ func checkPath(path string) error {
 	return nil
 }
 
-// open makes a pool; nothing is opened yet.
+// open makes a pool of connections. It opens none yet.
 func open(path, parameters string) *sql.DB {
-	// As an absolute URI, so that nothing in the path is taken for a parameter or for a name that
-	// means something to SQLite, such as :memory:.
+	// The path is given as an absolute URI, so that SQLite does not take a part of it for a
+	// parameter, or the whole for a special name such as :memory:.
 	if absolute, err := filepath.Abs(path); err == nil {
 		path = absolute
 	}
@@ -90,13 +90,13 @@ func open(path, parameters string) *sql.DB {
 	uri.RawQuery = fmt.Sprintf("_busy_timeout=%d&_error_rc=1&%s", busyTimeout.Milliseconds(), parameters)
 	db, err := sql.Open("sqlite", uri.String())
 	if err != nil {
-		panic(err) // the driver's name is wrong: a fault of this package
+		panic(err) // only if the driver's name is wrong, which is a bug of this package
 	}
 	return db
 }
 
-// adopt makes sure that the file is ours or, if that may be, new and empty, and marks it as ours
-// then. It reports whether the file can only be read.
+// adopt verifies that the file is Roster's. If mayBeNew is set, a new, empty file is marked as
+// Roster's. adopt also reports whether the file is read-only.
 func adopt(ctx context.Context, path string, mayBeNew bool) (readOnly bool, err error) {
 	db := open(path, "_txlock=immediate")
 	defer db.Close()
@@ -106,8 +106,8 @@ func adopt(ctx context.Context, path string, mayBeNew bool) (readOnly bool, err 
 		return false, err
 	}
 	if ours {
-		// Only a statement that would write tells whether we may. If another writer has the lock,
-		// then we may.
+		// Only a statement that writes shows whether this process may write. If the statement fails
+		// because another writer has the lock, it may.
 		if _, err := db.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
 			return false, err
 		}
@@ -117,7 +117,8 @@ func adopt(ctx context.Context, path string, mayBeNew bool) (readOnly bool, err 
 	if !mayBeNew {
 		return false, errEmpty
 	}
-	// New. Of two processes that come here at once the second finds it ours.
+	// The file is new. If two processes arrive here at the same time, the second finds the mark of
+	// the first.
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return false, err
@@ -132,8 +133,8 @@ func adopt(ctx context.Context, path string, mayBeNew bool) (readOnly bool, err 
 	return false, tx.Commit()
 }
 
-// isOurs tells whether a database has our mark; one that has neither a mark nor tables is new. Any
-// other is foreign, and an error.
+// isOurs reports whether a database has Roster's mark. A database with neither a mark nor tables is
+// new: false and no error. Any other belongs to another program: errForeign.
 func isOurs(ctx context.Context, db interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }) (bool, error) {
@@ -154,8 +155,8 @@ var errEmpty = errors.New("this is an empty file")
 
 var errForeign = errors.New("this is another program's database: give Roster a file of its own")
 
-// migrate brings the schema up to date. Of several processes that do it at once one wins; the
-// others fail on what it already made, and look again.
+// migrate brings the schema up to date. If several processes do so at the same time, one succeeds;
+// the others fail on a table that exists already, and try again.
 func migrate(ctx context.Context, db *sql.DB) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
@@ -163,7 +164,7 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	}
 	deadline := time.Now().Add(busyTimeout)
 	for {
-		// It stays in the file, but a copy or a crash may have lost it.
+		// The mode is stored in the file, but a copy or a crash may have lost it.
 		if _, err := db.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {
 			return err
 		}

@@ -9,8 +9,8 @@ import (
 	"example.com/roster/directory"
 )
 
-// The statements that a Store runs. Ids come as one JSON array, so that a batch of any size is the
-// same prepared statement.
+// The statements of a Store. Ids are passed as one JSON array, so that one prepared statement
+// serves batches of any size.
 const (
 	selectUsers = `SELECT u.id, u.name, u.age, u.email
 		FROM json_each(?) AS asked CROSS JOIN users AS u ON u.id = asked.value`
@@ -20,19 +20,19 @@ const (
 	countUsers     = `SELECT count(*) FROM users`
 )
 
-// A Store is a directory.Store on one SQLite file.
+// Store is a directory.Store on one SQLite file.
 type Store struct {
 	path string
 
-	// checking is held by who looks whether the file is still the one that is open, and opens
+	// checking is held while a call checks whether the path still names the open file, and opens
 	// another.
 	checking sync.Mutex
 
-	mu     sync.Mutex // guards what follows, and database.running
-	db     *database  // what is open
-	gone   error      // why it is not to be used now
-	closed bool
-	newest int64 // the highest revision that anybody was told
+	mu          sync.Mutex // guards the fields below and those of database that say so
+	db          *database  // the open one
+	unavailable error      // why db must not be used now
+	closed      bool
+	newest      int64 // the highest revision that was returned
 }
 
 // Close implements directory.Store.
@@ -103,9 +103,9 @@ func jsonArray(ids []int32) string {
 	return string(append(text, ']'))
 }
 
-// Revision implements directory.Store. It is what notices that the file has gone, or is another.
+// Revision implements directory.Store. It also checks whether the file was moved away or replaced.
 func (s *Store) Revision(ctx context.Context) (revision int64, err error) {
-	s.look(ctx)
+	s.checkFile(ctx)
 	db, err := s.use()
 	if err != nil {
 		return 0, err
@@ -114,7 +114,7 @@ func (s *Store) Revision(ctx context.Context) (revision int64, err error) {
 	if err := db.revision.QueryRowContext(ctx).Scan(&revision); err != nil {
 		return 0, s.failed(db, err)
 	}
-	return s.told(db, revision), nil
+	return s.reported(db, revision), nil
 }
 
 // Count implements directory.Store.
@@ -130,7 +130,7 @@ func (s *Store) Count(ctx context.Context) (count int64, err error) {
 
 // Put implements directory.Store.
 func (s *Store) Put(ctx context.Context, users []directory.User) (int64, error) {
-	// The last of two with the same id wins: keep it alone, and in its place.
+	// If two users have the same id, only the last one is kept, at its own position.
 	last := make(map[int32]int, len(users))
 	for i := range users {
 		last[users[i].ID] = i

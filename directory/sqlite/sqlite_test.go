@@ -83,7 +83,7 @@ func TestLockedByAnotherProgram(t *testing.T) {
 	other := execute(t, path, "BEGIN IMMEDIATE")
 	began := time.Now()
 	_, err = store.Put(t.Context(), []directory.User{{ID: 2, Name: "B"}})
-	if !errors.Is(err, directory.ErrUnavailable) || !strings.Contains(err.Error(), "locked by another program for longer than 5s") {
+	if !errors.Is(err, directory.ErrUnavailable) || !strings.Contains(err.Error(), "another program has locked "+path+" for longer than 5s") {
 		t.Fatalf("got %v", err)
 	}
 	if waited := time.Since(began); waited < busyTimeout-time.Second {
@@ -165,7 +165,7 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// program is another program that has the file open.
+// program opens the file as another program would.
 type program struct{ db *sql.DB }
 
 func (p program) Exec(statement string) error {

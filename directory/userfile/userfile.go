@@ -1,6 +1,7 @@
-// Package userfile reads files of users: CSV with the columns id, name, age and email, and NDJSON,
-// one object with those keys a line. It reads rows one by one, in memory that does not grow with
-// the file, and says of a bad row where it is and what is wrong with it. It stores nothing.
+// Package userfile reads files of users: CSV with the columns id, name, age and email, and NDJSON
+// with one object with those keys on each line. It reads row by row, so its memory does not grow
+// with the file. The error of a bad row says where it is and what is wrong with it. The package
+// stores nothing.
 //
 //	reader, err := userfile.NewReader(file, userfile.CSV)
 //	for {
@@ -30,7 +31,7 @@ import (
 	"example.com/roster/directory"
 )
 
-// A Format is a kind of file.
+// Format is a file format.
 type Format string
 
 // The formats.
@@ -39,7 +40,7 @@ const (
 	NDJSON Format = "ndjson"
 )
 
-// FormatOf tells the format from a file's name: .csv, or .ndjson and .jsonl.
+// FormatOf returns the format by the extension of a file's name: .csv, or .ndjson and .jsonl.
 func FormatOf(name string) (Format, error) {
 	switch strings.ToLower(filepath.Ext(name)) {
 	case ".csv":
@@ -50,9 +51,9 @@ func FormatOf(name string) (Format, error) {
 	return "", fmt.Errorf("cannot tell the format of %q from its name (.csv, .ndjson or .jsonl)", name)
 }
 
-// A RowError is a row that is no user. The rows after it can be read.
+// RowError is the error of a row that is not a valid user. The rows after it can still be read.
 type RowError struct {
-	// Line is where the row begins, from 1.
+	// Line is the number of the line on which the row begins, from 1.
 	Line int
 	Err  error
 }
@@ -60,18 +61,18 @@ type RowError struct {
 func (e *RowError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
 func (e *RowError) Unwrap() error { return e.Err }
 
-// maxRowBytes bounds the memory that one row takes. A longer one is most often a quote that is
-// never closed.
+// maxRowBytes bounds the memory of one row. A longer row is usually due to a quote that is never
+// closed.
 const maxRowBytes = 1 << 20
 
-// A Reader reads users one by one.
+// Reader reads users one by one.
 type Reader struct {
 	next func() (directory.User, error)
 	line int
 }
 
-// NewReader begins to read. It fails on a file that cannot be read at all: of an unknown encoding,
-// or a CSV without the columns.
+// NewReader returns a Reader of r. It fails if the file cannot be read at all: an unsupported
+// encoding, or a CSV without the columns.
 func NewReader(r io.Reader, format Format) (*Reader, error) {
 	text := bufio.NewReaderSize(r, 64<<10)
 	start, err := text.Peek(3)
@@ -100,8 +101,8 @@ func NewReader(r io.Reader, format Format) (*Reader, error) {
 	return reader, nil
 }
 
-// Next returns the next user, who is valid. Its error is io.EOF at the end, a *RowError for a bad
-// row, and otherwise the end of what can be read.
+// Next returns the next user, which is valid. Its error is io.EOF at the end and a *RowError for a
+// bad row. After any other error nothing more can be read.
 func (r *Reader) Next() (directory.User, error) {
 	user, err := r.next()
 	if err == nil {
@@ -113,7 +114,7 @@ func (r *Reader) Next() (directory.User, error) {
 	return user, err
 }
 
-// Line is the line on which the row that Next returned last begins, from 1.
+// Line returns the number of the line, from 1, on which the last row that Next returned begins.
 func (r *Reader) Line() int { return r.line }
 
 var columns = [...]string{"id", "name", "age", "email"}
@@ -145,7 +146,7 @@ func (r *Reader) csv(text io.Reader) error {
 			} else {
 				err = fmt.Errorf("column %d: %w", bad.Column, bad.Err)
 				if bad.Line > bad.StartLine {
-					// A quote that is not closed takes what follows with it.
+					// A quote that is not closed makes the following lines part of the field.
 					err = fmt.Errorf("up to line %d, %w: is a quote not closed? None of these lines was read", bad.Line, err)
 				}
 			}
@@ -170,7 +171,7 @@ func (r *Reader) csv(text io.Reader) error {
 	return nil
 }
 
-// columnsOf finds where each of columns stands in the header.
+// columnsOf returns the position of each of columns in the header.
 func columnsOf(header []string) (index [len(columns)]int, err error) {
 	found := make(map[string]int, len(header))
 	for i, name := range header {
@@ -206,7 +207,7 @@ func number(column, text string) (int32, error) {
 	return 0, fmt.Errorf("%s %s is not a whole number", column, quoted(text))
 }
 
-// quoted is text for a message: quoted, and cut if it is long.
+// quoted returns text for a message: quoted, and cut if it is long.
 func quoted(text string) string {
 	const most = 80
 	if len(text) <= most {
@@ -263,7 +264,7 @@ func (r *Reader) ndjson(text io.Reader) {
 }
 
 func parseObject(line []byte) (user directory.User, err error) {
-	// Not by encoding/json's rules alone: it would replace what is not UTF-8.
+	// encoding/json would replace invalid UTF-8 instead of failing.
 	if !utf8.Valid(line) {
 		return user, errors.New("not UTF-8")
 	}

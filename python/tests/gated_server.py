@@ -17,7 +17,7 @@ from roster_peer.serve import serve
 
 
 class AnnouncingStore(GateStore):
-    """Says when a look-up has come."""
+    """Prints a line when a look-up arrives."""
 
     def get(self, ids: Iterable[int]) -> list[User]:
         print("call", flush=True)

@@ -1,4 +1,4 @@
-"""What the tests share: users, stores with a gate, and the real program."""
+"""Shared by the tests: users, stores with a gate, and the real program."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class GateStore:
         return MemoryStore(USERS).get(ids)
 
     def wait_for_calls(self, count: int) -> None:
-        """Until count more calls are at the gate."""
+        """Waits until count more calls are at the gate."""
         for _ in range(count):
             assert self.entered.acquire(timeout=PATIENCE), "no call came"
 
@@ -87,7 +87,7 @@ class Running:
         self.address = address
 
     def next_line(self) -> str:
-        """Its next line on standard error, without the line's end."""
+        """Returns its next line on standard error, without the line's end."""
         assert self.process.stderr is not None
         return self.process.stderr.readline().rstrip("\n")
 
@@ -99,7 +99,7 @@ class Running:
 
 @contextmanager
 def running(*command: str) -> Iterator[Running]:
-    """A server program, from its ready line on; killed if it is still there."""
+    """Runs a server program, yields it when it is ready, and kills it at the end."""
     with subprocess.Popen(
         [sys.executable, *command],
         stdin=subprocess.PIPE,

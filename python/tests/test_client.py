@@ -60,7 +60,7 @@ def caller(request: pytest.FixtureRequest) -> Caller:
 
 @contextmanager
 def other_server(register: Callable[[grpc.Server], object]) -> Iterator[str]:
-    """A plain grpcio server that is not ours; yields its address."""
+    """Runs a grpcio server that is not ours, without TLS; yields its address."""
     with ThreadPoolExecutor(2) as pool:
         server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
         register(server)
@@ -90,7 +90,7 @@ class Huge(api_pb2_grpc.MyServiceServicer):  # type: ignore[misc]
 
 
 class Picky(api_pb2_grpc.MyServiceServicer):  # type: ignore[misc]
-    """Refuses with words of its own."""
+    """Refuses calls with a text of its own."""
 
     def User(self, request: object, context: Any) -> None:
         context.abort(grpc.StatusCode.PERMISSION_DENIED, "not on Sundays")
@@ -115,7 +115,7 @@ def test_health_of_a_server_that_answers(server: Server, caller: Caller) -> None
 
 def test_nobody_there_is_unavailable_and_names_the_address(caller: Caller) -> None:
     with socket.socket() as unheard:
-        # Bound and not listening: nobody else gets the port meanwhile.
+        # It is bound but does not listen, so no other program can take the port.
         unheard.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unheard.getsockname()[1]}"
         with pytest.raises(CallError) as caught:

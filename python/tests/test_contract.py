@@ -1,4 +1,4 @@
-"""The contract, as a program sees it that has nothing but grpcio and api.proto."""
+"""The contract, as seen by a program that has only grpcio and api.proto."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_health_answers_empty(channel: grpc.Channel) -> None:
 def test_a_program_with_its_own_untyped_call_is_answered(
     channel: grpc.Channel,
 ) -> None:
-    """Bytes in and out: what is on the wire, whatever generated the code."""
+    """The bytes on the wire, independent of the generated code."""
     user: grpc.UnaryUnaryMultiCallable[bytes, bytes]
     user = channel.unary_unary("/MyService/User")
     reply = user(b"\x0a\x01\x02", timeout=30)

@@ -1,4 +1,4 @@
-"""Users from CSV: what is read, and what each bad file is told."""
+"""Users from CSV: what is read, and the error of each bad file."""
 
 from __future__ import annotations
 

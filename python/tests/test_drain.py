@@ -20,7 +20,7 @@ GATED_SERVER = str(Path(__file__).with_name("gated_server.py"))
 
 
 def wait_until_refused(address: str) -> None:
-    """Until nothing listens on address any more."""
+    """Waits until nothing listens on address any more."""
     host, _, port = address.rpartition(":")
     for _ in range(int(PATIENCE / 0.05)):
         try:
@@ -35,7 +35,7 @@ def wait_until_refused(address: str) -> None:
 
 
 def wait_for_call(program: Running) -> None:
-    """Until a call is at the gate of gated_server.py."""
+    """Waits until a call is at the gate of gated_server.py."""
     assert program.process.stdout is not None
     assert program.process.stdout.readline() == "call\n"
 
@@ -60,8 +60,9 @@ def test_a_drain_lets_running_and_waiting_calls_finish() -> None:
         runs = user.future(api_pb2.UserReq(userIDs=[1]), timeout=PATIENCE)
         store.wait_for_calls(1)
         waits = user.future(api_pb2.UserReq(userIDs=[2]), timeout=PATIENCE)
-        # The server takes calls in the order they come. So once it has refused
-        # this one, which needs no worker, the one before waits for its worker.
+        # The server handles calls in the order of their arrival. So once it has
+        # refused this one, which needs no worker, the previous one is waiting for
+        # a worker.
         with pytest.raises(grpc.RpcError):
             unknown(b"", timeout=PATIENCE)
         drain = threads.submit(server.drain, PATIENCE)

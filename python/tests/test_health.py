@@ -56,7 +56,7 @@ def test_watch_says_serving_then_not_serving_at_the_drain_and_ends(
             request = HealthCheckRequest(service=service)
             answers = health.Watch(request, timeout=PATIENCE)
             assert next(answers).status == SERVING
-            # A watcher is no call to wait for: the drain is over at once.
+            # A drain does not wait for watchers, so it ends at once.
             assert server.drain(grace=PATIENCE)
             assert [answer.status for answer in answers] == [NOT_SERVING]
             assert answers.code() is grpc.StatusCode.OK

@@ -1,4 +1,4 @@
-"""Where a server listens, and what it says when it cannot."""
+"""Where a server listens, and its error if it cannot."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def taken_port(family: int, host: str) -> Iterator[int]:
 
 
 def localhost() -> list[tuple[int, str]]:
-    """What localhost is here: 127.0.0.1, and ::1 where the machine has it."""
+    """The addresses of localhost: 127.0.0.1, and ::1 if the machine has it."""
     hosts: list[tuple[int, str]] = []
     for family, _, _, _, address in socket.getaddrinfo(
         "localhost", 0, type=socket.SOCK_STREAM
@@ -68,7 +68,7 @@ def test_a_taken_port_is_refused_by_name() -> None:
 def test_a_port_taken_on_any_address_of_localhost_is_refused(
     family: int, host: str
 ) -> None:
-    """grpcio alone would listen on the other address and say nothing."""
+    """grpcio by itself would listen on the other address, without an error."""
     with taken_port(family, host) as port:
         with pytest.raises(ListenError, match=f"port {port} on {host} is taken"):
             Server(STORE, f"localhost:{port}")
@@ -82,7 +82,7 @@ def test_a_second_server_on_the_same_port_is_refused(server: Server) -> None:
 
 
 def test_the_port_of_a_server_that_shares_it_is_refused() -> None:
-    """grpcio servers share their port by default; this one takes no part."""
+    """grpcio servers share their port by default; this one does not."""
     with ThreadPoolExecutor(1) as pool:
         other = grpc.server(pool)
         port = other.add_insecure_port("127.0.0.1:0")
@@ -95,7 +95,7 @@ def test_the_port_of_a_server_that_shares_it_is_refused() -> None:
 def test_a_server_that_shares_ports_cannot_take_this_ones(server: Server) -> None:
     with ThreadPoolExecutor(1) as pool:
         other = grpc.server(pool)
-        # Old grpcio says it failed with 0, new with RuntimeError.
+        # If it fails, old grpcio returns 0 and newer versions raise RuntimeError.
         with suppress(RuntimeError):
             assert other.add_insecure_port(server.address) == 0
 
@@ -110,7 +110,7 @@ def test_a_port_is_free_again_after_the_drain() -> None:
 
 
 def test_a_host_that_is_not_this_machine_is_refused() -> None:
-    # 192.0.2.0/24 is for documentation (RFC 5737): nobody has it.
+    # 192.0.2.0/24 is reserved for documentation (RFC 5737): no machine has it.
     with pytest.raises(ListenError) as caught:
         Server(STORE, "192.0.2.1:0")
     assert str(caught.value) == (

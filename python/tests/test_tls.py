@@ -57,7 +57,7 @@ def get(request: pytest.FixtureRequest) -> Get:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with certificates that signed themselves: here, bob, mallory."""
+    """A folder with self-signed certificates: here, bob, mallory."""
     folder = tmp_path_factory.mktemp("tls")
     for name, alternative in (
         ("here", "DNS:localhost,IP:127.0.0.1"),

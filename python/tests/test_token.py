@@ -1,4 +1,4 @@
-"""Tokens: that they are sent with every call, and where they are not."""
+"""Tokens are sent with every call, and refused where that is not safe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from roster_peer import TLS, AsyncClient, CallError, Client
 
 
 class Guarded(api_pb2_grpc.MyServiceServicer):  # type: ignore[misc]
-    """Takes the token "good", and calls the caller by what was sent."""
+    """Accepts the token "good"; the returned user is named after the sent header."""
 
     def Health(self, request: object, context: Any) -> Empty:
         self._check(context)

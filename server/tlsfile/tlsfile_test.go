@@ -368,12 +368,12 @@ func TestOpenWarns(t *testing.T) {
 		mode     os.FileMode
 		want     string
 	}{
-		"nothing to say":                    {fine, nil, 0o640, ""},
-		"not valid yet":                     {late, nil, 0o600, "a TLS certificate is not valid yet: wait, or correct this machine's clock"},
-		"expires soon":                      {soon, nil, 0o600, "a TLS certificate expires soon: renew it"},
-		"an issuer of clients that ran out": {fine, certtest.NewExpiredCA(t, "Old CA"), 0o600, "Old CA"},
-		"a key for all to read":             {fine, nil, 0o644, "every user of this machine can read the TLS key: chmod o-r it"},
-		"a common name alone":               {unnamed, nil, 0o600, "names no host (subjectAltName)"},
+		"nothing to say":               {fine, nil, 0o640, ""},
+		"not valid yet":                {late, nil, 0o600, "a TLS certificate is not valid yet: wait, or correct this machine's clock"},
+		"expires soon":                 {soon, nil, 0o600, "a TLS certificate expires soon: renew it"},
+		"a client CA that has expired": {fine, certtest.NewExpiredCA(t, "Old CA"), 0o600, "Old CA"},
+		"a key for all to read":        {fine, nil, 0o644, "every user of this machine can read the TLS key: chmod o-r it"},
+		"a common name alone":          {unnamed, nil, 0o600, "names no host (subjectAltName)"},
 	} {
 		folder, log := t.TempDir(), &logged{}
 		config := Config{Log: log.logger()}
@@ -465,7 +465,7 @@ func TestClientCertificates(t *testing.T) {
 
 // A client that resumes a session sends no certificate again, but must still be accepted by the
 // client CAs in use now.
-func TestAResumedSessionMeetsTheIssuersOfNow(t *testing.T) {
+func TestAResumedSessionNeedsACurrentClientCA(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		ca, next, folder := certtest.NewCA(t, "CA"), certtest.NewCA(t, "Next CA"), t.TempDir()
 		cert, key := ca.Issue(t, certtest.For("localhost")).Write(t, folder)
@@ -502,7 +502,7 @@ func TestAResumedSessionMeetsTheIssuersOfNow(t *testing.T) {
 		next.Write(t, folder)
 		f.Reload()
 		if at, err := connect(); err == nil || at.DidResume {
-			t.Errorf("version %x: a session of an issuer that is gone: resumed %v, %v", version, at.DidResume, err)
+			t.Errorf("version %x: a session whose client CA was removed: resumed %v, %v", version, at.DidResume, err)
 		}
 	}
 }
@@ -534,7 +534,7 @@ func TestIdentity(t *testing.T) {
 			t.Errorf("identity %q, want %q", got, want)
 		}
 		if got := Identity(&tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}); got != "" {
-			t.Errorf("identity %q of a certificate that nobody verified", got)
+			t.Errorf("identity %q of a certificate that was not verified", got)
 		}
 	}
 	if got := Identity(nil); got != "" {

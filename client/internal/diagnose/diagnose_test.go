@@ -15,7 +15,7 @@ import (
 	"connectrpc.com/connect"
 )
 
-// How a port answers the start of an HTTP/2 connection tells what it speaks.
+// The answer to the start of an HTTP/2 connection shows which protocol a port serves.
 func TestTheFirstBytesTellTheProtocol(t *testing.T) {
 	alert := &net.OpError{Op: opTLSAlert, Err: errors.New("tls: certificate required")}
 	reset := &net.OpError{Op: "read", Err: syscall.ECONNRESET}
@@ -41,7 +41,7 @@ func TestTheFirstBytesTellTheProtocol(t *testing.T) {
 	}
 }
 
-// The recorded response decides where connect's own error would mislead.
+// The recorded response is evidence, even if connect's error says little.
 func TestAnObservationIsWhatTheTransportRecorded(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
@@ -87,7 +87,7 @@ func TestAProbeCopiesTheTLSConfiguration(t *testing.T) {
 	}
 }
 
-// Every reason has words of its own.
+// Every reason has a text of its own.
 func TestEveryReasonSaysSomething(t *testing.T) {
 	said := make(map[string]Reason)
 	for r := ServerError; r <= PermissionDenied; r++ {

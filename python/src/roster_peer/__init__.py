@@ -1,8 +1,8 @@
 """Roster's Python peer: a server and a client of the frozen contract.
 
-It speaks /MyService over gRPC with any server and client of proto/api.proto,
-Roster's own included. The client has TLS, the server has not. There are no
-retries and nothing of roster.v1: for those use the Go client or Connect.
+It works with any server and client of proto/api.proto over gRPC, Roster's own
+included. The client supports TLS, the server does not. There are no retries and
+nothing of roster.v1: for those use the Go client or Connect.
 
     from roster_peer import Client
 
@@ -11,7 +11,7 @@ retries and nothing of roster.v1: for those use the Go client or Connect.
             print(user.name, user.age, user.email)
 
 `Client("roster.example.com:443", tls=TLS())` calls over TLS. `AsyncClient` is
-the same for asyncio. `Server` hosts users from memory, and `load_users` reads
+the same for asyncio. `Server` serves users from memory, and `load_users` reads
 them from a CSV or SQLite file:
 
     with Server(load_users("users.csv"), "localhost:50051") as server:

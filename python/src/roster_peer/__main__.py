@@ -1,4 +1,4 @@
-"""`python -m roster_peer` is `roster-peer`."""
+"""`python -m roster_peer` runs the command `roster-peer`."""
 
 from roster_peer.cli import entry
 

@@ -1,4 +1,4 @@
-"""HOST:PORT: reading it, and finding out whether a server can have it."""
+"""Parses HOST:PORT, and checks whether a server can listen there."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ class Address:
         return f"{host}:{self.port}"
 
     def is_loopback(self) -> bool:
-        """Whether the host is this machine by name or number."""
+        """Whether the host is the loopback of this machine, by name or address."""
         return _LOOPBACK.fullmatch(self.host) is not None
 
 
 def listenable(address: Address) -> list[Address]:
-    """The numeric addresses that a server on address listens on, all free now.
+    """Returns the numeric addresses to listen on for address, all free now.
 
-    localhost is two of them, 127.0.0.1 and ::1. grpcio is content with either:
-    it would start beside another program that has the other one, and callers
-    would reach now this, now that. So each is tried by itself, and the first
-    that cannot be had is a ListenError.
+    localhost has two of them, 127.0.0.1 and ::1. grpcio starts if it gets either
+    one. If another program has the other, callers would reach sometimes this
+    server and sometimes that program. So each address is tried separately, and
+    the first that is not available raises a ListenError.
     """
     try:
         found = socket.getaddrinfo(
@@ -76,7 +76,7 @@ def listenable(address: Address) -> list[Address]:
         try:
             _try_bind(family, sockaddr)
         except OSError as error:
-            # Hosts files name ::1 on machines that have IPv6 switched off.
+            # /etc/hosts may have ::1 on a machine where IPv6 is disabled.
             if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 absent = error
                 continue
@@ -90,7 +90,7 @@ def listenable(address: Address) -> list[Address]:
 def refusal(
     address: Address, candidate: Address, error: OSError | None = None
 ) -> ListenError:
-    """The ListenError for candidate, one of the addresses that address means."""
+    """Returns the ListenError for candidate, one of the addresses of address."""
     if error is None or error.errno == errno.EADDRINUSE:
         why = (
             f"port {candidate.port} on {candidate.host} is taken by another "
@@ -110,7 +110,7 @@ def _try_bind(
     sockaddr: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes],
 ) -> None:
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As grpcio does, so that a port that only waits out old connections
-        # counts as free.
+        # As grpcio does, so that a port with connections in TIME_WAIT counts as
+        # free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(sockaddr)

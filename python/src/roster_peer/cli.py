@@ -46,8 +46,8 @@ def run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("roster-peer: interrupted", file=sys.stderr)
     except BrokenPipeError:
-        # The reader has left, as head does. Without this Python says so again
-        # when it flushes at exit.
+        # The reader has closed the pipe, as head does. Without this, Python
+        # reports it again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
@@ -107,7 +107,7 @@ async def _health_async(target: _Target, timeout: float) -> None:
 
 
 class _Target(NamedTuple):
-    """Whom to call, and as whom."""
+    """The server to call, and the credentials to call it with."""
 
     address: str
     tls: TLS | None
@@ -170,7 +170,7 @@ def _token(arguments: argparse.Namespace) -> str | None:
 
 
 def _print_json(value: object) -> None:
-    """The shapes are those of `roster get` and `roster health`."""
+    """Prints JSON. Its structure is that of `roster get` and `roster health`."""
     print(json.dumps(value, indent=2))
 
 
@@ -179,7 +179,7 @@ def _print_table(users: list[User]) -> None:
     rows += [(_printable(u.name), str(u.age), _printable(u.email)) for u in users]
     name_width = max(len(row[0]) for row in rows)
     age_width = max(len(row[1]) for row in rows)
-    # A terminal without the characters of a name is no reason to fail.
+    # A name with characters that the terminal lacks must not raise an error.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     for name, age, email in rows:
@@ -187,7 +187,7 @@ def _print_table(users: list[User]) -> None:
 
 
 def _printable(text: str) -> str:
-    """Text without what a terminal would obey: a server may send anything."""
+    """Returns text without control characters: a server may send anything."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
     )

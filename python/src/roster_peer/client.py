@@ -19,9 +19,9 @@ from roster_peer.user import INT32_MAX, INT32_MIN, User
 
 
 class Client:
-    """Calls one server; threads may share it. Close it, or use it in `with`.
+    """Calls one server. Threads may share it. Close it, or use it in `with`.
 
-    Make it after fork: a channel does not survive one.
+    Create it after a fork: a channel does not work in a forked process.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class Client:
 
         Args:
             address: HOST:PORT; with tls the certificate must be for HOST.
-            tls: what to trust and show; None calls without TLS.
+            tls: CA certificates and client certificate; None calls without TLS.
             token: sent with every call, as "authorization: Bearer TOKEN".
             token_in_clear: send it without TLS to another machine, too: for a
-                network that is encrypted by itself.
+                network that is encrypted by other means.
 
         Raises:
             TLSFileError: a file of tls cannot be used.
-            ValueError: address is not HOST:PORT, or the token is none or would
-                cross the network in the clear.
+            ValueError: address is not HOST:PORT, or the token is malformed or
+                would cross the network in the clear.
         """
         parsed = Address.parse(address)
         self.address = address
@@ -64,17 +64,17 @@ class Client:
         self._health = myservice.Health
 
     def get(self, ids: Iterable[int], timeout: float | None = 1.0) -> list[User]:
-        """The users with these ids, in the order asked.
+        """Returns the users with these ids, in the order of the ids.
 
         A repeated id is answered each time, an unknown one is left out.
 
         Args:
-            ids: each an int32. A Roster server takes 10,000 unless set otherwise.
+            ids: each an int32. Roster allows 10,000 by default (--max-batch).
             timeout: seconds for the whole call, connecting included; None waits
                 for as long as it takes.
 
         Raises:
-            CallError: the server was not reached, refused or did not answer.
+            CallError: the server is unreachable, refused or did not answer.
             ValueError: an id is not an int32, or the client is closed.
         """
         request = _request(ids)
@@ -84,7 +84,7 @@ class Client:
             raise _call_error(self.address, self._tls, "get", timeout, error) from error
 
     def health(self, timeout: float | None = 1.0) -> None:
-        """Returns if the server answers and reaches its store.
+        """Returns if the server answers and its store does.
 
         Args:
             timeout: as for get.
@@ -117,7 +117,7 @@ class Client:
 
 
 class AsyncClient:
-    """Client for asyncio. Belongs to the event loop that it is made in.
+    """Client for asyncio. It belongs to the event loop in which it is created.
 
     Close it, or use it in `async with`. Cancelling a task cancels its call.
     """
@@ -134,18 +134,18 @@ class AsyncClient:
 
         Args:
             address: HOST:PORT; with tls the certificate must be for HOST.
-            tls: what to trust and show; None calls without TLS.
+            tls: CA certificates and client certificate; None calls without TLS.
             token: sent with every call, as "authorization: Bearer TOKEN".
             token_in_clear: send it without TLS to another machine, too: for a
-                network that is encrypted by itself.
+                network that is encrypted by other means.
 
         Raises:
             RuntimeError: no event loop is running.
             TLSFileError: a file of tls cannot be used.
-            ValueError: address is not HOST:PORT, or the token is none or would
-                cross the network in the clear.
+            ValueError: address is not HOST:PORT, or the token is malformed or
+                would cross the network in the clear.
         """
-        # Some versions of grpcio would make a loop that nobody runs.
+        # Some versions of grpcio would create a loop that nothing runs.
         asyncio.get_running_loop()
         parsed = Address.parse(address)
         self.address = address
@@ -165,7 +165,7 @@ class AsyncClient:
         self._health = myservice.Health
 
     async def get(self, ids: Iterable[int], timeout: float | None = 1.0) -> list[User]:
-        """As Client.get; closed is grpcio's UsageError instead of ValueError."""
+        """As Client.get, but after close it raises grpcio's UsageError."""
         request = _request(ids)
         try:
             return _users(
@@ -175,7 +175,7 @@ class AsyncClient:
             raise _call_error(self.address, self._tls, "get", timeout, error) from error
 
     async def health(self, timeout: float | None = 1.0) -> None:
-        """As Client.health; closed is grpcio's UsageError instead of ValueError."""
+        """As Client.health, but after close it raises grpcio's UsageError."""
         try:
             await self._health(Empty(), timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
@@ -200,16 +200,16 @@ class AsyncClient:
 
 
 def _channel_options(address: Address) -> list[tuple[str, int]]:
-    # http_proxy in the environment would take calls to this very machine away
-    # to the proxy.
+    # If http_proxy is set in the environment, grpcio would send even calls to the
+    # loopback to the proxy.
     return [("grpc.enable_http_proxy", 0)] if address.is_loopback() else []
 
 
 def _metadata(token: str | None, clear_ok: bool) -> tuple[tuple[str, str], ...]:
-    """What goes with every call. The errors do not have the token."""
+    """Returns the metadata of every call. Errors do not contain the token."""
     if token is None:
         return ()
-    # RFC 6750 §2.1; grpcio would say no more than "metadata was invalid".
+    # RFC 6750 §2.1; grpcio would only say "metadata was invalid".
     if not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", token):
         raise ValueError(
             "the token is empty or has a character that no token has: a space, a "
@@ -252,7 +252,7 @@ def _call_error(
 
 
 def _tls_words(tls: TLS, details: str) -> str:
-    """What grpcio's text for a handshake that failed means."""
+    """Says what grpcio's text for a failed handshake means."""
     if "CERTIFICATE_VERIFY_FAILED" in details:
         return (
             "the server's certificate is not trusted: trust its issuer (ca), use a "
@@ -261,8 +261,8 @@ def _tls_words(tls: TLS, details: str) -> str:
         )
     if "WRONG_VERSION_NUMBER" in details:
         return "the server speaks plain gRPC and was called with TLS"
-    # grpcio does not tell these apart: a server that refuses the certificate
-    # ends the connection, and the alert that says so is lost on the way.
+    # grpcio does not distinguish these: a server that refuses the certificate
+    # closes the connection, and grpcio does not pass its alert on.
     certificate = "accept the certificate shown" if tls.cert else "go without one"
     return (
         "no answer: nothing listens there, it does not serve gRPC with TLS, it asks "
@@ -271,7 +271,7 @@ def _tls_words(tls: TLS, details: str) -> str:
 
 
 def _words(code: grpc.StatusCode, details: str, timeout: float | None) -> str:
-    """What the status means to the person who called, with the server's text."""
+    """Says what the status means to the user, with the server's text."""
     advice = {
         grpc.StatusCode.UNAVAILABLE: (
             "no answer: nothing listens there, it is not a plain gRPC server, or "

@@ -1,4 +1,4 @@
-"""Users from CSV: RFC 4180, in UTF-8, with a header."""
+"""Reads users from CSV: RFC 4180, in UTF-8, with a header."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from roster_peer.user import User
 class _Lines:
     """The lines of a file as text, with a count of them.
 
-    The csv module counts only the lines that it was given, and so not the one
-    that is not UTF-8.
+    The csv module counts only the lines that it receives, and it never receives
+    a line that is not UTF-8.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -32,9 +32,9 @@ class _Lines:
 
 
 def read(path: str, file: BinaryIO) -> dict[int, User]:
-    """Every user by id. Raises UsersFileError with path and line."""
+    """Returns all users by id. Raises UsersFileError with path and line."""
     lines = _Lines(file)
-    # The line each record begins on: a quoted field may span several.
+    # The line on which a record begins: a quoted field may span several lines.
     begins = 1
     try:
         records = csv.reader(iter(lines), strict=True)
@@ -43,7 +43,7 @@ def read(path: str, file: BinaryIO) -> dict[int, User]:
         where = array("L")
         begins = lines.number + 1
         for record in records:
-            # A blank line is no record.
+            # A blank line is not a record.
             if record:
                 number, user = _user(record, columns)
                 if number in users:
@@ -64,7 +64,10 @@ def read(path: str, file: BinaryIO) -> dict[int, User]:
 
 
 def _columns(header: list[str] | None) -> list[int]:
-    """Where a header has each of COLUMNS. As strict as `roster import`."""
+    """Returns the position of each of COLUMNS in a header.
+
+    It is as strict as `roster import`.
+    """
     needed = f"the header is {','.join(COLUMNS)}"
     if not header:
         raise ValueError(f"no header; {needed}")

@@ -1,10 +1,10 @@
 """grpc.health.v1: the standard health service of a draining server.
 
-grpcio-health-checking has a servicer of its own. It sends to watchers while it
-holds the lock that grpcio's one event thread needs to drop a watcher, so a
-watcher that leaves while another is told something hangs the whole server. Its
-Watch streams also outlive a drain. This one sends outside its lock, and ends
-the streams.
+grpcio-health-checking has a servicer of its own, but it sends to watchers while
+it holds a lock that grpcio's only event thread needs to remove a watcher. If a
+watcher disconnects while another is being sent to, the whole server hangs. Its
+Watch streams also outlive a drain. This servicer sends outside its lock, and
+ends the streams.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 SERVICE_NAME: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
-#: Sends one message of a stream and waits until it is out; None ends the stream.
+#: Sends one message of a stream and waits until it is sent; None ends the stream.
 Send = Callable[[Optional[health_pb2.HealthCheckResponse]], None]
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """SERVING for the whole server ("") and for services, until drain."""
+    """Answers SERVING for the whole server ("") and for services, until drain."""
 
     def __init__(self, services: Iterable[str]) -> None:
         self._known = frozenset(["", *services])
         self._draining = threading.Event()
-        # Guards _watchers alone and is never held while sending.
+        # Guards only _watchers, and is never held while sending.
         self._lock = threading.Lock()
         self._watchers: set[_Watcher] = set()
 
@@ -37,7 +37,7 @@ class Health(health_pb2_grpc.HealthServicer):
         request: health_pb2.HealthCheckRequest,
         context: grpc.ServicerContext,
     ) -> health_pb2.HealthCheckResponse:
-        """Answers the status now; NOT_FOUND for a service not hosted here."""
+        """Returns the current status; NOT_FOUND for an unknown service."""
         if request.service not in self._known:
             context.abort(
                 grpc.StatusCode.NOT_FOUND, f"no service {request.service!r} here"
@@ -50,26 +50,26 @@ class Health(health_pb2_grpc.HealthServicer):
         context: grpc.ServicerContext,
         send: Send,
     ) -> None:
-        """Sends the status now, then NOT_SERVING and the end when draining."""
+        """Sends the current status, and ends with NOT_SERVING at a drain."""
         watcher = _Watcher(lambda: self._status(request.service), send)
         with self._lock:
             self._watchers.add(watcher)
-        # False: the caller is gone already, and the callback would not run.
+        # False means that the caller has left already; no callback will run.
         if not context.add_callback(lambda: self._forget(watcher)):
             self._forget(watcher)
         watcher.tell(last=False)
-        # Drain may have listed the watchers before this one was among them.
+        # A drain may have copied _watchers before this one was added.
         if self._draining.is_set():
             watcher.tell(last=True)
 
-    # grpcio then passes `send`, and a stream takes no worker thread while it
-    # has nothing to say.
+    # grpcio then passes `send`, and a stream occupies no worker thread while it
+    # has nothing to send.
     setattr(Watch, "experimental_non_blocking", True)
 
     def drain(self) -> None:
-        """Says NOT_SERVING from now on, and ends the Watch streams with it.
+        """Answers NOT_SERVING from now on, and ends the Watch streams with it.
 
-        Waits until it is sent, so a watcher that does not read can hold it up.
+        Waits until it is sent, so a watcher that does not read can delay it.
         """
         self._draining.set()
         with self._lock:
@@ -104,8 +104,8 @@ class _Watcher:
         self._ended = False
 
     def tell(self, last: bool) -> None:
-        """Sends the status if it is news, and ends the stream if last."""
-        # Read under the lock, so that an older status never follows a newer.
+        """Sends the status if it has changed, and ends the stream if last."""
+        # Read under the lock, so that an older status is never sent after a newer.
         with self._lock:
             if self._ended:
                 return

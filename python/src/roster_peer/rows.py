@@ -1,4 +1,4 @@
-"""What a row of either kind of file must be, to become a user."""
+"""Turns a row of a CSV or SQLite file into a user."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 
 def to_user(id_: object, name: object, age: object, email: object) -> tuple[int, User]:
-    """An id and its user from one row; ValueError says what is wrong.
+    """Returns an id and its user from one row; ValueError says what is wrong.
 
-    Numbers may be text: the sqlite3 shell imports them so into columns without
-    a type. A missing email is an empty one.
+    Numbers may be text, as which the sqlite3 shell imports them into columns
+    without a type. A missing email is an empty one.
     """
     number = _integer("id", id_)
     user = User(

@@ -1,4 +1,4 @@
-"""Running a Server as a program: ready line, signals, drain."""
+"""Runs a Server as a program: ready line, signals, drain."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def serve(server: Server, what: str, grace: float) -> int:
     """Serves until SIGTERM or SIGINT, drains, and returns the exit code.
 
-    When calls are answered it prints one line to standard error, with what and
-    the real address at its end:
+    When the server is ready it prints one line to standard error, which has what
+    and ends in the actual address:
 
         roster-peer: serving 3 users from users.csv on localhost:50051
 
-    A second signal ends the process at once. Call it from the main thread:
-    signals go there.
+    A second signal ends the process at once. Call it from the main thread, which
+    receives the signals.
 
     Args:
         server: not started yet.
@@ -30,7 +30,7 @@ def serve(server: Server, what: str, grace: float) -> int:
         grace: seconds that running calls have to finish.
 
     Returns:
-        0 if they did, else 1.
+        0 if all calls finished, else 1.
     """
     logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s")
     stop = threading.Event()
@@ -53,6 +53,6 @@ def serve(server: Server, what: str, grace: float) -> int:
 
 
 def _say(text: str) -> None:
-    # One write: lines of other threads may not come in between.
+    # One write, so that other threads' lines do not mix with this one.
     sys.stderr.write(f"roster-peer: {text}\n")
     sys.stderr.flush()

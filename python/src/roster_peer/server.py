@@ -16,16 +16,16 @@ from roster_peer import health, service
 from roster_peer.address import Address, listenable, refusal
 from roster_peer.store import Store
 
-# How long drain waits for watchers to be told, in seconds: one that does not
-# read must not keep the port open.
+# How long drain waits until NOT_SERVING is sent to watchers, in seconds: one that
+# does not read must not keep the port open.
 _TELL_SECONDS = 1.0
 
 
 class Server:
-    """Hosts a Store on one address: MyService, grpc.health.v1 and reflection.
+    """Serves a Store on one address: MyService, grpc.health.v1 and reflection.
 
-    It listens from construction on and answers from start on; calls that come
-    between wait. In a `with` block it starts, and drains at the end.
+    It listens as soon as it is created and answers after start; calls that arrive
+    between the two wait. A `with` block starts it, and drains it at the end.
     """
 
     def __init__(
@@ -36,16 +36,16 @@ class Server:
         workers: int = 10,
         max_batch: int = 10_000,
     ) -> None:
-        """Takes the port.
+        """Listens on the port.
 
         Args:
             store: answers the look-ups, from up to `workers` threads at once.
             address: HOST:PORT. Port 0 takes a free one; see `address`.
-            workers: calls answered at a time; more wait their turn.
+            workers: maximum concurrent calls; more wait in a queue.
             max_batch: ids in one call; more are RESOURCE_EXHAUSTED.
 
         Raises:
-            ListenError: the port is taken, or the host is not this machine's.
+            ListenError: the port is in use, or the host is not this machine.
             ValueError: address is not HOST:PORT; workers or max_batch below 1.
         """
         if workers < 1:
@@ -56,8 +56,8 @@ class Server:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="roster-peer")
         self._server = grpc.server(
             self._pool,
-            # Or a second server takes the same port, silently, and each gets
-            # some of the callers.
+            # Otherwise a second server can listen on the same port without an
+            # error, and each gets some of the calls.
             options=[("grpc.so_reuseport", 0)],
         )
         api_pb2_grpc.add_MyServiceServicer_to_server(
@@ -72,19 +72,19 @@ class Server:
 
     @property
     def address(self) -> str:
-        """HOST:PORT with the host as given and the port that was taken."""
+        """HOST:PORT with the host as given and the actual port."""
         return str(self._address)
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Starts answering calls."""
         self._server.start()
 
     def drain(self, grace: float) -> bool:
-        """Stops: says NOT_SERVING, accepts nothing more, lets calls finish.
+        """Stops: answers NOT_SERVING, accepts no more calls, lets calls finish.
 
         Args:
-            grace: seconds that running and waiting calls have. Then they are
-                cancelled; their callers get CANCELLED or UNAVAILABLE.
+            grace: seconds that running and waiting calls have. After that they
+                are cancelled; their callers get CANCELLED or UNAVAILABLE.
 
         Returns:
             Whether every call finished within grace.
@@ -93,7 +93,7 @@ class Server:
         telling = threading.Thread(target=self._health.drain, daemon=True)
         telling.start()
         telling.join(min(_TELL_SECONDS, grace))
-        # Not stop(grace): its event does not tell whether the calls finished or
+        # Not stop(grace), whose event does not tell whether the calls finished or
         # were cancelled.
         stopped = self._server.stop(threading.TIMEOUT_MAX)
         in_time = stopped.wait(max(ends - time.monotonic(), 0))
@@ -117,12 +117,12 @@ class Server:
 
 
 def _listen(server: grpc.Server, address: Address) -> Address:
-    """Adds every numeric address that address means; they share one port."""
+    """Adds every numeric address of address; they share one port."""
     port = address.port
     for candidate in listenable(address):
         candidate = Address(candidate.host, port)
-        # Still taken now and then, by a program that came in between. Old
-        # grpcio says so with 0, new with RuntimeError.
+        # Another program may have taken the port since it was checked. Old grpcio
+        # returns 0 then, newer versions raise RuntimeError.
         try:
             port = server.add_insecure_port(str(candidate))
         except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""MyService: the contract's two calls, answered from a Store."""
+"""MyService: the two calls of the contract, answered from a Store."""
 
 from __future__ import annotations
 
@@ -17,24 +17,23 @@ _log = logging.getLogger(__name__)
 
 
 class MyService:
-    """The handlers, named as the contract names the calls."""
+    """The handlers, with the names that the calls have in the contract."""
 
     def __init__(self, store: Store, max_batch: int) -> None:
         self._store = store
         self._max_batch = max_batch
 
     def Health(self, request: Empty, context: grpc.ServicerContext) -> Empty:
-        """Answers Empty: the users are in memory, so a process that answers
-        reaches its store."""
+        """Returns Empty: the users are in memory, so the store always answers."""
         return Empty()
 
     def User(
         self, request: api_pb2.UserReq, context: grpc.ServicerContext
     ) -> api_pb2.UserReply:
-        """Answers the users asked for. Over max_batch ids: RESOURCE_EXHAUSTED."""
+        """Returns the users asked for; RESOURCE_EXHAUSTED above max_batch ids."""
         ids = request.userIDs
-        # One byte of request can ask for a user of hundreds, so without this
-        # limit a request of 4 MiB takes gigabytes to answer.
+        # One byte of a request can ask for a user of hundreds of bytes, so without
+        # this limit the answer to a request of 4 MiB would take gigabytes.
         if len(ids) > self._max_batch:
             context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -45,7 +44,7 @@ class MyService:
             users = self._store.get(ids)
         except Exception:
             _log.exception("User: the store failed on %d ids", len(ids))
-            # grpcio would send the exception's text to the caller.
+            # Without this, grpcio would send the exception's text to the caller.
             context.abort(grpc.StatusCode.INTERNAL, "internal error")
         return api_pb2.UserReply(
             message="success",

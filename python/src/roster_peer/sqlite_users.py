@@ -1,4 +1,4 @@
-"""Users from the table users of a SQLite file, which is only read."""
+"""Reads users from the table users of a SQLite file, without writing to it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from roster_peer.user import User
 
 
 def read(path: str, busy_timeout: float) -> dict[int, User]:
-    """Every user by id. Raises UsersFileError with path and id.
+    """Returns all users by id. Raises UsersFileError with path and id.
 
     busy_timeout is in seconds.
     """
-    # mode=ro: sqlite3 would else create or upgrade files next to it.
+    # mode=ro, since sqlite3 would otherwise create or upgrade files next to it.
     uri = f"file:{quote(os.path.abspath(path))}?mode=ro"
     try:
         with closing(sqlite3.connect(uri, uri=True, timeout=busy_timeout)) as database:
-            # Text that is not UTF-8 then reaches to_user, which names its row.
+            # So text that is not UTF-8 reaches to_user, which names its row.
             database.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
             _check_table(path, database)
             return _users(path, database)

@@ -1,4 +1,4 @@
-"""What a server answers from."""
+"""Where a server gets its users from."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from roster_peer.user import User
 
 
 class Store(Protocol):
-    """Answers look-ups. The worker threads of a server call it all at once.
+    """Answers look-ups. A server calls it from its worker threads concurrently.
 
-    An exception reaches the caller as INTERNAL without its text, and the
-    server's log in full.
+    If it raises an exception, the caller gets INTERNAL without its text, and the
+    server's log has it in full.
     """
 
     def get(self, ids: Iterable[int]) -> list[User]:
-        """The users with these ids, in the order asked.
+        """Returns the users with these ids, in the order of the ids.
 
         A repeated id is answered each time, an unknown one is left out.
         """
@@ -24,7 +24,7 @@ class Store(Protocol):
 
 
 class MemoryStore:
-    """Users in memory, by id. They do not change, so it needs no lock."""
+    """Users in memory, by id. It is immutable, so it needs no lock."""
 
     def __init__(self, users: Mapping[int, User]) -> None:
         self._users = dict(users)

@@ -1,4 +1,4 @@
-"""What a client trusts, and what it shows, when it calls over TLS."""
+"""The CA certificates and the client certificate of a client with TLS."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ Path = Union[str, "os.PathLike[str]"]
 class TLS:
     """TLS for a client. Files are PEM, and read when the client is made.
 
-    A plain TLS() trusts the issuers that come with grpcio (or those of
-    GRPC_DEFAULT_SSL_ROOTS_FILE_PATH) and shows no certificate.
+    TLS() trusts the CA certificates that come with grpcio (or those of
+    GRPC_DEFAULT_SSL_ROOTS_FILE_PATH) and has no client certificate.
     """
 
-    #: The issuers to trust instead.
+    #: CA certificates to trust instead.
     ca: Path | None = None
-    #: The certificate to show to a server that asks for one, and its key.
+    #: The client certificate, for a server that asks for one, and its key.
     cert: Path | None = None
     key: Path | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """The files as grpcio takes them, for any channel of your own.
+        """Returns the files as grpcio's credentials, usable for any channel.
 
         Raises:
             TLSFileError: a file cannot be read, has no certificate or no key in
-                it, or certificate and key are not of each other.
+                it, or the key is not the certificate's.
         """
         if (self.cert is None) != (self.key is None):
             raise TLSFileError("a certificate and its key go together")
-        # grpcio takes any bytes, and says nothing until a handshake fails.
+        # grpcio accepts any bytes, and reports nothing until a handshake fails.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         ca = cert = key = None
         if self.ca is not None:
@@ -49,7 +49,7 @@ class TLS:
         if self.cert is not None and self.key is not None:
             cert, key = _read("certificate", self.cert), _read("key", self.key)
             try:
-                # Without a password an encrypted key would ask for one.
+                # Without password=, an encrypted key would prompt for one.
                 context.load_cert_chain(self.cert, self.key, password="")
             except ssl.SSLError as error:
                 why = (

@@ -1,4 +1,4 @@
-"""A user, and the bounds of its fields: the same as directory.User's in Go."""
+"""A user, and the limits of its fields, which are those of directory.User in Go."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class User:
-    """One entry of the directory, as the contract carries it: without its id."""
+    """One entry of the directory, as the contract has it: without its id."""
 
-    #: Never empty where a Roster server answers; at most MAX_NAME_BYTES.
+    #: At most MAX_NAME_BYTES; from a Roster server never empty.
     name: str
-    #: Years, 0 to MAX_AGE where a Roster server answers.
+    #: In years; from a Roster server 0 to MAX_AGE.
     age: int
     #: May be empty; at most MAX_EMAIL_BYTES.
     email: str
 
 
 def problem(user: User) -> str | None:
-    """The first field of user that breaks its bounds, in words; None if all hold.
+    """Says which field of user breaks its limits first; None if all hold.
 
-    Servers check what they load. A client does not check what it is sent.
+    Servers check what they load. A client does not check what it receives.
     """
     if not user.name:
         return "name is empty"

@@ -1,4 +1,4 @@
-"""Users from a file: CSV or SQLite, told apart by what is in it."""
+"""Reads users from a CSV or SQLite file; its content tells which it is."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
 
 def load_users(path: str | os.PathLike[str], busy_timeout: float = 5.0) -> MemoryStore:
-    """Reads every user of a file into memory, some 400 bytes each.
+    """Reads all users of a file into memory, about 400 bytes each.
 
     A CSV file is UTF-8 and has a header with the columns id, name, age and
     email, in any order and no others. A SQLite file has a table users with
-    columns of those names; others are ignored. The fields keep the bounds of
-    `user`, and an id is there once. A CSV file may be a pipe.
+    columns of those names; others are ignored. The fields keep the limits in
+    `user`, and ids are unique. A CSV file may be a pipe.
 
     Args:
         path: the file.
         busy_timeout: seconds to wait for a program that has locked a SQLite file.
 
     Raises:
-        UsersFileError: any of that is not so. The text names the line of a CSV
-            file, or the id of a SQLite row, and what to do.
+        UsersFileError: the file breaks one of these rules. The text names the
+            line of a CSV file, or the id of a SQLite row, and what to do.
     """
     name = os.fspath(path)
     try:
@@ -47,7 +47,7 @@ def load_users(path: str | os.PathLike[str], busy_timeout: float = 5.0) -> Memor
 
 
 def _is_sqlite(name: str, file: io.BufferedReader) -> bool:
-    # peek, because what is read of a pipe is gone.
+    # peek, because what is read from a pipe cannot be read again.
     if file.peek(len(_SQLITE_MAGIC)).startswith(_SQLITE_MAGIC):
         return True
     if name.lower().endswith(_SQLITE_SUFFIXES):
