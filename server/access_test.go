@@ -76,9 +76,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 		anonymous = `200 hello ""`
 		reader    = `200 hello "reader"`
 		writer    = `200 hello "writer"`
-		needsRead = `401 {"code":"unauthenticated","message":"this call needs a token of the role read in the header \"authorization: Bearer TOKEN\": whoever runs this server makes one with roster token create"}`
-		readOnly  = `403 {"code":"permission_denied","message":"\"reader\" has the role read, this call needs write: whoever runs this server makes one with roster token create --role write"}`
-		closed    = `403 {"code":"permission_denied","message":"this port takes changes from nobody, since others than this machine reach it and it has no tokens: serve with --tokens"}`
+		needsRead = `401 {"code":"unauthenticated","message":"this call needs a token of the role read in the header \"authorization: Bearer TOKEN\": the operator of this server creates one with roster token create"}`
+		readOnly  = `403 {"code":"permission_denied","message":"\"reader\" has the role read, this call needs write: the operator of this server creates one with roster token create --role write"}`
+		closed    = `403 {"code":"permission_denied","message":"writes are disabled: the port is reachable from the network and has no tokens: serve with --tokens"}`
 		expired   = `401 {"code":"unauthenticated","message":"the token \"expired\" expired at `
 		unknown   = `401 {"code":"unauthenticated","message":"the token is not known here: it was revoked, or is another server's"}`
 		malformed = `401 {"code":"unauthenticated","message":"what was sent is not a token of Roster, or was mistyped or cut: a token is roster_ and 49 letters and digits"}`

@@ -16,23 +16,23 @@ import (
 	"example.com/roster/server/tlsfile"
 )
 
-// AccessConfig says who may call what.
+// AccessConfig configures authentication and authorization.
 type AccessConfig struct {
-	// Tokens, if set, returns the tokens as of now: calls need one, or a client certificate. Without,
-	// everybody may read, and callers on this machine alone may write.
+	// Tokens, if set, returns the current tokens: calls need one of them, or a client certificate. If
+	// it is nil, every caller may read, and only callers on this machine may write.
 	Tokens func() *auth.Set
 	// ClientCertificates accepts the names in verified client certificates as identities.
 	ClientCertificates bool
-	// OpenReads lets everybody read although there are Tokens.
+	// OpenReads lets every caller read although Tokens is set.
 	OpenReads bool
-	// Local says that only this machine reaches the listener.
+	// Local is true if the listener is reachable only from this machine.
 	Local bool
 }
 
-// access decides who may make which call, before a byte of a body is read.
+// access authenticates callers and checks their role, before any byte of the body is read.
 type access struct {
 	AccessConfig
-	rate *rateLimit // of callers whose token is missing or wrong
+	rate *rateLimit // limits the refusals of one address
 	log  *refusalLog
 }
 
@@ -41,7 +41,7 @@ func newAccess(config AccessConfig, rate *rateLimit, log *refusalLog) *access {
 	return &access{config, rate, log}
 }
 
-// wrap asks callers for what the method's policy wants. Where everybody may call, it does nothing.
+// wrap requires the role of the method's policy. It returns next itself if every caller may call.
 func (a *access) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	need := a.need(method.Role)
 	if a.Tokens == nil && !a.ClientCertificates && need == auth.None {
@@ -59,7 +59,7 @@ func (a *access) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	})
 }
 
-// need is the role that a caller must have shown for a method with this policy.
+// need is the role that callers must authenticate for, in order to call a method of this policy.
 func (a *access) need(role rpc.Role) auth.Role {
 	switch {
 	case a.Tokens == nil && a.Local:
@@ -72,9 +72,8 @@ func (a *access) need(role rpc.Role) auth.Role {
 	return auth.Write
 }
 
-// identify returns who calls, and what they may do. A token that was sent and
-// is no good is an error, whatever could be done without: its sender means to
-// be somebody, and would else find out only when that matters.
+// identify returns the caller's name and role. An invalid token is an error even if the call needs
+// none: otherwise its sender would notice only at the first call that needs one.
 func (a *access) identify(r *http.Request, now time.Time) (name string, role auth.Role, err error) {
 	if a.Tokens != nil {
 		if sent := r.Header["Authorization"]; len(sent) > 0 {
@@ -101,7 +100,7 @@ func (a *access) identify(r *http.Request, now time.Time) (name string, role aut
 			return entry.Name, entry.Role, nil
 		}
 	}
-	// That somebody whom the port trusts has signed it is enough to read.
+	// A certificate that a trusted CA has signed is enough to read.
 	return name, auth.Read, nil
 }
 
@@ -119,10 +118,10 @@ func bearer(sent []string) (string, error) {
 	return sent[0][len(scheme):], nil
 }
 
-// refuse says what is missing and what to do about it. A caller who is not
-// known is UNAUTHENTICATED, one who is and may not is PERMISSION_DENIED.
+// refuse answers with what is missing and what to do about it: UNAUTHENTICATED to an unauthenticated
+// caller, PERMISSION_DENIED to an authenticated one whose role does not suffice.
 func (a *access) refuse(w http.ResponseWriter, r *http.Request, need auth.Role, name string, role auth.Role, err error) {
-	const create = "whoever runs this server makes one with roster token create"
+	const create = "the operator of this server creates one with roster token create"
 	var why *connect.Error
 	var challenge string // RFC 6750 §3
 	switch {
@@ -134,10 +133,9 @@ func (a *access) refuse(w http.ResponseWriter, r *http.Request, need auth.Role, 
 			"%q has the role %v, this call needs %v: %s --role %v", name, role, need, create, need))
 		challenge = fmt.Sprintf(`Bearer realm="roster", error="insufficient_scope", scope="%v"`, need)
 	case a.Tokens == nil:
-		// Without tokens there is no way to be allowed to write, but to be on
-		// the machine itself.
+		// Without tokens nothing but a local port permits writes.
 		why = connect.NewError(connect.CodePermissionDenied, errors.New(
-			"this port takes changes from nobody, since others than this machine reach it and it has no tokens: serve with --tokens"))
+			"writes are disabled: the port is reachable from the network and has no tokens: serve with --tokens"))
 	default:
 		why = connect.NewError(connect.CodeUnauthenticated, fmt.Errorf(
 			`this call needs a token of the role %v in the header "authorization: Bearer TOKEN": %s`, need, create))
@@ -153,8 +151,8 @@ func (a *access) refuse(w http.ResponseWriter, r *http.Request, need auth.Role, 
 	a.log.note(r, why)
 }
 
-// refusalLog logs which callers were refused, so that guessing shows, and not more often than somebody
-// would read: guessing 256 random bits leads nowhere, filling a disk with the log of it might.
+// refusalLog logs refused callers at a bounded rate, so that attempts to guess a token are visible and
+// do not fill the disk with log lines.
 type refusalLog struct {
 	log   *slog.Logger
 	limit *lograte.Limit

@@ -12,7 +12,7 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// Where nothing is asked of callers, nothing stands in their way.
+// A method that every caller may call is not wrapped.
 func TestNoAccessControlCostsNothing(t *testing.T) {
 	handler := http.NotFoundHandler()
 	for _, test := range []struct {
@@ -28,7 +28,7 @@ func TestNoAccessControlCostsNothing(t *testing.T) {
 	} {
 		got := newAccess(test.config, nil, nil).wrap(&rpc.Method{Policy: rpc.Policy{Role: test.role}}, handler)
 		if wraps := fmt.Sprintf("%p", got) != fmt.Sprintf("%p", handler); wraps != test.wraps {
-			t.Errorf("%+v, %+v: in the way: %v", test.config, test.role, wraps)
+			t.Errorf("%+v, %+v: wrapped: %v", test.config, test.role, wraps)
 		}
 	}
 }

@@ -17,12 +17,12 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// maxBodyBytes bounds what is read of a request: one message of the largest size, its envelope, and
-// some of what is too much.
+// maxBodyBytes bounds what is read of a request: one message of the maximum size, its envelope, and
+// some of what exceeds it.
 const maxBodyBytes = rpc.MaxMessageBytes + 64<<10
 
-// body bounds the body of a request that is one message, in size and in the time for which it may
-// stand still. A stream of messages may be as long and as quiet as its caller likes.
+// body bounds the body of a request that is one message: its size, and how long it may stall. It
+// does not apply to a stream of messages, which the gate streams bounds.
 type body struct{ stall time.Duration }
 
 func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {
@@ -37,7 +37,7 @@ func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {
 			}
 			// Connect flushes after the message and again after the trailers.
 			next.ServeHTTP(h2.OnePiece(w), r)
-			w.WriteHeader(http.StatusOK) // of a reply that is trailers alone, for those who observe it
+			w.WriteHeader(http.StatusOK) // for observers, if the reply was nothing but trailers
 			return
 		}
 		media, _ := rpc.RequestMediaType(r)
@@ -54,8 +54,8 @@ func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	})
 }
 
-// complete tells whether package h2 holds all of the body already, and its size in bytes. Then it is
-// within that package's own bounds, and nothing of it is waited for.
+// complete reports whether package h2 has received the whole body already, and the body's size in
+// bytes. Such a body is within the bounds of that package, and reading it never waits.
 func complete(r *http.Request) (size int64, ok bool) {
 	if body, ok := r.Body.(h2.Body); ok {
 		return body.Complete()
@@ -63,8 +63,8 @@ func complete(r *http.Request) (size int64, ok bool) {
 	return 0, false
 }
 
-// serversOwn is the ResponseWriter beneath those that wrap it. http.MaxBytesReader tells it, and no
-// other, to close the connection of a body that is too long.
+// serversOwn unwraps w down to the ResponseWriter of the HTTP server. http.MaxBytesReader has to be
+// given that one in order to close the connection after a body that is too long.
 func serversOwn(w http.ResponseWriter) http.ResponseWriter {
 	for {
 		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
@@ -75,20 +75,20 @@ func serversOwn(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
-// boundBody is the body of a request that is still to come: one message. Its read fails when nothing
-// has come for timeout, and when the message is too long. One timer serves the whole body: a read
-// only notes the time, and the timer looks at that when it fires.
+// boundBody is a body of one message that has not arrived completely. A read fails if nothing has
+// arrived for timeout, and if the message is too long. One timer serves the whole body: a read only
+// records the time, which the timer checks when it fires.
 type boundBody struct {
 	io.ReadCloser
 	request   *http.Request
 	control   *http.ResponseController
 	timeout   time.Duration
 	size      int64 // bytes read
-	enveloped bool  // the message has its length before it
+	enveloped bool  // the length of the message precedes it
 
 	mu      sync.Mutex
 	timer   *time.Timer
-	last    time.Time // when bytes came last
+	last    time.Time // of the last bytes
 	stopped bool      // the body has ended, or the handler has returned
 }
 
@@ -113,8 +113,8 @@ func (b *boundBody) read(p []byte) (int, error) {
 	return n, err
 }
 
-// tooLong tells that a message is longer than it may be, by what comes next of it: by the length that
-// it says it has, or by the one that it has.
+// tooLong reports whether the message, of which next are the next bytes, exceeds the maximum: by the
+// length in its envelope, or else by its bytes so far.
 func (b *boundBody) tooLong(next []byte) bool {
 	if !b.enveloped {
 		return b.size+int64(len(next)) > rpc.MaxMessageBytes
@@ -122,7 +122,8 @@ func (b *boundBody) tooLong(next []byte) bool {
 	return b.size == 0 && len(next) >= rpc.EnvelopeBytes && binary.BigEndian.Uint32(next[1:]) > rpc.MaxMessageBytes
 }
 
-// discard reads on for a while, for those clients that read no reply while they still have to send.
+// discard reads the rest of the body, up to maxBodyBytes, because some clients do not read the reply
+// before they have sent the whole request.
 func (b *boundBody) discard() error {
 	buffer := make([]byte, 32<<10)
 	for {
@@ -132,8 +133,8 @@ func (b *boundBody) discard() error {
 	}
 }
 
-// late is the error of a request that waited in vain: that of the call's deadline if it has passed,
-// else why.
+// late is the error of a request whose wait was ended: Overdue if the call's deadline has passed, else
+// why.
 func late(ctx context.Context, why *connect.Error) *connect.Error {
 	if limit, over := rpc.From(ctx).Overdue(); over {
 		return rpc.Overdue(limit)
@@ -141,7 +142,7 @@ func late(ctx context.Context, why *connect.Error) *connect.Error {
 	return why
 }
 
-// gone is the error of a request whose context has ended.
+// gone is the error of a request whose context has ended with err.
 func gone(ctx context.Context, err error) *connect.Error {
 	return late(ctx, connect.NewError(connect.CodeCanceled, err))
 }
@@ -165,7 +166,7 @@ func (b *boundBody) note(err error) {
 	}
 }
 
-// left is how long the read may still wait, in all and for the call's deadline.
+// left is how long the read may still wait: until the stall timeout or the call's deadline.
 func (b *boundBody) left() time.Duration {
 	left := b.timeout - time.Since(b.last)
 	if deadline, ok := b.request.Context().Deadline(); ok {
@@ -174,7 +175,7 @@ func (b *boundBody) left() time.Duration {
 	return left
 }
 
-// check ends the read under way if it has waited for as long as it may.
+// check ends the current read if it has waited too long.
 func (b *boundBody) check() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -185,11 +186,11 @@ func (b *boundBody) check() {
 		b.timer.Reset(left)
 		return
 	}
-	// A deadline in the past; a server that cannot set one has timers of its own.
+	// A deadline in the past ends the read. An HTTP server that does not support it has its own timers.
 	_ = b.control.SetReadDeadline(time.Unix(1, 0))
 }
 
-// stop is called before the handler returns: its request may not be touched after that.
+// stop is called before the handler returns. The request must not be used after that.
 func (b *boundBody) stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -11,34 +11,34 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// A reply is as long as its request makes it, about replyFactor times, and is kept in memory until
-// the peer takes it. A caller who asks for much and takes nothing must not fill the memory, so the
-// calls of one connection have a budget, and so have those of the port: calls with long requests wait
-// for each other when it is used up. Short ones, which is nearly all, never look at it. A stream of
-// replies may last for ever, so it is not counted: its handler bounds what it keeps of its request.
+// A reply is about replyFactor times as long as its request, and stays in memory until the peer has
+// read it. So that a caller who requests much and reads nothing cannot fill the memory, the calls of a
+// connection share a budget, and so do those of the port: calls with long requests wait for each other
+// once the budget is used up. Short requests, which are nearly all, are not charged. Streams of replies
+// are not charged either, because they may last for ever.
 const (
-	// shortRequest is a request that is not counted, in bytes.
+	// shortRequest is the maximum size of a request that is not charged, in bytes.
 	shortRequest = 512
-	// longRequest is one that uses up the whole budget, in bytes: a connection sends one of those at a
-	// time.
+	// longRequest is the size of a request that uses up the whole budget of a connection, in bytes: a
+	// connection has one of those at a time.
 	longRequest = replyBudget / replyFactor
-	// replyFactor is an id of one or two bytes to a user of about sixty.
+	// replyFactor is the ratio of a user, about sixty bytes, to an id, one or two bytes.
 	replyFactor = 32
-	// replyBudget is what the counted replies of a connection may take together, in bytes. These are
-	// the bytes on the wire; while they wait there are up to three copies.
+	// replyBudget is the maximum size of the charged replies of a connection together, in bytes on the
+	// wire. While replies wait there are up to three copies of each.
 	replyBudget = 2 << 20
 	// portBudget is the same for all connections.
 	portBudget = 256 << 20
 )
 
-// What gzip makes of a message is at least gzipFrame bytes more than a gzipRatio-th of it (RFC 1951
-// §3.2.5: 258 bytes for two bits).
+// A message of n bytes has at least gzipFrame + n/gzipRatio bytes in gzip (RFC 1951 §3.2.5: 258 bytes
+// for two bits).
 const (
 	gzipFrame = 18
 	gzipRatio = 1032
 )
 
-// budget counts the replies of a port.
+// budget charges the replies of a port.
 type budget struct{ port *semaphore.Weighted }
 
 // newBudget returns the budget of a port.
@@ -46,10 +46,10 @@ func newBudget() budget { return budget{semaphore.NewWeighted(portBudget)} }
 
 type connBudgetKey struct{}
 
-// A connBudget is what a connection has, and its port.
+// A connBudget is the budget of a connection and that of its port.
 type connBudget struct{ conn, port *semaphore.Weighted }
 
-// connContext is the context of a connection with its budget in it.
+// connContext returns a context of a connection, which carries the budget of the connection.
 func (b budget) connContext(ctx context.Context) context.Context {
 	return context.WithValue(ctx, connBudgetKey{}, &connBudget{semaphore.NewWeighted(replyBudget), b.port})
 }
@@ -75,8 +75,8 @@ func (b budget) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	})
 }
 
-// countedBody waits for the share of a request when it turns out to be long, or has ended and its
-// size is known.
+// countedBody takes the share of a request once the request turns out to be long, or at its end, when
+// its size is known.
 type countedBody struct {
 	io.ReadCloser
 	request *http.Request
@@ -96,7 +96,7 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unpackedSize is how long a request of size bytes may be once it is unpacked.
+// unpackedSize is the maximum size, once it is unpacked, of a request of size bytes.
 func unpackedSize(r *http.Request, size int64) int64 {
 	if !rpc.Compressed(r) {
 		return size
@@ -104,14 +104,15 @@ func unpackedSize(r *http.Request, size int64) int64 {
 	return max(size, (size-gzipFrame)*gzipRatio)
 }
 
-// A share is what one request has of the budget of its connection.
+// A share is the part of the budgets that one request holds.
 type share struct {
 	budget *connBudget
 	weight int64
 }
 
-// take waits for the share of a request of size bytes, compressed or not, until the request's context
-// is done. It does nothing for one that is short or has its share.
+// take acquires the share of a request of size bytes, compressed or not. It waits until the budgets
+// have that much left or the request's context is done. It does nothing if the request is short or has
+// its share already.
 func (s *share) take(r *http.Request, size int64) *connect.Error {
 	if s.weight > 0 {
 		return nil
@@ -128,7 +129,7 @@ func (s *share) take(r *http.Request, size int64) *connect.Error {
 	if err := budget.conn.Acquire(ctx, weight); err != nil {
 		return gone(ctx, err)
 	}
-	// Second, so that a call that waits for it holds up its own connection alone.
+	// The port's budget comes second, so that a call that waits for it delays only its own connection.
 	if err := budget.port.Acquire(ctx, weight); err != nil {
 		budget.conn.Release(weight)
 		return gone(ctx, err)
@@ -137,7 +138,7 @@ func (s *share) take(r *http.Request, size int64) *connect.Error {
 	return nil
 }
 
-// giveBack is called when the reply has been taken, but for the 4 KiB of it that package h2 keeps.
+// giveBack is called when the reply has been sent, except for up to 4 KiB that package h2 may hold.
 func (s *share) giveBack() {
 	if s.weight > 0 {
 		s.budget.port.Release(s.weight)

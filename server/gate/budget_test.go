@@ -11,7 +11,7 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// A request is counted by what it may be once it is unpacked.
+// A request is charged by the size that it may have once it is unpacked.
 func TestUnpackedSize(t *testing.T) {
 	for _, test := range []struct {
 		method, target, name, encoding string
@@ -57,7 +57,7 @@ func TestLongRequestsOfAConnectionWaitForEachOther(t *testing.T) {
 	go func() { taken <- third.take(r, longRequest/2) }()
 	select {
 	case <-taken:
-		t.Error("the budget is no bound")
+		t.Error("the budget is not enforced")
 	case <-time.After(50 * time.Millisecond):
 	}
 	first.giveBack()
@@ -67,6 +67,6 @@ func TestLongRequestsOfAConnectionWaitForEachOther(t *testing.T) {
 	cancel()
 	var late share
 	if err := late.take(r, longRequest); err.Code() != connect.CodeCanceled {
-		t.Errorf("a caller who has gone: %v", err)
+		t.Errorf("a cancelled call: %v", err)
 	}
 }

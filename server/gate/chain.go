@@ -1,9 +1,11 @@
-// Package gate is what a request passes before its handler. Every gate is a file: origins, access,
-// rate, shed, deadline, protocol, streams, body, budget. This one has their order.
+// Package gate has the checks and limits that a request passes before its handler. Every gate is a
+// file: origins, access, rate, shed, deadline, protocol, streams, body, budget. This file has their
+// order.
 //
-// A gate decides by what it knows without the handler: who calls, from which page, how much, how
-// long. It refuses in the protocol of the caller, or passes the request on. What a call answers is
-// package service's matter, and what is true of a connection is package conn's.
+// A gate decides without the handler: by the caller's identity, the page that calls, the size of the
+// request and the time that it takes. It refuses the request in the protocol of the caller or passes
+// it on. Answering calls is the task of package service, and the limits of a connection are those of
+// package conn.
 //
 //	chain := gate.New(gate.Config{MaxConcurrentCalls: 10_000, StallTimeout: 30 * time.Second})
 //	for _, method := range table.Methods() {
@@ -23,14 +25,14 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// A Gate is one thing that every request passes.
+// A Gate is one check or limit.
 type Gate struct {
 	// Name is the file's name.
 	Name string
-	// Reasons are those for which the gate refuses.
+	// Reasons are all reasons for which the gate refuses a request.
 	Reasons []rpc.Reason
-	// Wrap puts the gate before next, which answers the calls of method. It returns next itself where
-	// the gate has nothing to do, so that it costs nothing there.
+	// Wrap returns a handler that applies the gate to the calls of method and passes them to next. It
+	// returns next itself if the gate does not apply to the method, so that it costs nothing there.
 	Wrap func(method *rpc.Method, next http.Handler) http.Handler
 }
 
@@ -39,15 +41,15 @@ type Config struct {
 	Origins OriginsConfig
 	Access  AccessConfig
 	Rate    RateConfig
-	// MaxConcurrentCalls is how many unary calls are answered at a time.
+	// MaxConcurrentCalls is the maximum number of unary calls that are answered at a time.
 	MaxConcurrentCalls int
 	// MaxDeadline is how long a unary call may take, its body included; 0 or less is no bound.
 	MaxDeadline time.Duration
-	// StallTimeout is how long the body of a unary call may stand still.
+	// StallTimeout is how long the body of a unary call may stall.
 	StallTimeout time.Duration
-	// Drain tells when streams are to end.
+	// Drain is the state of the port: it ends streams when the port closes.
 	Drain *drain.State
-	// Log gets a line for a caller that was refused, at a bounded rate.
+	// Log gets a line for each refused caller, at a bounded rate.
 	Log *slog.Logger
 }
 
@@ -58,19 +60,9 @@ type Chain struct {
 	budget  budget
 }
 
-// New returns the gates of a port, from the outside in.
-//
-// A gate stands before those that spend more on a request, and after those whose findings it needs:
-//
-//   - origins first, because a preflight carries no token, and because no other gate is to answer a
-//     page that may not call at all;
-//   - access before rate, because a rate belongs to an identity;
-//   - rate before shed, so that one caller who calls too often does not use up what all share;
-//   - shed before deadline: a call that is refused needs no timer;
-//   - protocol before the gates that touch the body: whether there is a message in it is known then;
-//   - streams before body: both bound it, but only unary messages have a size and an end;
-//   - body before budget: the budget is charged what has arrived, and the body gate bounds how long
-//     that takes.
+// New returns the gates of a port, from the outside in. Their order is tested, with a reason for each
+// place, in chain_test.go. In general a gate precedes those that spend more on a request, and follows
+// those whose results it needs.
 func New(config Config) *Chain {
 	refused := newRefusalLog(config.Log)
 	rate := newRate(config.Rate)
@@ -92,7 +84,7 @@ func New(config Config) *Chain {
 	}}
 }
 
-// Gates is the gates from the outside in, for those who document or count them.
+// Gates returns the gates from the outside in, for documentation and metrics.
 func (c *Chain) Gates() []Gate { return c.gates }
 
 // Wrap returns the handler of a method behind all gates.
@@ -104,10 +96,10 @@ func (c *Chain) Wrap(method *rpc.Method) http.Handler {
 	return handler
 }
 
-// WrapPage returns the handler of what is no procedure, such as the page, with the answers that
-// browsers want before they show a reply to a page of another origin.
+// WrapPage returns a handler for requests that are no RPC, such as those of the page. It adds the CORS
+// headers for the origins that are allowed.
 func (c *Chain) WrapPage(next http.Handler) http.Handler { return c.origins.share(next) }
 
-// ConnContext is the context of a connection, made of ctx: the gates keep in it what the calls of one
-// connection share. It is for http.Server.ConnContext.
+// ConnContext derives the context of a connection from ctx. It carries what the calls of the connection
+// share, such as their budget. Use it as http.Server.ConnContext.
 func (c *Chain) ConnContext(ctx context.Context) context.Context { return c.budget.connContext(ctx) }

@@ -6,207 +6,321 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"example.com/roster/server/auth"
+	"example.com/roster/server/drain"
 	"example.com/roster/server/rpc"
+	"example.com/roster/server/rpc/rpctest"
+	"example.com/roster/server/telemetry"
 )
 
-// The order of the gates, and why each stands where it does.
-func TestTheOrderOfTheGates(t *testing.T) {
-	want := []struct{ name, because string }{
-		{"origins", "a preflight carries no token, so access would refuse it"},
-		{"access", "a rate belongs to an identity, which access finds out"},
-		{"rate", "a caller who calls too often must not use up the calls that all share"},
-		{"shed", "a call that is refused needs no deadline"},
-		{"deadline", "the body, the budget and the handler all wait for no longer than the deadline"},
-		{"protocol", "the gates after it take it for granted that the request is an RPC of a known form"},
-		{"streams", "a stream has no size and no end, so the gates after it leave it alone"},
-		{"body", "the budget counts what arrives, and body bounds how long that may take"},
-		{"budget", "only what is about to be answered is paid for"},
-	}
-	gates := New(Config{Log: slog.New(slog.DiscardHandler)}).Gates()
-	for i, g := range gates {
-		if i >= len(want) || g.Name != want[i].name {
-			t.Fatalf("gate %d is %s: say in this test why it stands there", i, g.Name)
-		}
-	}
-	if len(gates) != len(want) {
-		t.Errorf("%d gates, want %d", len(gates), len(want))
-	}
+// port is the gates before the methods /s/Look, which is unary, and /s/Follow, which streams.
+type port struct {
+	chain  *Chain
+	conn   context.Context
+	look   http.Handler
+	follow http.Handler
+	during func() // runs while a call is being answered
 }
 
-// tokenOf is a set with one token of a role, and the token.
-func tokenOf(t *testing.T, role auth.Role) (func() *auth.Set, string) {
+func newPort(t *testing.T, change func(*Config)) *port {
 	t.Helper()
-	entries, _, secret, err := auth.NewToken(nil, "someone", role, time.Now(), time.Time{})
+	config := Config{MaxConcurrentCalls: 10, MaxDeadline: time.Minute, StallTimeout: time.Minute,
+		Drain: drain.New(), Log: slog.New(slog.DiscardHandler)}
+	if change != nil {
+		change(&config)
+	}
+	p := &port{chain: New(config)}
+	p.conn = p.chain.ConnContext(t.Context())
+	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if during := p.during; during != nil {
+			p.during = nil
+			during()
+		}
+		w.WriteHeader(http.StatusOK)
+	})
+	table, err := rpc.NewTable(rpctest.Mounts(t,
+		rpctest.Route{Path: "/s/Look", Handler: answer},
+		rpctest.Route{Path: "/s/Follow", Handler: answer, ServerStreams: true, Policy: rpc.Policy{MaxStreams: 1}})...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := auth.NewSet(entries)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func() *auth.Set { return set }, secret
+	p.look, p.follow = p.chain.Wrap(table.Method("/s/Look")), p.chain.Wrap(table.Method("/s/Follow"))
+	return p
 }
 
-// call sends a request with a record through handler, and returns the record and the reply.
-func call(handler http.Handler, r *http.Request) (*rpc.Call, *httptest.ResponseRecorder) {
+// call sends one request with a body of {} and these header fields, and returns the status of the
+// reply and the reason of a refusal.
+func (p *port) call(t *testing.T, handler http.Handler, method string, header ...string) (status int, refused rpc.Reason) {
+	t.Helper()
+	r := httptest.NewRequestWithContext(p.conn, method, "/s/Look", strings.NewReader("{}"))
+	r.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
 	c, r := rpc.Of(r)
 	defer c.End()
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, r)
-	return c, w
+	return w.Code, c.Refused
 }
 
-func post(contentType string, headers ...string) *http.Request {
-	r := httptest.NewRequest(http.MethodPost, "/s/Call", strings.NewReader("{}"))
-	r.Header.Set("Content-Type", contentType)
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
+func tokens(t *testing.T) (set func() *auth.Set, reader string) {
+	t.Helper()
+	entries, _, secret, err := auth.NewToken(nil, "reader", auth.Read, time.Now(), time.Time{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return r
+	all, err := auth.NewSet(entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() *auth.Set { return all }, "Bearer " + secret
 }
 
-// Where a behaviour shows the order, it is this one.
-func TestTheOrderShows(t *testing.T) {
-	set, secret := tokenOf(t, auth.Read)
-	answered := 0
-	method := &rpc.Method{Path: "/s/Call", Policy: rpc.Policy{Role: rpc.Reader}, Handler: http.HandlerFunc(
-		func(http.ResponseWriter, *http.Request) { answered++ })}
-	chain := New(Config{
-		Origins:            OriginsConfig{Allowed: []string{"https://app.example.com"}},
-		Access:             AccessConfig{Tokens: set},
-		Rate:               RateConfig{PerSecond: 0.001, Burst: 2},
-		MaxConcurrentCalls: 1,
-		Log:                slog.New(slog.DiscardHandler),
-	})
-	handler := chain.Wrap(method)
-	authorized := []string{"Authorization", "Bearer " + secret}
-	status := func(r *http.Request) int {
-		_, w := call(handler, r)
-		return w.Code
-	}
-
-	preflight := httptest.NewRequest(http.MethodOptions, "/s/Call", nil)
-	preflight.Header.Set("Origin", "https://app.example.com")
-	preflight.Header.Set("Access-Control-Request-Method", "POST")
-	if got := status(preflight); got != 204 {
-		t.Errorf("origins before access: a preflight without a token gets %d, want 204", got)
-	}
-	if got := status(post("application/json")); got != 401 {
-		t.Errorf("without a token: %d, want 401", got)
-	}
-	if got := status(post("application/json", authorized...)); got != 200 || answered != 1 {
-		t.Errorf("access before rate: after a refusal, the caller's own first call gets %d, want 200", got)
-	}
-	if got := status(post("text/plain", authorized...)); got != 415 {
-		t.Errorf("rate before protocol: a call of no RPC gets %d, want 415", got)
-	}
-	if got := status(post("text/plain", authorized...)); got != 429 {
-		t.Errorf("rate before protocol: what is no RPC counts into the rate, but the third call gets %d, want 429", got)
-	}
-	method.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		if got := status(post("application/json", authorized...)); got != 429 {
-			t.Errorf("rate before shed: a caller over its rate gets %d while the port is full, want 429", got)
-		}
-	})
-	full := New(Config{Access: AccessConfig{Tokens: set}, Rate: RateConfig{PerSecond: 0.001, Burst: 1}, MaxConcurrentCalls: 1,
-		Log: slog.New(slog.DiscardHandler)})
-	handler = full.Wrap(method)
-	if got := status(post("application/json", authorized...)); got != 200 {
-		t.Errorf("the call that fills the port gets %d, want 200", got)
-	}
-}
-
-// Each gate refuses for the reasons that it declares, and for no others. Each reason is triggered here,
-// with the gate alone between the request and a handler that runs inner, if it is given.
-func TestEachGateDeclaresItsReasons(t *testing.T) {
-	set, _ := tokenOf(t, auth.Read)
-	_, stranger := tokenOf(t, auth.Read)
-	reading, reader := tokenOf(t, auth.Read)
-	preflight := httptest.NewRequest(http.MethodOptions, "/s/Call", nil)
-	preflight.Header.Set("Origin", "https://elsewhere.example")
-	preflight.Header.Set("Access-Control-Request-Method", "POST")
-	long := func(ctx context.Context) *http.Request {
-		return httptest.NewRequestWithContext(ctx, http.MethodGet, "/s/Call?encoding=json&message="+strings.Repeat("x", longRequest), nil)
-	}
-	late := func(ctx context.Context) *http.Request {
-		c, r := rpc.Of(long(ctx))
-		c.Limit(time.Now().Add(-time.Second))
-		return r
-	}
-	connection := newBudget().connContext(t.Context())
-	left, leave := context.WithCancel(connection)
-	leave()
-
-	type request struct {
-		config Config
-		method rpc.Method
-		r      *http.Request
-		inner  []*http.Request // sent while the first is being answered
-	}
-	unary := rpc.Method{Path: "/s/Call", Policy: rpc.Policy{Role: rpc.Reader}}
-	writing := rpc.Method{Path: "/s/Call", Policy: rpc.Policy{Role: rpc.Writer}}
-	stream := rpc.Method{Path: "/s/Call", Policy: rpc.Policy{Role: rpc.Reader, MaxStreams: 1}, ServerStreams: true}
-	requests := map[string][]request{
-		"origins": {{method: unary, r: preflight}},
-		"access": {
-			{Config{Access: AccessConfig{Tokens: set}}, unary, post("application/json"), nil},
-			{Config{Access: AccessConfig{Tokens: set}}, unary, post("application/json", "Authorization", "Bearer "+stranger), nil},
-			{Config{Access: AccessConfig{Tokens: reading}}, writing, post("application/json", "Authorization", "Bearer "+reader), nil},
-			{Config{}, writing, post("application/json"), nil},
-			{Config{Access: AccessConfig{Tokens: set, OpenReads: true}, Rate: RateConfig{PerSecond: 0.001, Burst: 1}}, unary, post("application/json"),
-				[]*http.Request{post("application/json", "Authorization", "Bearer "+stranger), post("application/json", "Authorization", "Bearer "+stranger)}},
-		},
-		"rate":     {{Config{Rate: RateConfig{PerSecond: 0.001, Burst: 1}}, unary, post("application/json"), []*http.Request{post("application/json")}}},
-		"shed":     {{Config{MaxConcurrentCalls: 1}, unary, post("application/json"), []*http.Request{post("application/json")}}},
-		"deadline": {{Config{MaxDeadline: time.Second}, unary, post("application/json"), nil}},
-		"protocol": {
-			{Config{}, unary, httptest.NewRequest(http.MethodGet, "/s/Call", nil), nil},
-			{Config{}, unary, post("text/plain"), nil},
-			{Config{}, unary, post("application/grpc", "Grpc-Encoding", "br"), nil},
-		},
-		"streams": {{Config{}, stream, post("application/grpc"), []*http.Request{post("application/grpc")}}},
-		"body":    {{Config{StallTimeout: time.Second}, unary, post("application/json"), nil}},
-		"budget":  {{Config{}, unary, long(connection), []*http.Request{long(left), late(connection)}}},
-	}
-	all := make(map[rpc.Reason]bool)
-	for i, g := range New(Config{Log: slog.New(slog.DiscardHandler)}).Gates() {
-		seen := make(map[rpc.Reason]bool)
-		for _, test := range requests[g.Name] {
-			test.config.Log = slog.New(slog.DiscardHandler)
-			inner := test.inner
-			var handler http.Handler
-			note := func(r *http.Request) {
-				if c, _ := call(handler, r); c.Refused != "" {
-					seen[c.Refused] = true
+// Why each gate stands where it does, in the order of the chain.
+func TestTheOrderOfTheGates(t *testing.T) {
+	set, bearer := tokens(t)
+	const page = "https://app.example.com"
+	order := []struct {
+		name string
+		why  string
+		test func(t *testing.T)
+	}{
+		{"origins", "a preflight has no token, and is answered although calls need one", func(t *testing.T) {
+			p := newPort(t, func(c *Config) { c.Access.Tokens, c.Origins.Allowed = set, []string{page} })
+			status, refused := p.call(t, p.look, "OPTIONS", "Origin", page, "Access-Control-Request-Method", "POST")
+			if status != http.StatusNoContent || refused != "" {
+				t.Errorf("a preflight got %d, %q", status, refused)
+			}
+		}},
+		{"access", "a rate belongs to an identity, so calls without a token do not use it up", func(t *testing.T) {
+			p := newPort(t, func(c *Config) {
+				c.Access.Tokens, c.Rate = set, RateConfig{PerSecond: 0.001, Burst: 1}
+			})
+			if status, refused := p.call(t, p.look, "POST"); status != 401 {
+				t.Errorf("without a token: %d, %q", status, refused)
+			}
+			if status, refused := p.call(t, p.look, "POST", "Authorization", bearer); status != 200 {
+				t.Errorf("with a token: %d, %q", status, refused)
+			}
+		}},
+		{"rate", "a call over the rate of its caller does not use one of the slots that all share", func(t *testing.T) {
+			p := newPort(t, func(c *Config) {
+				c.Rate, c.MaxConcurrentCalls = RateConfig{PerSecond: 0.001, Burst: 1}, 1
+			})
+			p.during = func() { // the only slot is taken
+				if _, refused := p.call(t, p.look, "POST"); refused != rpc.ReasonResourceExhausted {
+					t.Errorf("a call over the rate is refused for %q, want its rate", refused)
 				}
 			}
-			handler = New(test.config).Gates()[i].Wrap(&test.method, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-				now := inner
-				inner = nil
-				for _, r := range now {
-					note(r)
+			p.call(t, p.look, "POST")
+		}},
+		{"shed", "a call that finds no slot is refused without a look at its header or body", func(t *testing.T) {
+			p := newPort(t, func(c *Config) { c.MaxConcurrentCalls = 1 })
+			p.during = func() {
+				if _, refused := p.call(t, p.look, "POST", "Content-Type", "text/plain"); refused != rpc.ReasonUnavailable {
+					t.Errorf("refused for %q, want the slots", refused)
 				}
-			}))
-			note(test.r)
-			if len(inner) > 0 {
-				t.Errorf("%s: the first request did not reach the handler", g.Name)
 			}
+			p.call(t, p.look, "POST")
+		}},
+		{"deadline", "the gates that may wait, body and budget, wait no longer than that", func(t *testing.T) {
+			p := newPort(t, func(c *Config) { c.MaxDeadline = 20 * time.Millisecond })
+			p.holdBudget(t)
+			if refused := p.get(t, p.conn, longTarget); refused != rpc.ReasonDeadlineExceeded {
+				t.Errorf("a call that waits for the budget is refused for %q", refused)
+			}
+		}},
+		{"protocol", "what is no RPC has no message, so no later gate has to ask", func(t *testing.T) {
+			p := newPort(t, nil)
+			p.during = func() {
+				if _, refused := p.call(t, p.follow, "POST", "Content-Type", "text/plain"); refused != rpc.ReasonContentType {
+					t.Errorf("refused for %q, want the content type", refused)
+				}
+			}
+			p.call(t, p.follow, "POST")
+		}},
+		{"streams", "a stream that is one too many is refused before its body is read", func(t *testing.T) {
+			p := newPort(t, nil)
+			p.during = func() {
+				if _, refused := p.call(t, p.follow, "POST"); refused != rpc.ReasonResourceExhausted {
+					t.Errorf("refused for %q, want the number of streams", refused)
+				}
+			}
+			p.call(t, p.follow, "POST")
+		}},
+		{"body", "it bounds how long the body takes that the budget is charged for", nil},
+		{"budget", "it is charged for a request that every other gate has passed", nil},
+	}
+	gates := newPort(t, nil).chain.Gates()
+	if len(gates) != len(order) {
+		t.Fatalf("%d gates, want %d", len(gates), len(order))
+	}
+	for i, want := range order {
+		if gates[i].Name != want.name {
+			t.Errorf("gate %d is %s, want %s: %s", i, gates[i].Name, want.name, want.why)
 		}
-		got, want := slices.Sorted(maps.Keys(seen)), slices.Sorted(slices.Values(g.Reasons))
-		if !slices.Equal(got, want) {
-			t.Errorf("%s refuses for %q, it declares %q", g.Name, got, want)
-		}
-		for _, reason := range g.Reasons {
-			all[reason] = true
+		if want.test != nil {
+			t.Run(want.name+": "+want.why, want.test)
 		}
 	}
-	if got, want := slices.Sorted(maps.Keys(all)), slices.Sorted(slices.Values(rpc.Reasons[:])); !slices.Equal(got, want) {
-		t.Errorf("the gates declare %q, package rpc has %q", got, want)
+}
+
+// holdBudget uses up the budget of the port's one connection until the test ends.
+func (p *port) holdBudget(t *testing.T) {
+	t.Helper()
+	held := p.conn.Value(connBudgetKey{}).(*connBudget)
+	if !held.conn.TryAcquire(replyBudget) {
+		t.Fatal("the budget is in use")
+	}
+	t.Cleanup(func() { held.conn.Release(replyBudget) })
+}
+
+// Every gate declares the reasons for which it refuses, and no others.
+func TestTheReasonsOfTheGates(t *testing.T) {
+	set, bearer := tokens(t)
+	plain := func(c *Config) {}
+	withTokens := func(c *Config) { c.Access.Tokens = set }
+	seen := make(map[string]map[rpc.Reason]bool)
+	for _, test := range []struct {
+		gate    string
+		reason  rpc.Reason
+		config  func(*Config)
+		refused func(t *testing.T, p *port) rpc.Reason
+	}{
+		{"origins", rpc.ReasonOrigin, plain, func(t *testing.T, p *port) rpc.Reason {
+			_, reason := p.call(t, p.look, "OPTIONS", "Origin", "https://app.example.com", "Access-Control-Request-Method", "POST")
+			return reason
+		}},
+		{"access", rpc.ReasonUnauthenticated, withTokens, func(t *testing.T, p *port) rpc.Reason {
+			_, reason := p.call(t, p.look, "POST")
+			return reason
+		}},
+		{"access", rpc.ReasonPermissionDenied, withTokens, func(t *testing.T, p *port) rpc.Reason {
+			method := &rpc.Method{Policy: rpc.Policy{Role: rpc.Writer}, Path: "/s/Write", Handler: http.NotFoundHandler()}
+			_, reason := p.call(t, p.chain.Wrap(method), "POST", "Authorization", bearer)
+			return reason
+		}},
+		{"access", rpc.ReasonResourceExhausted, func(c *Config) {
+			c.Access.Tokens, c.Rate = set, RateConfig{PerSecond: 0.001, Burst: 1}
+		}, func(t *testing.T, p *port) rpc.Reason {
+			p.call(t, p.look, "POST")
+			_, reason := p.call(t, p.look, "POST")
+			return reason
+		}},
+		{"rate", rpc.ReasonResourceExhausted, func(c *Config) {
+			c.Rate = RateConfig{PerSecond: 0.001, Burst: 1}
+		}, func(t *testing.T, p *port) rpc.Reason {
+			p.call(t, p.look, "POST")
+			_, reason := p.call(t, p.look, "POST")
+			return reason
+		}},
+		{"shed", rpc.ReasonUnavailable, func(c *Config) { c.MaxConcurrentCalls = 1 }, func(t *testing.T, p *port) (reason rpc.Reason) {
+			p.during = func() { _, reason = p.call(t, p.look, "POST") }
+			p.call(t, p.look, "POST")
+			return reason
+		}},
+		{"protocol", rpc.ReasonMethod, plain, func(t *testing.T, p *port) rpc.Reason {
+			_, reason := p.call(t, p.look, "PUT")
+			return reason
+		}},
+		{"protocol", rpc.ReasonContentType, plain, func(t *testing.T, p *port) rpc.Reason {
+			_, reason := p.call(t, p.look, "POST", "Content-Type", "text/plain")
+			return reason
+		}},
+		{"protocol", rpc.ReasonUnimplemented, plain, func(t *testing.T, p *port) rpc.Reason {
+			_, reason := p.call(t, p.look, "POST", "Content-Type", "application/grpc", "Grpc-Encoding", "br")
+			return reason
+		}},
+		{"streams", rpc.ReasonResourceExhausted, plain, func(t *testing.T, p *port) (reason rpc.Reason) {
+			p.during = func() { _, reason = p.call(t, p.follow, "POST") }
+			p.call(t, p.follow, "POST")
+			return reason
+		}},
+		{"budget", rpc.ReasonDeadlineExceeded, func(c *Config) { c.MaxDeadline = 20 * time.Millisecond }, func(t *testing.T, p *port) rpc.Reason {
+			p.holdBudget(t)
+			return p.get(t, p.conn, longTarget)
+		}},
+		{"budget", rpc.ReasonCanceled, plain, func(t *testing.T, p *port) rpc.Reason {
+			p.holdBudget(t)
+			ctx, cancel := context.WithTimeout(p.conn, 20*time.Millisecond)
+			defer cancel()
+			return p.get(t, ctx, longTarget)
+		}},
+	} {
+		if seen[test.gate] == nil {
+			seen[test.gate] = make(map[rpc.Reason]bool)
+		}
+		seen[test.gate][test.reason] = true
+		t.Run(test.gate+" "+string(test.reason), func(t *testing.T) {
+			if reason := test.refused(t, newPort(t, test.config)); reason != test.reason {
+				t.Errorf("refused for %q", reason)
+			}
+		})
+	}
+	for _, gate := range newPort(t, nil).chain.Gates() {
+		declared, tested := slices.Sorted(slices.Values(gate.Reasons)), slices.Sorted(maps.Keys(seen[gate.Name]))
+		if !slices.Equal(declared, tested) {
+			t.Errorf("the gate %s declares the reasons %v, and refuses here for %v", gate.Name, declared, tested)
+		}
+		for _, reason := range gate.Reasons {
+			if !slices.Contains(rpc.Reasons[:], reason) {
+				t.Errorf("the gate %s refuses for %q, which rpc.Reasons does not have", gate.Name, reason)
+			}
+		}
+	}
+}
+
+// longTarget has a message that is charged to the budget.
+var longTarget = "/s/Look?message=" + strings.Repeat("x", 4*shortRequest)
+
+// get sends a GET to a method without side effects.
+func (p *port) get(t *testing.T, ctx context.Context, target string) rpc.Reason {
+	t.Helper()
+	method := &rpc.Method{Policy: rpc.Policy{Role: rpc.Reader}, Path: "/s/Look", SideEffectFree: true, Handler: http.NotFoundHandler()}
+	r := httptest.NewRequestWithContext(ctx, "GET", target+"&encoding=json", nil)
+	c, r := rpc.Of(r)
+	defer c.End()
+	p.chain.Wrap(method).ServeHTTP(httptest.NewRecorder(), r)
+	return c.Refused
+}
+
+// The documentation and the metrics have every reason, and no others.
+func TestEveryReasonIsDocumentedAndCounted(t *testing.T) {
+	var want []string
+	for _, reason := range rpc.Reasons {
+		want = append(want, string(reason))
+	}
+	slices.Sort(want)
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile("(?m)^\\| `roster_requests_refused_total` \\| counter \\| `reason` \\| (.*)$").FindSubmatch(text)
+	if row == nil {
+		t.Fatal("docs/operations.md has no row for roster_requests_refused_total")
+	}
+	var documented []string
+	for _, name := range regexp.MustCompile("`([a-z_]+)`").FindAllSubmatch(row[1], -1) {
+		documented = append(documented, string(name[1]))
+	}
+	if slices.Sort(documented); !slices.Equal(documented, want) {
+		t.Errorf("docs/operations.md has the reasons %v, want %v", documented, want)
+	}
+	w := httptest.NewRecorder()
+	telemetry.NewMetrics().Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	var counted []string
+	for _, name := range regexp.MustCompile(`(?m)^roster_requests_refused_total\{reason="([a-z_]+)"\} 0$`).FindAllStringSubmatch(w.Body.String(), -1) {
+		counted = append(counted, name[1])
+	}
+	if slices.Sort(counted); !slices.Equal(counted, want) {
+		t.Errorf("the metrics have the reasons %v, want %v", counted, want)
 	}
 }

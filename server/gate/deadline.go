@@ -7,8 +7,8 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// deadline gives each unary call a deadline of the server's, if its client has set no earlier one.
-// Streams may last.
+// deadline sets the server's deadline for each unary call; an earlier deadline of the client remains.
+// Streams have none.
 type deadline struct{ max time.Duration }
 
 func (d deadline) wrap(method *rpc.Method, next http.Handler) http.Handler {

@@ -17,32 +17,31 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// preflightSeconds is how long a browser may remember that an origin is
-// allowed; Chromium takes no more.
+// preflightSeconds is how long a browser may remember that an origin is allowed: the maximum that
+// Chromium accepts.
 const preflightSeconds = 7200
 
-// OriginsConfig says which pages may call.
+// OriginsConfig configures which pages may call.
 type OriginsConfig struct {
-	// Allowed are the origins, as ParseOrigin returns them, whose pages may call besides the port's
-	// own.
+	// Allowed are the origins, as ParseOrigin returns them, whose pages may call in addition to the
+	// port's own.
 	Allowed []string
-	// OnlyLoopback refuses the pages of all other names than those of this machine. It is for a port
-	// that only this machine reaches and where callers need not say who they are; see origins.
+	// OnlyLoopback refuses pages of all hosts but this machine. It is for a port that is reachable only
+	// from this machine and does not authenticate its callers; see origins.
 	OnlyLoopback bool
 }
 
-// origins decides which pages of other origins may call. Callers that are no browsers send no Origin,
-// and pass with one look at the header.
+// origins decides which pages of other origins may call. Programs send no Origin and pass.
 //
-// A page that is not allowed is kept out by its browser, which asks first (CORS): every content type
-// that the handlers speak makes it ask, and the gate protocol refuses the others. Two things that a
-// browser does not ask about are here. One that knows the answer "no" is told so in words. And where
-// only this machine reaches the port and callers need not say who they are, a page from the web must
-// not read users by DNS rebinding: giving its own name this machine's address, so that the port seems
-// to be its own origin. So there a page must come from this machine, too.
+// It is the browser that keeps out a page that is not allowed: it sends a preflight first (CORS),
+// because every content type of an RPC requires one, and the gate protocol refuses all others. This
+// gate adds two things. It answers the preflight of such a page with an error that names the flag. And
+// on a port that is reachable only from this machine and does not authenticate its callers, it refuses
+// pages from elsewhere, so that no page on the web can read users by DNS rebinding: by giving its own
+// host name the address of this machine, which makes the port appear to be its own origin.
 type origins struct {
 	allowed map[string]bool
-	// anyPort has the schemes whose pages of localhost may call from any port.
+	// anyPort has the schemes of the allowed patterns, such as http of http://localhost:*.
 	anyPort      map[string]bool
 	cors         *cors.Cors // nil if no origin is allowed
 	onlyLoopback bool
@@ -75,7 +74,7 @@ func newOrigins(config OriginsConfig, log *refusalLog) *origins {
 	return o
 }
 
-// allows tells whether pages of an origin may call.
+// allows reports whether pages of an origin may call.
 func (o *origins) allows(origin string) bool {
 	if o.allowed[origin] {
 		return true
@@ -88,7 +87,7 @@ func (o *origins) allows(origin string) bool {
 	return name == "localhost" && (!found || isPort(port))
 }
 
-// wrap puts the rules for pages before an RPC. Where there are none, it does nothing.
+// wrap applies the rules for pages to an RPC.
 func (o *origins) wrap(_ *rpc.Method, next http.Handler) http.Handler {
 	if !o.onlyLoopback {
 		return o.share(next)
@@ -96,8 +95,7 @@ func (o *origins) wrap(_ *rpc.Method, next http.Handler) http.Handler {
 	shared := o.share(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sent, fromPage := r.Header["Origin"]
-		// A page's own origin gets GETs without an Origin; the page's name is
-		// the Host then.
+		// A GET to the page's own origin has no Origin; its host is the Host then.
 		if !fromPage && r.Method == http.MethodPost {
 			next.ServeHTTP(w, r)
 			return
@@ -110,8 +108,8 @@ func (o *origins) wrap(_ *rpc.Method, next http.Handler) http.Handler {
 	})
 }
 
-// foreign is the origin, or else the host, that is neither this machine's nor
-// allowed, if there is one.
+// foreign returns the first origin that is neither this machine's nor allowed, or the host if there
+// are no origins and it is not this machine's. It reports false if there is none.
 func (o *origins) foreign(sent []string, host string) (name string, found bool) {
 	if len(sent) == 0 {
 		return host, !loopback.Host(host)
@@ -128,7 +126,8 @@ func (o *origins) foreign(sent []string, host string) (name string, found bool) 
 	return "", false
 }
 
-// share answers the preflights of next and shows its replies to the origins that are allowed.
+// share answers preflights, and adds the CORS headers that let allowed origins read the replies of
+// next.
 func (o *origins) share(next http.Handler) http.Handler {
 	if o.cors == nil {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -145,7 +144,7 @@ func (o *origins) share(next http.Handler) http.Handler {
 		switch {
 		case !fromPage:
 			if r.Method == http.MethodGet {
-				w.Header().Add("Vary", "Origin") // a cache may have it, and a page ask next
+				w.Header().Add("Vary", "Origin") // a cache may keep the reply, and a page request it next
 			}
 			next.ServeHTTP(w, r)
 		case len(sent) == 1 && o.allows(sent[0]):
@@ -156,13 +155,13 @@ func (o *origins) share(next http.Handler) http.Handler {
 				o.refuse(w, r, strings.Join(sent, " "))
 				return
 			}
-			next.ServeHTTP(w, r) // the page of the port itself, unless a browser is amiss
+			next.ServeHTTP(w, r) // the port's own page, or a page to which the browser will not show it
 		}
 	})
 }
 
-// isPreflight tells whether a browser asks if a page may call (Fetch standard, CORS-preflight fetch).
-// It asks that for pages of other origins alone.
+// isPreflight reports whether a request is a preflight (Fetch standard, CORS-preflight fetch). Browsers
+// send one only for pages of other origins.
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && len(r.Header["Origin"]) > 0 && r.Header.Get("Access-Control-Request-Method") != ""
 }
@@ -178,17 +177,17 @@ func (o *origins) refuse(w http.ResponseWriter, r *http.Request, foreign string)
 	o.log.note(r, why)
 }
 
-// anyLocalPort follows the scheme in the one pattern that ParseOrigin takes: pages of localhost, from
-// any port. Programs that build pages serve them there while they are written.
+// anyLocalPort follows the scheme in the only pattern that ParseOrigin accepts: any port of localhost,
+// where development servers serve a page while it is written.
 const anyLocalPort = "://localhost:*"
 
-// isPort tells whether a text is a port as browsers write it.
+// isPort reports whether a text is a port in the form that browsers send.
 func isPort(text string) bool {
 	n, err := strconv.ParseUint(text, 10, 16)
 	return err == nil && n > 0 && strconv.FormatUint(n, 10) == text
 }
 
-// ParseOrigin reads an origin that is to be allowed: scheme://host[:port], as browsers send it, or
+// ParseOrigin parses an origin to be allowed: scheme://host[:port], in the form that browsers send, or
 // the pattern http://localhost:* or https://localhost:*.
 func ParseOrigin(text string) (string, error) {
 	const want = "want scheme://host or scheme://host:port, such as https://app.example.com"

@@ -9,9 +9,9 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// wrapProtocol lets in the HTTP methods, content types and compressions that the handler speaks.
-// Connect would refuse others without a word. GET is for procedures without side effects alone,
-// since links and prefetching browsers send it unasked.
+// wrapProtocol refuses HTTP methods, content types and compressions that the handler does not support,
+// with an error that says what to send; Connect's own has no text. GET is only for procedures without
+// side effects, because browsers send a GET to follow or prefetch a link.
 func wrapProtocol(method *rpc.Method, next http.Handler) http.Handler {
 	allow := http.MethodPost
 	if method.SideEffectFree {
@@ -29,7 +29,7 @@ func wrapProtocol(method *rpc.Method, next http.Handler) http.Handler {
 				return
 			}
 			if encoding := rpc.Header(r, "Grpc-Encoding"); !rpc.IsCompression(encoding) {
-				// Connect's own answer has an empty Grpc-Encoding, on which newer grpcio breaks.
+				// Connect's own answer has an empty Grpc-Encoding, which newer grpcio rejects.
 				w.Header().Set("Grpc-Accept-Encoding", rpc.Compressions)
 				rpc.Refuse(w, r, rpc.ReasonUnimplemented, connect.NewError(connect.CodeUnimplemented, fmt.Errorf(
 					"unknown compression %.50q: supported encodings are %s", encoding, rpc.Compressions)))

@@ -20,27 +20,28 @@ import (
 )
 
 const (
-	// rateCallers is how many callers have their rate remembered. One who is forgotten starts with a
-	// full burst.
+	// rateCallers is the number of callers whose rate is remembered. A caller that is forgotten starts
+	// again with a full burst.
 	rateCallers = 1 << 16
-	// A refusal for calling too often waits before it is sent, so that a client which calls again at
-	// once does so less often: for about rateHold, and rateHoldEach for each refusal that waits
-	// already, so that a flood waits for a second and a caller who was a little too quick is told
-	// soon. No more than rateHeld wait at a time, some 40 MB of them.
+	// A refusal for calling too often is delayed, to slow down clients that call again at once: by
+	// about rateHold, plus rateHoldEach for each refusal that is already waiting. So a flood waits for
+	// a second, and a caller that was slightly over its rate hears soon. At most rateHeld refusals
+	// wait at a time, about 40 MB of them.
 	rateHold     = 50 * time.Millisecond
 	rateHoldEach = 250 * time.Microsecond
 	rateHeld     = 4096
 )
 
-// RateConfig bounds how often one caller may call.
+// RateConfig configures how often one caller may call.
 type RateConfig struct {
-	// PerSecond is how many calls a second one caller may make, known by token or certificate, else by
-	// address; 0 is no limit. Burst is how many of them at once; 0 means those of a second.
+	// PerSecond is the maximum number of calls per second of one caller, identified by token or
+	// certificate, else by address; 0 is no limit. Burst is the maximum at once; 0 means PerSecond,
+	// rounded up.
 	PerSecond float64
 	Burst     int
 }
 
-// rate bounds how often one caller may call. nil is no bound.
+// rateLimit bounds how often one caller may call. A nil rateLimit is no bound.
 type rateLimit struct {
 	callers         *otter.Cache[caller, *rate.Limiter]
 	fill            func(caller) *rate.Limiter
@@ -49,15 +50,14 @@ type rateLimit struct {
 	unauthenticated *connect.Error
 }
 
-// A caller is who has a rate of its own: an identity, or the address of who has
-// none.
+// A caller is the key of a rate: an identity, or the address of unauthenticated callers.
 type caller struct {
 	identity string
 	address  netip.Addr
-	refused  bool // counts the calls of the address that access refused
+	refused  bool // the key of the refusals of access for this address, not of its calls
 }
 
-// newRate returns nil if there is no such limit.
+// newRate returns nil if config has no limit.
 func newRate(config RateConfig) *rateLimit {
 	if config.PerSecond <= 0 {
 		return nil
@@ -77,18 +77,18 @@ func newRate(config RateConfig) *rateLimit {
 	}
 }
 
-// allow takes one call of a caller, if there is one left.
-func (l *rateLimit) allow(who caller, now time.Time) bool { return l.of(who).AllowN(now, 1) }
+// allow reports whether the rate of a caller permits one more call, and counts it.
+func (l *rateLimit) allow(by caller, now time.Time) bool { return l.of(by).AllowN(now, 1) }
 
-func (l *rateLimit) of(who caller) *rate.Limiter {
-	if limiter, ok := l.callers.GetIfPresent(who); ok {
+func (l *rateLimit) of(by caller) *rate.Limiter {
+	if limiter, ok := l.callers.GetIfPresent(by); ok {
 		return limiter
 	}
-	limiter, _ := l.callers.ComputeIfAbsent(who, func() (*rate.Limiter, bool) { return l.fill(who), false })
+	limiter, _ := l.callers.ComputeIfAbsent(by, func() (*rate.Limiter, bool) { return l.fill(by), false })
 	return limiter
 }
 
-// wrap bounds callers as access has identified them.
+// wrap limits the rate of callers, which the gate access has identified.
 func (l *rateLimit) wrap(_ *rpc.Method, next http.Handler) http.Handler {
 	if l == nil {
 		return next
@@ -107,8 +107,8 @@ func (l *rateLimit) wrap(_ *rpc.Method, next http.Handler) http.Handler {
 	})
 }
 
-// admitUnauthenticated bounds how many calls of an address are told that their token is missing or
-// wrong. It reports false if it has refused this one for being too many.
+// admitUnauthenticated limits how often an address is told that its token is missing or wrong. It
+// reports false if it has refused the call for exceeding that.
 func (l *rateLimit) admitUnauthenticated(w http.ResponseWriter, r *http.Request) bool {
 	if l == nil || l.allow(caller{address: addressOf(r), refused: true}, rpc.From(r.Context()).Start) {
 		return true
@@ -117,12 +117,12 @@ func (l *rateLimit) admitUnauthenticated(w http.ResponseWriter, r *http.Request)
 	return false
 }
 
-// refuse makes the caller wait for it.
+// refuse answers with an error, after a delay: see rateHold.
 func (l *rateLimit) refuse(w http.ResponseWriter, r *http.Request, why *connect.Error) {
 	defer l.held.Add(-1)
 	if held := l.held.Add(1); held <= rateHeld {
 		hold := rateHold + time.Duration(held)*rateHoldEach
-		// Not the same for all: those that came together would come again together.
+		// The delay is random, or callers that came together would come back together.
 		timer := time.NewTimer(hold/2 + rand.N(hold))
 		defer timer.Stop()
 		select {
@@ -133,8 +133,8 @@ func (l *rateLimit) refuse(w http.ResponseWriter, r *http.Request, why *connect.
 	rpc.Refuse(w, r, rpc.ReasonResourceExhausted, why)
 }
 
-// addressOf is whom a request comes from as far as its address tells: one of
-// IPv4, or a network of IPv6, which is what a subscriber gets (RFC 6177).
+// addressOf is the address that a request is attributed to: an IPv4 address, or the /64 network of an
+// IPv6 address, because a subscriber has at least a whole one (RFC 6177).
 func addressOf(r *http.Request) netip.Addr {
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -151,8 +151,8 @@ func addressOf(r *http.Request) netip.Addr {
 	return network.Addr()
 }
 
-// retryLater is an error that says when to call again. It is made once and
-// never changed, so all refusals may share it.
+// retryLater returns an error with a RetryInfo. It is created once and never changed, so that all
+// refusals can share it.
 func retryLater(code connect.Code, after time.Duration, why error) *connect.Error {
 	err := connect.NewError(code, why)
 	detail, failed := connect.NewErrorDetail(&errdetails.RetryInfo{RetryDelay: durationpb.New(after)})

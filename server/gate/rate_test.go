@@ -14,7 +14,7 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// Who has an identity has a rate of their own, whoever is at the same address.
+// An authenticated caller has a rate of its own, shared with no other caller of its address.
 func TestRateLimitByIdentity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limits := newRate(RateConfig{PerSecond: 1, Burst: 2})
@@ -58,7 +58,7 @@ func TestRateLimitByIdentity(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		expect("a later", serve("a", here, 0), 200)
 
-		// Guesses at tokens do no harm to those who have one.
+		// Guessed tokens do not use up the rate of callers with a valid one.
 		for range 2 {
 			expect("a bad token", serve("", "198.51.100.1:1000", connect.CodeUnauthenticated), 200)
 		}
@@ -72,7 +72,7 @@ func TestRateLimitByIdentity(t *testing.T) {
 	})
 }
 
-// A refusal waits, unless too many do.
+// A refusal is delayed, unless too many are waiting.
 func TestARefusalWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limits := newRate(RateConfig{PerSecond: 1})
@@ -104,7 +104,7 @@ func TestARefusalWaits(t *testing.T) {
 	})
 }
 
-// What the limits cost a call that is within them.
+// The cost of the limits for a call that is within them.
 func BenchmarkLimits(b *testing.B) {
 	for _, limited := range []bool{false, true} {
 		config := RateConfig{}

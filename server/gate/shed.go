@@ -11,13 +11,12 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// shedRetry is when a call that found the server full may come again.
+// shedRetry is when a refused call may be tried again.
 const shedRetry = 100 * time.Millisecond
 
-// shed refuses the unary calls beyond a maximum of concurrent ones. They could wait, but then those
-// that come when the server is slow would all be late, and their callers gone by the time they are
-// answered. Streams have counts of their own, since a quiet stream costs no work: see the gate
-// streams.
+// shed refuses unary calls beyond a maximum of concurrent ones. They do not wait instead, because on a
+// slow server all waiting calls would be answered too late. Streams have their own maximum, in the
+// gate streams, because an idle stream costs no work.
 type shed struct {
 	running atomic.Int64
 	max     int64
@@ -27,15 +26,14 @@ type shed struct {
 func newShed(maxCalls int) *shed {
 	return &shed{
 		max: int64(maxCalls),
-		// UNAVAILABLE and not RESOURCE_EXHAUSTED: it is not this caller who does too much, nothing was
-		// done, and clients and proxies may try elsewhere.
+		// UNAVAILABLE and not RESOURCE_EXHAUSTED: the cause is not this caller, nothing was done, and
+		// clients and proxies may try another server.
 		full: retryLater(connect.CodeUnavailable, shedRetry, fmt.Errorf(
 			"this server answers %d calls, the most that it may at a time (--max-concurrent-calls): call again later", maxCalls)),
 	}
 }
 
-// wrap leaves out the methods that tell how the server is: they are few, cheap, and wanted most when
-// it has too much to do.
+// wrap does not count vital methods: they are cheap, and needed most when the server is overloaded.
 func (s *shed) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	if method.Vital || method.Streams() {
 		return next

@@ -16,17 +16,17 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// streams bounds how many calls of each streaming method are open, and ends the streams that clients
-// send: when the port closes, with UNAVAILABLE, which a handler passes on and the client takes for a
-// reason to call again, or the stream would hold up the drain to its timeout; and when nothing has
-// come for as long as the policy allows. A handler that only sends has no such moment: it looks at
-// drain.State.Closing.
+// streams bounds the number of open calls of each streaming method. It also ends the streams that
+// clients send, when the port closes and when no message has arrived for as long as the policy allows.
+// When the port closes, the read of the handler fails with UNAVAILABLE, which makes clients call
+// again; without that an idle stream would delay the drain until its timeout. A handler that does not
+// read has to watch drain.State.Closing.
 type streams struct {
 	drain *drain.State
 
 	mu sync.Mutex
-	// open has the number of open calls by path. It outlives the mounts, so that those of a method
-	// that is mounted anew still count.
+	// open maps paths to the number of open calls. It outlives the mounts, so that calls of a method
+	// that is mounted again still count.
 	open map[string]*atomic.Int64
 }
 
@@ -86,7 +86,7 @@ type endingBody struct {
 
 	mu    sync.Mutex
 	ended bool
-	left  bool // the handler has returned, and control is not to be used
+	left  bool // the handler has returned, and control must not be used
 }
 
 // Read implements io.Reader.
@@ -107,12 +107,12 @@ func (b *endingBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// quiet gives the next read as long as the stream may be quiet.
+// quiet starts the time that the next read may take.
 func (b *endingBody) quiet() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.maxQuiet > 0 && !b.ended && !b.left {
-		// A server that cannot set one has timers of its own.
+		// An HTTP server that does not support it has its own timers.
 		_ = b.control.SetReadDeadline(time.Now().Add(b.maxQuiet))
 	}
 }
@@ -122,7 +122,7 @@ func (b *endingBody) end() {
 	defer b.mu.Unlock()
 	b.ended = true
 	if !b.left {
-		// In the past, so it ends a read that waits. Both engines can.
+		// A deadline in the past ends the current read, with either HTTP/2 engine.
 		_ = b.control.SetReadDeadline(time.Unix(1, 0))
 	}
 }

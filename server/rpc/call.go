@@ -1,16 +1,16 @@
-// Package call is the record of one request on its way through the port: what
-// was called, who called, and how it ended. The port makes it before anything
-// looks at the request, each middleware adds what it finds out, and what is
-// logged and counted in the end is read from it.
+// Package rpc is what every other room of the port agrees on: the record of one request ([Call]),
+// what is mounted and on which terms ([Mount], [Policy], [Table]), and the tables of media types,
+// compressions, codes, sizes and reasons of refusal. It answers no call itself.
 //
-// A Call is also the context of its request, so that one allocation carries
-// both and whoever has the context has the record:
+// The port makes the record before anything looks at the request. Each gate adds what it finds out,
+// and the logs and metrics are written from it in the end. A Call is also the context of its
+// request, so that one allocation carries both:
 //
 //	if c := rpc.From(ctx); c != nil {
 //		c.Identity = "batch-import"
 //	}
 //
-// Its fields belong to the goroutine that serves the request.
+// The fields of a Call belong to the goroutine that serves the request.
 package rpc
 
 import (
@@ -23,65 +23,65 @@ import (
 	"connectrpc.com/connect"
 )
 
-// Call is one request. Except for the methods of context.Context it is not
-// safe for concurrent use.
+// Call is the record of one request. Except for the methods of context.Context it is not safe for
+// concurrent use.
 type Call struct {
 	// Start is when the request's header was complete.
 	Start time.Time
-	// Procedure is the path of the RPC, such as "/MyService/User". It is empty
-	// for the page, and for paths that do not exist: it names one of a fixed set.
+	// Procedure is the path of the RPC, such as "/MyService/User". It is empty for the page and for
+	// paths that do not exist, so it is always one of a fixed set of names.
 	Procedure string
-	// Protocol and Codec are what the RPC speaks.
+	// Protocol and Codec are those of the RPC.
 	Protocol Protocol
 	Codec    Codec
-	// Identity is who calls, as authenticated: a token's or a certificate's
-	// name. It is empty for a caller who showed neither.
+	// Identity is the authenticated name of the caller: that of its token or its certificate. It is
+	// empty for an unauthenticated caller.
 	Identity string
-	// Handled: the RPC came to its handler, so Failure says all of how it ended.
+	// Handled is set once the handler of the RPC has returned. Failure is final then.
 	Handled bool
-	// Failure is how the RPC ended, nil if well. What is not an RPC has none.
+	// Failure is the error that ended the RPC, nil if it succeeded or if the request is no RPC.
 	Failure *connect.Error
-	// Refused is why a request was answered in place of its handler, empty if it was not.
+	// Refused is the reason why a gate refused the request, empty if none did.
 	Refused Reason
 	// InFlight, if set, is the gauge that counts the call while it runs. It belongs to the metrics.
 	InFlight *atomic.Int64
-	// Took is how long the request took, known when it has been served.
+	// Took is how long the request took. It is set once the request has been served.
 	Took time.Duration
 
 	parent context.Context
 	reply  reply // used if there are observers
 
 	mu       sync.Mutex
-	deadline time.Time       // zero if the call has none of ours
-	limited  context.Context // parent with the deadline, once somebody waits for it
+	deadline time.Time       // the server's; zero if it has set none
+	limited  context.Context // parent with the deadline; made by the first call of Done
 	cancel   context.CancelFunc
 }
 
 type key struct{}
 
-// Of returns the record of r and the request to pass on, which has it as its
-// context. End must be called when the request has been served.
+// Of returns the record of r, and the request to pass on, whose context the record is. Call End when
+// the request has been served.
 func Of(r *http.Request) (*Call, *http.Request) {
 	if c, ok := r.Context().(*Call); ok {
-		return c, r // whoever made the request has made the record: see NewContext
+		return c, r // the HTTP server has made the record: see NewContext
 	}
 	c := newCall(r.Context())
 	return c, r.WithContext(c)
 }
 
-// NewContext is for a server that can give a request its context at once
-// (h2.Config.RequestContext): it returns a record that is the context.
+// NewContext returns a new record, as a context derived from parent. It is for an HTTP server that
+// creates requests with a given context (h2.Config.RequestContext), which spares a copy of the request.
 func NewContext(parent context.Context) context.Context { return newCall(parent) }
 
 func newCall(parent context.Context) *Call { return &Call{Start: time.Now(), parent: parent} }
 
-// From returns the record of the request that ctx is of, nil if there is none.
+// From returns the record of the request that ctx belongs to, nil if there is none.
 func From(ctx context.Context) *Call {
 	c, _ := ctx.Value(key{}).(*Call)
 	return c
 }
 
-// Code is how the RPC ended; 0 is OK.
+// Code is the code that the RPC ended with; 0 is OK.
 func (c *Call) Code() connect.Code {
 	if c.Failure == nil {
 		return 0
@@ -89,23 +89,23 @@ func (c *Call) Code() connect.Code {
 	return c.Failure.Code()
 }
 
-// Limit ends the call's context at deadline, if it does not end before. It is
-// called once, before the context is handed on.
+// Limit ends the call's context at deadline, unless it ends earlier. Call it once, before the context
+// is handed on.
 func (c *Call) Limit(deadline time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.deadline = deadline
 }
 
-// Overdue tells whether the call has taken as long as Limit lets it, and how
-// long that is.
+// Overdue reports whether the deadline of Limit has passed, and how long after the start of the call
+// that deadline is.
 func (c *Call) Overdue() (limit time.Duration, over bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.deadline.Sub(c.Start), !c.deadline.IsZero() && time.Until(c.deadline) <= 0
 }
 
-// End lets go of what the context holds.
+// End releases the resources of the context.
 func (c *Call) End() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -152,14 +152,13 @@ func (c *Call) Err() error {
 	return nil
 }
 
-// AfterFunc is what package context looks for in a parent that is not its own,
-// to do without a goroutine that waits for it.
+// AfterFunc lets package context follow this context without starting a goroutine that waits for it.
 func (c *Call) AfterFunc(f func()) (stop func() bool) {
 	return context.AfterFunc(c.context(), f)
 }
 
-// context is the parent with the deadline. Its timer is made for those who wait
-// alone: a call that is answered from memory never does.
+// context returns the parent with the deadline. Its timer is started by the first call: a request that
+// is answered from memory never waits for its context, and so never starts one.
 func (c *Call) context() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -172,7 +171,7 @@ func (c *Call) context() context.Context {
 	return c.limited
 }
 
-// Recognize notes which method is called, and in which protocol and codec.
+// Recognize records the method that is called, its protocol and its codec.
 func (c *Call) Recognize(method *Method, r *http.Request) {
 	c.Procedure = method.Path
 	if media, ok := RequestMediaType(r); ok {

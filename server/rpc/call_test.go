@@ -64,7 +64,7 @@ func TestLimit(t *testing.T) {
 	})
 }
 
-// Nobody waits, so no timer was made, and yet the deadline holds.
+// The deadline holds although nothing waited for the context, so that no timer was started.
 func TestLimitWithoutATimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, ctx := newCall(context.Background())
@@ -117,7 +117,7 @@ func TestParentCancels(t *testing.T) {
 	}
 }
 
-// A request that came with its record is passed on as it is.
+// Of uses the record that the HTTP server has created, and passes the request on unchanged.
 func TestOfFindsTheRecordThatTheServerMade(t *testing.T) {
 	ctx := rpc.NewContext(context.WithValue(t.Context(), key{}, "kept"))
 	request := httptest.NewRequestWithContext(ctx, "POST", "/MyService/User", nil)

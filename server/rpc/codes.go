@@ -6,12 +6,12 @@ import (
 	"connectrpc.com/connect"
 )
 
-// statusClientClosedRequest is what the Connect protocol answers to a call that was cancelled.
+// statusClientClosedRequest is the HTTP status of a cancelled call in the Connect protocol.
 const statusClientClosedRequest = 499
 
-// statuses is the one table of codes and HTTP statuses, as the Connect protocol has them
-// (https://connectrpc.com/docs/protocol/#error-codes). Several codes share a status: the first row
-// of a status is what it is read as, the first row of a code what it is written as.
+// statuses maps codes to HTTP statuses and back, as the Connect protocol defines them
+// (https://connectrpc.com/docs/protocol/#error-codes). Several codes share a status: a code is written
+// as the status of its first row, and a status is read as the code of its first row.
 var statuses = [...]struct {
 	code   connect.Code
 	status int
@@ -31,15 +31,15 @@ var statuses = [...]struct {
 	{connect.CodeUnavailable, http.StatusServiceUnavailable},
 	{connect.CodeUnauthenticated, http.StatusUnauthorized},
 	{connect.CodeUnimplemented, http.StatusNotImplemented},
-	// A path that is not there is answered with 404 and the code unimplemented, so 404 is read as that
-	// although not_found is written so, too.
+	// An unknown path is answered with 404 and the code unimplemented. So 404 is read as
+	// unimplemented, although not_found is written as 404, too.
 	{connect.CodeUnimplemented, http.StatusNotFound},
 	{connect.CodeNotFound, http.StatusNotFound},
 	// Written by net/http, for a body that is too long.
 	{connect.CodeResourceExhausted, http.StatusRequestEntityTooLarge},
 }
 
-// HTTPStatus is the HTTP status that the Connect protocol has for a code.
+// HTTPStatus is the HTTP status of a code in the Connect protocol.
 func HTTPStatus(code connect.Code) int {
 	for _, row := range statuses {
 		if row.code == code {
@@ -49,8 +49,8 @@ func HTTPStatus(code connect.Code) int {
 	return http.StatusInternalServerError
 }
 
-// CodeOfStatus is the code that an HTTP status stands for. It reports false for a status that stands
-// for none.
+// CodeOfStatus is the code that an HTTP status stands for. It reports false if the status stands for
+// no code.
 func CodeOfStatus(status int) (connect.Code, bool) {
 	for _, row := range statuses {
 		if row.status == status {

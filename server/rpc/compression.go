@@ -2,15 +2,15 @@ package rpc
 
 import "net/http"
 
-// Compressions names the compressions of messages, as the header Grpc-Accept-Encoding has them.
+// Compressions lists the supported compressions of messages, in the form of Grpc-Accept-Encoding.
 const Compressions = "gzip"
 
-// IsCompression tells whether a message may be compressed so: the name is that of a header such as
-// Grpc-Encoding, where no name means uncompressed.
+// IsCompression reports whether name, the value of a header field such as Grpc-Encoding, is a
+// supported compression. An empty name means that the message is not compressed.
 func IsCompression(name string) bool { return name == "" || name == "identity" || name == "gzip" }
 
-// Compressed tells whether a request says that its message is compressed: by the header that its
-// protocol has for that, or, in Connect's GET, by its query.
+// Compressed reports whether a request declares its message compressed: in the header field of its
+// protocol or, for a GET of Connect, in the query.
 func Compressed(r *http.Request) bool {
 	for _, name := range [...]string{"Grpc-Encoding", "Content-Encoding", "Connect-Content-Encoding"} {
 		if encoding := Header(r, name); encoding != "" && encoding != "identity" {

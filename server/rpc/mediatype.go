@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Protocol is what an RPC speaks.
+// Protocol is the protocol of an RPC.
 type Protocol uint8
 
-// The protocols. A request that is no RPC, or is not yet known to be one, speaks NotRPC.
+// The protocols. NotRPC is that of a request that is no RPC, or has not been recognized as one.
 const (
 	NotRPC Protocol = iota
 	GRPC
@@ -17,10 +17,10 @@ const (
 	Connect
 )
 
-// Protocols is how many there are, NotRPC among them.
+// Protocols is the number of protocols, including NotRPC.
 const Protocols = 4
 
-// String returns the protocol's name as logs and metrics have it.
+// String returns the protocol's name in logs and metrics.
 func (p Protocol) String() string {
 	switch p {
 	case GRPC:
@@ -42,10 +42,10 @@ const (
 	JSON
 )
 
-// Codecs is how many there are.
+// Codecs is the number of codecs.
 const Codecs = 2
 
-// String returns the codec's name as logs, metrics and content types have it.
+// String returns the codec's name in logs, metrics and content types.
 func (c Codec) String() string {
 	if c == JSON {
 		return "json"
@@ -53,23 +53,23 @@ func (c Codec) String() string {
 	return "proto"
 }
 
-// MediaType is what the content type of a request says about the RPC that it makes.
+// MediaType is what the content type of a request says about its RPC.
 type MediaType struct {
 	Protocol Protocol
 	Codec    Codec
-	// Enveloped: every message has five bytes before it, its flags and its length.
+	// Enveloped is true if every message follows a prefix of five bytes, its flags and its length.
 	Enveloped bool
-	// InStatus: an error is told by the HTTP status of the reply. All other protocols answer 200 and
-	// tell it elsewhere.
+	// InStatus is true if an error is an HTTP status. All other protocols answer 200 to every call and
+	// send the error in a trailer or in the body.
 	InStatus bool
 }
 
-// AcceptPost names the content types of a unary call, for callers who sent another one.
+// AcceptPost lists the content types of unary calls. A request with another one is told them.
 const AcceptPost = "application/json, application/proto, application/grpc, application/grpc+json, " +
 	"application/grpc-web, application/grpc-web+json"
 
-// ParseMediaType reads a Content-Type. It reports false for one that no RPC has. Every part of the
-// port that asks what a request speaks asks here, so that no two answers differ.
+// ParseMediaType parses a Content-Type. It reports false for one that no RPC has. Every part of the
+// port calls this function, so that all agree on the protocol of a request.
 func ParseMediaType(contentType string) (MediaType, bool) {
 	switch contentType {
 	case "application/grpc", "application/grpc+proto":
@@ -99,8 +99,8 @@ func ParseMediaType(contentType string) (MediaType, bool) {
 	return ParseMediaType(base)
 }
 
-// RequestMediaType is what a request says that it speaks: by its content type, or, in Connect's GET,
-// by its query. It reports false for a request that is no RPC.
+// RequestMediaType is the media type of a request: from its content type or, for a GET of Connect,
+// from its query. It reports false for a request that is no RPC.
 func RequestMediaType(r *http.Request) (MediaType, bool) {
 	if r.Method != http.MethodGet {
 		return ParseMediaType(Header(r, "Content-Type"))
@@ -114,8 +114,8 @@ func RequestMediaType(r *http.Request) (MediaType, bool) {
 	return MediaType{}, false
 }
 
-// Header is the first value of a header field whose name is in canonical form. Unlike
-// [http.Header.Get] it spends nothing on the form of the name.
+// Header returns the first value of a header field. The name must be in canonical form: unlike
+// [http.Header.Get] this function does not bring it there.
 func Header(r *http.Request, name string) string {
 	if values := r.Header[name]; len(values) > 0 {
 		return values[0]

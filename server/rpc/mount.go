@@ -10,38 +10,38 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// A Mount is a service that the port answers: what it is, who answers it, and a policy for each of
-// its methods.
+// A Mount is a service of the port: its descriptor, its handler and a policy for each of its methods.
 type Mount struct {
 	// Service describes the service and its methods.
 	Service protoreflect.ServiceDescriptor
 	// Handler answers every method of the service, at /SERVICE/METHOD.
 	Handler http.Handler
-	// Policies has a policy for every method, by the method's name in the descriptor. There is no
-	// default: a method without one is an error of NewTable.
+	// Policies maps the name of every method to its policy. There is no default: NewTable fails for a
+	// method without a policy.
 	Policies map[string]Policy
 }
 
-// A Policy is what a method asks of its callers, and what it allows them.
+// A Policy is what a method requires of its callers and how much it allows them.
 type Policy struct {
-	// Role is what a caller must be allowed. It has no default.
+	// Role is the permission that a caller needs. It has no default.
 	Role Role
-	// Vital: the method tells how the server is, and is answered however busy the port is.
+	// Vital is true for a method that reports the state of the server. It is answered however busy the
+	// port is.
 	Vital bool
-	// MaxStreams is how many calls of a streaming method may be open at a time. It must be set for
-	// one, and does not exist for a unary method, whose calls are counted together.
+	// MaxStreams is the maximum number of open calls of a streaming method, which must have it. A unary
+	// method must not: the port has one maximum for all unary calls together.
 	MaxStreams int
-	// StreamsFlag is the flag that sets MaxStreams, for the error that names it; empty if it is fixed.
+	// StreamsFlag is the flag that sets MaxStreams, for error messages. It is empty if no flag does.
 	StreamsFlag string
-	// MaxQuiet is how long a client that may send any number of messages may send none; 0 is for ever.
+	// MaxQuiet is how long a client that streams may pause between messages; 0 is no limit.
 	MaxQuiet time.Duration
-	// Upstream names what the method needs in order to answer, such as [Store]; empty if it needs
-	// nothing. Health reports a service by the state of its upstream.
+	// Upstream names what the method depends on, such as [Store]; empty if it depends on nothing. The
+	// health of a service is that of its upstream.
 	Upstream string
 }
 
-// SamePolicy returns a policy for every method of a service whose methods all ask the same of their
-// callers: unary is that of the unary methods, and the streaming ones have maxStreams besides.
+// SamePolicy returns policies for a service whose methods all have the same one: unary for the unary
+// methods, and unary with maxStreams for the streaming methods.
 func SamePolicy(service protoreflect.ServiceDescriptor, unary Policy, maxStreams int) map[string]Policy {
 	policies := make(map[string]Policy)
 	for i := range service.Methods().Len() {
@@ -54,44 +54,44 @@ func SamePolicy(service protoreflect.ServiceDescriptor, unary Policy, maxStreams
 	return policies
 }
 
-// Store is the upstream of the methods that need the users.
+// Store is the upstream of the methods that read or write users.
 const Store = "store"
 
-// Role is what a caller must be allowed in order to call a method. Its zero value is none: a policy
-// has to name one.
+// Role is the permission that a method requires. Its zero value is invalid, so that every policy has
+// to name one.
 type Role uint8
 
 // The roles.
 const (
-	Anyone Role = 1 + iota // whoever reaches the port
+	Anyone Role = 1 + iota // every caller
 	Reader                 // callers that may look users up
-	Writer                 // callers that may change them
+	Writer                 // callers that may change users
 )
 
-// A Method is one procedure that a port answers. It is read only.
+// A Method is one procedure of a port. It is read only.
 type Method struct {
 	Policy
-	// Path is where it is called, such as "/MyService/User".
+	// Path is that of its calls, such as "/MyService/User".
 	Path string
 	// Descriptor describes it.
 	Descriptor protoreflect.MethodDescriptor
 	// Handler answers it.
 	Handler http.Handler
-	// ClientStreams and ServerStreams: a call, or its reply, may have any number of messages, and so
-	// take any time.
+	// ClientStreams and ServerStreams are true if a call or its reply, respectively, may have any
+	// number of messages, and so may take any time.
 	ClientStreams, ServerStreams bool
-	// SideEffectFree: a call changes nothing, so Connect's GET may make it too.
+	// SideEffectFree is true if a call changes nothing. Then it may be a GET of Connect, too.
 	SideEffectFree bool
 }
 
-// Streams tells whether either side may send any number of messages.
+// Streams reports whether either side may send any number of messages.
 func (m *Method) Streams() bool { return m.ClientStreams || m.ServerStreams }
 
 // Service is the full name of the service, such as "roster.v1.DirectoryService".
 func (m *Method) Service() string { return string(m.Descriptor.Parent().FullName()) }
 
-// A Table is everything that a port answers at one moment. It does not change: when the mounts of the
-// port do, the port replaces the whole table.
+// A Table is every method of a port at one moment. It is immutable: when the mounts change, the port
+// replaces the whole table.
 type Table struct {
 	methods  []*Method // in the order of the mounts and their descriptors
 	paths    map[string]*Method
@@ -100,8 +100,8 @@ type Table struct {
 	replaced chan struct{}
 }
 
-// NewTable returns the table of mounts. It fails, with an error for each thing that is wrong, if a
-// method has no policy or one that does not fit, or if a service is mounted twice.
+// NewTable returns the table of mounts. It fails if a method has no policy or an invalid one, or if a
+// service is mounted twice. The error names each fault.
 func NewTable(mounts ...Mount) (*Table, error) {
 	t := &Table{paths: make(map[string]*Method), upstream: make(map[string]string), replaced: make(chan struct{})}
 	var wrong []error
@@ -159,7 +159,7 @@ func (t *Table) add(mount Mount) error {
 	return errors.Join(wrong...)
 }
 
-// check tells whether a method's policy fits the method.
+// check returns an error if the policy is invalid for the method.
 func (m *Method) check() error {
 	switch {
 	case m.Role < Anyone || m.Role > Writer:
@@ -183,15 +183,15 @@ func (t *Table) Methods() []*Method { return t.methods }
 // Services is all services, in the order in which they were mounted.
 func (t *Table) Services() []protoreflect.ServiceDescriptor { return t.services }
 
-// Upstream names what a service needs in order to answer, empty if it needs nothing. It reports false
-// for a service that is not mounted.
+// Upstream names what a service depends on; empty if it depends on nothing. It reports false for a
+// service that is not mounted.
 func (t *Table) Upstream(service string) (upstream string, mounted bool) {
 	upstream, mounted = t.upstream[service]
 	return upstream, mounted
 }
 
-// Replaced is closed when the port has another table in place of this one.
+// Replaced returns a channel that is closed when the port has replaced this table.
 func (t *Table) Replaced() <-chan struct{} { return t.replaced }
 
-// Replace closes Replaced. The port calls it once, after the other table is in place.
+// Replace closes the channel of Replaced. The port calls it once, after it has installed the new table.
 func (t *Table) Replace() { close(t.replaced) }

@@ -12,7 +12,7 @@ import (
 	"example.com/roster/server/rpc/rpctest"
 )
 
-// mounted is a service s with a unary method One and a streaming method Many, and with these policies.
+// mounted returns a service s with a unary method One, a streaming method Many and these policies.
 func mounted(t *testing.T, policies map[string]rpc.Policy) rpc.Mount {
 	t.Helper()
 	mount := rpctest.Mounts(t,
@@ -54,7 +54,7 @@ func TestATable(t *testing.T) {
 	<-table.Replaced()
 }
 
-// What has no policy, or one that does not fit, is refused by name.
+// The error for a missing or invalid policy names the method.
 func TestPoliciesThatDoNotFit(t *testing.T) {
 	one, many := rpc.Policy{Role: rpc.Reader}, rpc.Policy{Role: rpc.Reader, MaxStreams: 1}
 	with := func(policy rpc.Policy, change func(*rpc.Policy)) rpc.Policy {
@@ -81,7 +81,7 @@ func TestPoliciesThatDoNotFit(t *testing.T) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}
-	// All that is wrong is said at once.
+	// One error names every fault.
 	_, err := rpc.NewTable(mounted(t, nil))
 	if err == nil || !strings.Contains(err.Error(), "/s/One has no policy") || !strings.Contains(err.Error(), "/s/Many has no policy") {
 		t.Errorf("error %v, want both methods in it", err)
@@ -104,6 +104,6 @@ func TestMountsThatDoNotFit(t *testing.T) {
 	}
 	var none protoreflect.ServiceDescriptor
 	if _, err := rpc.NewTable(rpc.Mount{Service: none}); err == nil {
-		t.Error("an empty mount is taken")
+		t.Error("an empty mount is accepted")
 	}
 }

@@ -10,22 +10,22 @@ import (
 	"connectrpc.com/connect"
 )
 
-// An Observer is told of every request of a port: it counts, logs or traces.
-// Its methods run on the goroutine that serves the request, so they are quick,
-// and keep neither the Call nor the request.
+// An Observer is notified of every request of a port in order to count, log or trace it. Its methods
+// run on the goroutine that serves the request: they must be quick, and must not keep the Call or the
+// request.
 type Observer interface {
-	// Serves is called before the first request, and again whenever the mounts of
-	// the port change, with everything that it answers. Requests may run meanwhile.
+	// Serves is called with the table of the port before the first request, and again whenever the
+	// mounts change. Requests may run meanwhile.
 	Serves(table *Table)
-	// Begin is called when a request's header has come, before anything has
-	// looked at it: the record has its Start alone.
+	// Begin is called when the header of a request has arrived, before any gate. Only Start is set in
+	// the record.
 	Begin(c *Call, r *http.Request)
 	// End is called when the request has been served and its record is complete.
 	End(c *Call, r *http.Request)
 }
 
-// Observe tells the observers that the request begins, and returns what it is
-// to be answered through. Call Observed when it has been served.
+// Observe notifies the observers that the request begins, and returns the ResponseWriter that the
+// request must be answered with. Call Observed when the request has been served.
 func (c *Call) Observe(observers []Observer, w http.ResponseWriter, r *http.Request) http.ResponseWriter {
 	c.reply.ResponseWriter = w
 	for _, o := range observers {
@@ -34,7 +34,7 @@ func (c *Call) Observe(observers []Observer, w http.ResponseWriter, r *http.Requ
 	return &c.reply
 }
 
-// Observed completes the record and tells the observers.
+// Observed completes the record and notifies the observers.
 func (c *Call) Observed(observers []Observer, r *http.Request) {
 	c.Took = time.Since(c.Start)
 	if c.Protocol != NotRPC && !c.Handled && c.Failure == nil {
@@ -43,27 +43,24 @@ func (c *Call) Observed(observers []Observer, r *http.Request) {
 	for _, o := range observers {
 		o.End(c, r)
 	}
-	c.reply.ResponseWriter = nil // it may not be touched from now on
+	c.reply.ResponseWriter = nil // it must not be used after the handler
 }
 
-// Status is the HTTP status of the reply, 0 if there was none. It is known to
-// observers alone.
+// Status is the HTTP status of the reply, 0 if there was none. It is recorded only for observers.
 func (c *Call) Status() int { return c.reply.status }
 
-// Sent is how many bytes of the reply's body were written, envelopes and
-// compression included. It is known to observers alone.
+// Sent is the number of bytes of the reply's body that were written, after compression and with
+// envelopes. It is recorded only for observers.
 func (c *Call) Sent() int64 { return c.reply.sent }
 
-// Parent is the context that the call's own is made of.
+// Parent is the context that the call's own is derived from.
 func (c *Call) Parent() context.Context { return c.parent }
 
-// SetParent puts the call beneath a context that was made of Parent. It may be
-// called in Observer.Begin alone.
+// SetParent replaces the parent by a context that was derived from it. Only Observer.Begin may call it.
 func (c *Call) SetParent(ctx context.Context) { c.parent = ctx }
 
-// failureOnTheWire is how an RPC ended that did not come to its handler: what
-// Connect refuses while it decodes the request goes through no interceptor, so
-// the reply is where its code is to be read.
+// failureOnTheWire is the error of an RPC that did not reach its handler. A request that Connect
+// refuses while it decodes it passes no interceptor, so the code is read from the reply.
 func (c *Call) failureOnTheWire() *connect.Error {
 	header := c.reply.Header()
 	for _, name := range [2]string{http.TrailerPrefix + "Grpc-Status", "Grpc-Status"} {
@@ -92,8 +89,8 @@ func (c *Call) failureOnTheWire() *connect.Error {
 	return connect.NewError(connect.CodeUnknown, nil)
 }
 
-// A reply is a ResponseWriter that notes what goes through it. It is part of
-// the Call, and so needs no allocation of its own.
+// A reply is a ResponseWriter that records status and size. It is part of the Call, and so needs no
+// allocation of its own.
 type reply struct {
 	http.ResponseWriter
 	status int
@@ -102,7 +99,7 @@ type reply struct {
 
 // WriteHeader implements http.ResponseWriter.
 func (w *reply) WriteHeader(status int) {
-	if w.status < 200 { // informational ones come before the reply's own
+	if w.status < 200 { // informational statuses come before the final one
 		w.status = status
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -118,7 +115,7 @@ func (w *reply) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Flush implements http.Flusher, without which Connect refuses to stream.
+// Flush implements http.Flusher, which Connect requires in order to stream.
 func (w *reply) Flush() {
 	if w.status < 200 {
 		w.status = http.StatusOK

@@ -7,23 +7,23 @@ import (
 	"connectrpc.com/connect"
 )
 
-// MaxMessageBytes bounds a message in either direction, before and after compression. It is gRPC's
-// own default.
+// MaxMessageBytes is the maximum size of a message in either direction, compressed or not. It is the
+// default of gRPC libraries.
 const MaxMessageBytes = 4 << 20
 
-// EnvelopeBytes is what an enveloped message has before it: a byte of flags and four of length.
+// EnvelopeBytes is the size of the prefix of an enveloped message: one byte of flags, four of length.
 const EnvelopeBytes = 5
 
-// Every limit that a caller meets is RESOURCE_EXHAUSTED. The text names the limit and the flag that
-// sets it, or says that there is none.
+// The error of a limit is RESOURCE_EXHAUSTED. Its text names the limit and the flag that sets it, or
+// says that the limit is fixed.
 
-// TooLong is the error of a message over MaxMessageBytes.
+// TooLong is the error of a message that is longer than MaxMessageBytes.
 func TooLong() *connect.Error {
 	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
 		"a message is longer than %d bytes, before or after compression (a fixed limit, no flag): split it over several calls", MaxMessageBytes))
 }
 
-// Overdue is the error of a call that took as long as the server allows.
+// Overdue is the error of a call that took longer than the server allows.
 func Overdue(limit time.Duration) *connect.Error {
 	return connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf(
 		"the answer was not ready in %v, the longest that this server lets a call take (--max-deadline)", limit))

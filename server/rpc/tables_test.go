@@ -61,7 +61,7 @@ func TestTheMediaTypeOfAGET(t *testing.T) {
 	}
 }
 
-// A name or a value that is written in another way is read in one.
+// A parameter is recognized however its name and its value are percent-encoded.
 func TestCompressed(t *testing.T) {
 	for query, want := range map[string]bool{
 		"compression=gzip": true, "%63ompression=gzip": true, "compression=%67zip": true,
@@ -82,8 +82,8 @@ func TestCompressed(t *testing.T) {
 	}
 }
 
-// The statuses are those of the Connect protocol, and what is written is read as what it was, or as
-// the usual code of its status.
+// The statuses are those of the Connect protocol. A status is read as the code that it was written
+// for, or as the usual code of the status.
 func TestCodesAndStatuses(t *testing.T) {
 	for code, want := range map[connect.Code]struct {
 		status int

@@ -25,14 +25,15 @@ type Route struct {
 	ClientStreams  bool
 	ServerStreams  bool
 	SideEffectFree bool
-	// Policy is the method's. Here it has defaults: Reader, and for streams 10,000 open calls.
+	// Policy is that of the method. Unlike elsewhere it has defaults: the role Reader, and 10,000 open
+	// calls of a streaming method.
 	Policy rpc.Policy
 }
 
 // Mounts returns the services of routes.
 func Mounts(t testing.TB, routes ...Route) []rpc.Mount {
 	t.Helper()
-	_ = emptypb.Empty{} // its file is in the registry
+	_ = emptypb.Empty{} // registers the file that the services import
 	var names []string
 	services := make(map[string][]Route)
 	for _, route := range routes {
