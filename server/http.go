@@ -14,31 +14,31 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// The limits of the port that have no flag.
+// Limits of the port that no flag sets.
 const (
-	// maxHeaderBytes bounds the header of one request, names and values together; grpcio itself refuses
-	// more than about half of it.
+	// maxHeaderBytes bounds the names and values of one request's header together. grpcio by itself
+	// refuses to receive more than about half of that.
 	maxHeaderBytes = 16 << 10
 	// headerTimeout is how long a request's header may take to arrive.
 	headerTimeout = 10 * time.Second
-	// idleTimeout closes a connection without requests. It is long, since a client that sends just as
-	// its connection is closed may see that call fail.
+	// idleTimeout is how long a connection without requests stays open. It is long, because a call that
+	// is sent at the moment at which its connection is closed may fail.
 	idleTimeout = 15 * time.Minute
-	// cleartextIdleTimeout is the same for a connection that comes without TLS to a port with it;
-	// nobody has more to ask there.
+	// cleartextIdleTimeout is the idle timeout of cleartext connections to a port with TLS, where every
+	// call is refused.
 	cleartextIdleTimeout = 10 * time.Second
-	// stallTimeout is how long a message under way may stand still, in either direction, before the
-	// stream or connection is given up. It is no bound on how long a call or a stream may take.
+	// stallTimeout is how long the transfer of a message, in either direction, may make no progress
+	// before its stream or connection is closed. It does not bound the time of a whole call or stream.
 	stallTimeout = 30 * time.Second
-	// pingInterval is how long a connection with calls may be silent before it is asked whether it is
-	// still there, pingTimeout how long the answer may take.
+	// pingInterval is how long a connection with calls may be silent before the server sends a PING,
+	// and pingTimeout how long the client may take to acknowledge it.
 	pingInterval = time.Minute
 	pingTimeout  = 15 * time.Second
 	// maxStreams is how many calls one HTTP/2 connection may have open.
 	maxStreams = 250
 )
 
-// newHTTPServer returns an HTTP server with the limits of the port, for TLS if tlsConfig is set, whose
+// newHTTPServer returns an HTTP server with the limits of the port. It speaks TLS if tlsConfig is set.
 // HTTP/2 connections are counted in stats.
 func (s *Server) newHTTPServer(handler http.Handler, tlsConfig *tls.Config, errorLog *conn.ErrorLog, stats *h2.Stats) (*http.Server, error) {
 	httpServer := &http.Server{
@@ -60,9 +60,8 @@ func (s *Server) newHTTPServer(handler http.Handler, tlsConfig *tls.Config, erro
 	if s.config.StandardHTTP2 {
 		httpServer.HTTP2 = &http.HTTP2Config{
 			MaxConcurrentStreams: maxStreams,
-			// A connection that says nothing is asked whether it is still there.
-			SendPingTimeout: pingInterval,
-			PingTimeout:     pingTimeout,
+			SendPingTimeout:      pingInterval,
+			PingTimeout:          pingTimeout,
 		}
 		httpServer.Handler = conn.MarkHTTP2Requests(handler)
 		return httpServer, nil
@@ -81,9 +80,9 @@ func (s *Server) newHTTPServer(handler http.Handler, tlsConfig *tls.Config, erro
 	return httpServer, err
 }
 
-// knownHeaders are the header fields of gRPC, gRPC-Web and Connect, for package h2, which knows
-// only those of HTTP. A gRPC client shows its caller every header field that it does not know as
-// metadata of the call, so replies of gRPC have no Content-Length.
+// knownHeaders are the header fields of gRPC, gRPC-Web and Connect. Package h2 itself knows those of
+// HTTP alone. Replies with a Grpc-Status have no Content-Length, since a gRPC client presents every
+// header field that gRPC does not define as metadata of the call.
 var knownHeaders = []h2.KnownHeader{
 	{Name: "Connect-Accept-Encoding"},
 	{Name: "Connect-Content-Encoding"},
@@ -102,8 +101,8 @@ var knownHeaders = []h2.KnownHeader{
 	{Name: "X-User-Agent"},
 }
 
-// refuseLongHeader replies to a request whose header is longer than maxHeaderBytes: to gRPC with
-// RESOURCE_EXHAUSTED, since its clients turn the status 431, which all others get, into UNKNOWN.
+// refuseLongHeader replies to a request whose header is longer than maxHeaderBytes. A gRPC client gets
+// RESOURCE_EXHAUSTED, because it would report the status 431, which other clients get, as UNKNOWN.
 func refuseLongHeader(w http.ResponseWriter, r *http.Request) {
 	if media, _ := rpc.RequestMediaType(r); media.Protocol != rpc.GRPC {
 		h2.HeaderTooLarge(w, r)
@@ -112,6 +111,6 @@ func refuseLongHeader(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "application/grpc")
 	h.Set("Grpc-Status", fmt.Sprint(uint32(connect.CodeResourceExhausted)))
-	h.Set("Grpc-Message", fmt.Sprintf("the header is longer than the %d bytes that this server takes", maxHeaderBytes))
+	h.Set("Grpc-Message", fmt.Sprintf("the header is longer than the %d bytes that this server accepts", maxHeaderBytes))
 	w.WriteHeader(http.StatusOK)
 }

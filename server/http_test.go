@@ -17,8 +17,8 @@ import (
 func TestALongHeaderIsRefusedInTheCallersProtocol(t *testing.T) {
 	p := start(t, Config{}, nil)
 	for contentType, want := range map[string]string{
-		"application/grpc":       "200 8 the header is longer than the 16384 bytes that this server takes",
-		"application/grpc+proto": "200 8 the header is longer than the 16384 bytes that this server takes",
+		"application/grpc":       "200 8 the header is longer than the 16384 bytes that this server accepts",
+		"application/grpc+proto": "200 8 the header is longer than the 16384 bytes that this server accepts",
 		"application/grpc-web":   "431  ",
 		"application/json":       "431  ",
 	} {

@@ -15,12 +15,12 @@ import (
 	"example.com/roster/web"
 )
 
-// routes is what the port answers at one moment: a table, and the handler of each of its methods
+// routes is what the port serves at one moment: a table of methods, and for each method its handler
 // behind the gates.
 type routes struct {
 	table   *rpc.Table
 	methods map[string]route // by path
-	unknown *connect.Error   // the answer to a call of any other path
+	unknown *connect.Error   // the error for calls of any other path
 }
 
 type route struct {
@@ -28,9 +28,9 @@ type route struct {
 	handler http.Handler
 }
 
-// Mount replaces the services that the port has besides Roster's own with these. It can be called
-// while the port serves: a call that runs goes on, and the next one finds the new services. It fails,
-// and changes nothing, if one of them does not fit: see rpc.NewTable.
+// Mount replaces Config.Mounts, or what an earlier Mount set; Roster's own services stay. It may be
+// called while the port serves: running calls go on, and calls that come later find the new services.
+// It fails, and changes nothing, for the reasons for which rpc.NewTable does.
 func (s *Server) Mount(mounts ...rpc.Mount) error {
 	s.mounting.Lock()
 	defer s.mounting.Unlock()
@@ -55,7 +55,7 @@ func (s *Server) Mount(mounts ...rpc.Mount) error {
 	return nil
 }
 
-// Table is everything that the port answers at the moment.
+// Table returns all methods that the port serves at the moment.
 func (s *Server) Table() *rpc.Table { return s.routes.Load().table }
 
 // newHandler returns the handler of the whole port.
@@ -72,7 +72,7 @@ func (s *Server) newHandler() http.Handler {
 	return recorded(conn.BoundLeftovers(handler, s.config.stallTimeout), s.config.Observers)
 }
 
-// recorded makes the record of each request, and shows it to the observers.
+// recorded creates the record of each request, and calls the observers before and after next.
 func recorded(next http.Handler, observers []rpc.Observer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, r := rpc.Of(r)
@@ -85,11 +85,11 @@ func recorded(next http.Handler, observers []rpc.Observer) http.Handler {
 	})
 }
 
-// page is the page and its files. It has no state.
+// page serves the web page and its files. It has no state.
 var page = strictTransport(web.Handler())
 
-// servePage answers a call of a procedure that does not exist in the protocol of its caller, and
-// everything else with the page.
+// servePage serves every path that is no method of the table: it refuses an RPC, in the protocol of its
+// caller, because there is no such procedure; any other request is one for the page.
 func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
 		if _, ok := rpc.RequestMediaType(r); ok {
@@ -100,9 +100,9 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 	page.ServeHTTP(w, r)
 }
 
-// notFound answers 404 where a unary call of Connect, the one whose errors are HTTP statuses, would
-// have 501: the path is what does not exist, and clients and conformance tests of Connect look for
-// that. The body says unimplemented.
+// notFound writes the status 404 in place of 501, which is what Connect's unary protocol has for the
+// code unimplemented. It is the path that does not exist, and Connect's clients and conformance tests
+// expect 404 for that. The body still has the code unimplemented.
 type notFound struct{ http.ResponseWriter }
 
 // WriteHeader implements http.ResponseWriter.
@@ -113,9 +113,9 @@ func (w notFound) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// strictTransport tells browsers that came by TLS to come by nothing else for a year (RFC 6797), so
-// that nobody on the way can talk them into cleartext HTTP. That holds for every port of a host, so
-// not for localhost, which is many things in turn.
+// strictTransport tells a browser that connects by TLS to use nothing but TLS with this host for a
+// year (RFC 6797), so that nobody on the network path can downgrade it to cleartext. Browsers apply
+// that to every port of the host, so localhost, where many programs run in turn, gets no such header.
 func strictTransport(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.TLS != nil && !loopback.Host(r.Host) {

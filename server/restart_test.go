@@ -125,9 +125,9 @@ func TestHTTP2ConnectionsNeedNoParting(t *testing.T) {
 				t.Fatal(response, err)
 			}
 			defer response.Body.Close()
-			for deadline := time.Now().Add(20 * time.Second); p.server.parting.Left() != 0; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(20 * time.Second); p.server.http1Drain.Open() != 0; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
-					t.Fatalf("%d connections would be waited for, want none", p.server.parting.Left())
+					t.Fatalf("%d connections would be waited for, want none", p.server.http1Drain.Open())
 				}
 			}
 		})

@@ -13,21 +13,22 @@ import (
 	"example.com/roster/server/listen"
 )
 
-// Serve answers on listener until ctx is done, then drains: it goes on for Config.DrainDelay, accepts
-// no more connections, tells clients to make new ones, lets running calls finish for up to
-// Config.DrainTimeout, and cuts the rest. It returns nil if every call finished, and closes listener,
-// with listen.Retire: another process may have the address by then. It is called once.
+// Serve serves on listener until ctx is done, and then drains the port: it goes on serving for
+// Config.DrainDelay, closes the listener, tells clients to open new connections elsewhere, waits up to
+// Config.DrainTimeout for running calls, and closes the connections of those that still run. It
+// returns nil if every call finished. The listener is closed with listen.Retire, which loses no
+// connection even if another process has the address by then. Serve may be called once.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	log := s.config.Log
 	errorLog := conn.NewErrorLog(log)
-	httpServer, err := s.newHTTPServer(s.parting.Handler(s.handler), s.config.TLS, errorLog, &s.stats.HTTP2)
+	httpServer, err := s.newHTTPServer(s.http1Drain.Handler(s.handler), s.config.TLS, errorLog, &s.stats.HTTP2)
 	if err != nil {
 		return err
 	}
 	connConfig := conn.Config{
 		StallTimeout: s.config.stallTimeout,
 		Stats:        &s.stats.Connections,
-		Parting:      &s.parting,
+		HTTP1Drain:   &s.http1Drain,
 		Log:          errorLog,
 	}
 	if s.config.TLS != nil {
@@ -43,11 +44,11 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	served := make(chan error, 1)
 	go func() {
 		if s.config.TLS != nil {
-			served <- httpServer.ServeTLS(conns, "", "") // the certificate is in the configuration
+			served <- httpServer.ServeTLS(conns, "", "") // the certificate is in Config.TLS
 			return
 		}
 		if !s.config.StandardHTTP2 {
-			conns = h2.NewListener(conns) // outermost, or it finds no connections of its own in net/http
+			conns = h2.NewListener(conns) // outermost: net/http must pass its connections to the engine
 		}
 		served <- httpServer.Serve(conns)
 	}()
@@ -68,20 +69,21 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	return s.end(httpServer, listener, served)
 }
 
-// end gives the listener up and lets the calls that run finish. served gets what httpServer.Serve returned.
+// end closes the listener and waits for running calls. served receives the result of httpServer.Serve.
 func (s *Server) end(httpServer *http.Server, listener net.Listener, served <-chan error) error {
 	draining, cancel := context.WithTimeout(context.Background(), s.config.DrainTimeout)
 	defer cancel()
 	if err := listen.Retire(draining, listener); err != nil {
-		s.config.Log.Warn("the port was not given up cleanly", "error", err)
+		s.config.Log.Warn("the listener was not closed cleanly", "error", err)
 	}
-	<-served // what was accepted is known to httpServer now
-	s.parting.Wait(draining)
-	// Not sooner: a client that follows this server's health, and knows no other, fails its calls once
-	// it hears. It is to leave the connection first, for one to the process that has the address now.
+	<-served // from here on httpServer knows every accepted connection
+	s.http1Drain.Wait(draining)
+	// Health says NOT_SERVING from here on, and not earlier: a client that watches health and has no
+	// other server fails its calls when it hears that. First it must leave this connection for one to
+	// the process that has the address now.
 	s.drain.Begin()
-	// Shutdown has the HTTP/2 engine say goodbye (RFC 9113 §6.8), so that clients open their next
-	// streams elsewhere.
+	// Shutdown makes the HTTP/2 engine send GOAWAY (RFC 9113 §6.8), so that clients open their next
+	// streams on other connections.
 	httpServer.RegisterOnShutdown(s.drain.Close)
 	err := httpServer.Shutdown(draining)
 	if errors.Is(err, context.DeadlineExceeded) {

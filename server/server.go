@@ -1,5 +1,5 @@
-// Package server is the port of Roster: one address that answers gRPC, gRPC-Web, Connect, JSON and the
-// page, over HTTP/1.1 and HTTP/2, with TLS or in cleartext.
+// Package server is the port of Roster: one address that answers gRPC, gRPC-Web, Connect and JSON, and
+// shows a web page, over HTTP/1.1 and HTTP/2, with TLS or in cleartext.
 //
 //	srv, err := server.New(server.Config{Directory: dir, Log: log})
 //	if err != nil {
@@ -9,13 +9,13 @@
 //	if err != nil {
 //		return err
 //	}
-//	return srv.Serve(ctx, listener) // until ctx is done and the calls that run have ended
+//	return srv.Serve(ctx, listener) // returns when ctx is done and the running calls have ended
 //
-// The package wires rooms, each a package that can be read by itself: conn is what a connection
-// passes, gate what a request passes before its handler, service what answers, rpc what they all
-// agree on, h2 the HTTP/2 engine. It owns the drain and the statistics of the port. Its files are this
-// one, mounts.go (which path leads to which handler), http.go (the HTTP server and its engine) and
-// serve.go (serving, and ending without a failed call).
+// The package connects others, each of which can be read by itself: conn handles connections, gate
+// checks requests before their handlers, service has the handlers, rpc has what all of them agree on,
+// and h2 is the HTTP/2 engine. Package server itself owns the drain and the statistics of the port. Its
+// files are this one, mounts.go (from a path to its handler), http.go (the HTTP server and its engine)
+// and serve.go (serving, and shutting down without a failed call).
 package server
 
 import (
@@ -37,54 +37,56 @@ import (
 	"example.com/roster/server/service"
 )
 
-// Config is what a port needs to know. Directory must be set; every other field has a default.
+// Config configures a port. Directory must be set; every other field has a default.
 type Config struct {
 	// Directory answers the look-ups.
 	Directory *directory.Directory
-	// Mounts are services besides Roster's own.
+	// Mounts are services to serve besides Roster's own.
 	Mounts []rpc.Mount
 	// MaxBatch is how many ids one call may have; 0 means 10,000.
 	MaxBatch int
-	// MaxWatches is how many calls may follow the port's health at a time; 0 means 10,000.
+	// MaxWatches is how many health Watch calls may be open at a time; 0 means 10,000.
 	MaxWatches int
-	// MaxDeadline is how long a unary call may take, its body included, whatever deadline its client
-	// sets; 0 means 60 s, and a negative one is no bound.
+	// MaxDeadline is how long a unary call may take, including the time in which its body arrives. A
+	// client can set a shorter deadline and no longer one. 0 means 60 s; a negative value, no maximum.
 	MaxDeadline time.Duration
-	// MaxConcurrentCalls is how many unary calls are answered at a time; those beyond are refused. 0
-	// means 10,000. Streams have bounds of their own, in their policies.
+	// MaxConcurrentCalls is how many unary calls may run at a time; further ones are refused. 0 means
+	// 10,000. Streams are not counted; each streaming method has its own maximum, in its policy.
 	MaxConcurrentCalls int
-	// RateLimit is how many calls a second one caller may make, known by token or certificate, else by
-	// address; 0 is no limit. RateBurst is how many of them at once; 0 means those of a second.
+	// RateLimit is how many calls per second one caller may make, and RateBurst how many at once. A
+	// caller is a token or client certificate, or without these an address. A RateLimit of 0 means no
+	// limit; a RateBurst of 0, the calls of one second.
 	RateLimit float64
 	RateBurst int
 	// DrainTimeout is how long Serve lets running calls finish once its context is done; 0 means 30 s.
 	DrainTimeout time.Duration
-	// DrainDelay is how long Serve goes on as before once its context is done: time for clients that
-	// follow the port's health to send their calls elsewhere.
+	// DrainDelay is how long Serve, once its context is done, goes on accepting calls while health says
+	// NOT_SERVING, so that clients and balancers which watch health send their calls elsewhere.
 	DrainDelay time.Duration
-	// TLS, if set, makes Serve speak TLS alone: it holds the certificate and what clients must show.
-	// HTTP/2 and HTTP/1.1 are agreed by ALPN.
+	// TLS, if set, makes Serve speak TLS and refuse cleartext calls. It has the certificate, and says
+	// whether clients need one. ALPN selects HTTP/2 or HTTP/1.1.
 	TLS *tls.Config
-	// Tokens, if set, returns the tokens as of now: calls need one, or a client certificate. Without,
-	// everybody may read, and from this machine alone write.
+	// Tokens, if set, returns the current tokens, and calls need one, or a client certificate. If it is
+	// nil, every caller may read, and callers on this machine may write.
 	Tokens func() *auth.Set
 	// ClientCertificates accepts the names in verified client certificates as identities.
 	ClientCertificates bool
-	// OpenReads lets everybody read although there are Tokens.
+	// OpenReads lets every caller read without a token, even if Tokens is set.
 	OpenReads bool
-	// Local says that only this machine reaches the listener.
+	// Local says that the listener can be reached from this machine alone.
 	Local bool
-	// Origins are those, as gate.ParseOrigin returns them, whose pages may call besides the port's own.
+	// Origins are the origins, in the form that gate.ParseOrigin returns, whose web pages may call
+	// the port. Its own page always may.
 	Origins []string
 	// StandardHTTP2 serves HTTP/2 with net/http's own engine instead of package h2, which is several
-	// times as fast.
+	// times as fast as net/http's.
 	StandardHTTP2 bool
-	// Log gets what goes wrong; nil drops it.
+	// Log gets warnings and errors; nil discards them.
 	Log *slog.Logger
-	// Observers are told of every request, in this order.
+	// Observers see every request, in this order.
 	Observers []rpc.Observer
 
-	// stallTimeout stands in for the constant of that name in tests.
+	// stallTimeout replaces the constant of that name in tests.
 	stallTimeout time.Duration
 }
 
@@ -115,28 +117,28 @@ func (c Config) withDefaults() Config {
 
 // A Server is one port.
 type Server struct {
-	config  Config
-	handler http.Handler
-	chain   *gate.Chain
-	drain   *drain.State
-	stats   Stats
-	parting conn.Parting
+	config     Config
+	handler    http.Handler
+	chain      *gate.Chain
+	drain      *drain.State
+	stats      Stats
+	http1Drain conn.HTTP1Drain
 
-	mounting sync.Mutex // held while routes are replaced
-	own      []rpc.Mount
+	mounting sync.Mutex  // held while routes are replaced
+	own      []rpc.Mount // Roster's own services
 	routes   atomic.Pointer[routes]
 }
 
-// Stats counts what a port does. Read it at any time.
+// Stats counts what happens on a port. It may be read at any time.
 type Stats struct {
-	// Connections counts those of every protocol.
+	// Connections counts all connections, whatever they speak.
 	Connections conn.Stats
-	// HTTP2 counts what happens on those that speak HTTP/2, and stays zero with Config.StandardHTTP2.
+	// HTTP2 counts what happens on HTTP/2 connections. With Config.StandardHTTP2 it stays zero.
 	HTTP2 h2.Stats
 }
 
-// New returns a port that does not listen yet. It fails if config cannot be served: above all if a
-// method of Config.Mounts has no policy, which it names.
+// New returns a port that does not listen yet. It fails if config is wrong; in particular if a method
+// of Config.Mounts has no policy, and then the error names the method.
 func New(config Config) (*Server, error) {
 	if config.Directory == nil {
 		return nil, errors.New("server: Config.Directory is not set")
@@ -176,15 +178,15 @@ func New(config Config) (*Server, error) {
 	return s, nil
 }
 
-// Handler returns all that the port answers, as one handler: every service, the page, and the gates
-// before them. It is for tests, and for programs with an HTTP server of their own; Serve brings one.
+// Handler returns the handler of the whole port: the services and the page, behind the gates. It is
+// for tests, and for programs with an HTTP server of their own; Serve has one.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// Drain tells how far the port is on its way out.
+// Drain returns the state of the port's shutdown.
 func (s *Server) Drain() *drain.State { return s.drain }
 
-// Stats returns what the port counts.
+// Stats returns the statistics of the port.
 func (s *Server) Stats() *Stats { return &s.stats }
 
-// Gates are those that a request passes before its handler, from the outside in.
+// Gates returns the gates that a request passes before its handler, from the outside in.
 func (s *Server) Gates() []gate.Gate { return s.chain.Gates() }

@@ -178,7 +178,7 @@ func TestNoiseOnATLSPort(t *testing.T) {
 		conn.Close()
 	}
 	p.stop()
-	if said := p.log.String(); !strings.Contains(said, `hint="what the client speaks is neither TLS nor HTTP"`) {
+	if said := p.log.String(); !strings.Contains(said, `hint="the client speaks neither TLS nor HTTP"`) {
 		t.Errorf("logged %s", said)
 	}
 }

@@ -1,11 +1,11 @@
-// Package conn is what a connection passes before it is a request: its first byte (TLS or
-// cleartext), the stall of a peer that stopped reading, the end of HTTP/1.1 connections when the port
-// drains, and the log of what went wrong on the way. It knows of HTTP what an [http.Server] must be
-// told, and nothing of services.
+// Package conn handles connections before they carry requests: it tells TLS from cleartext by the
+// first byte, fails writes to peers that have stopped reading, closes HTTP/1.1 connections without
+// losing calls when the port drains, and logs what goes wrong with connections. It knows nothing of
+// services; requests are the matter of package gate.
 //
-//	parting, stats, log := new(conn.Parting), new(conn.Stats), conn.NewErrorLog(logger)
-//	httpServer := &http.Server{Handler: parting.Handler(handler), ConnContext: conn.Context, ErrorLog: log.Logger()}
-//	listener = conn.NewListener(listener, conn.Config{StallTimeout: 30 * time.Second, Stats: stats, Parting: parting, Log: log})
+//	drain, stats, log := new(conn.HTTP1Drain), new(conn.Stats), conn.NewErrorLog(logger)
+//	httpServer := &http.Server{Handler: drain.Handler(handler), ConnContext: conn.Context, ErrorLog: log.Logger()}
+//	listener = conn.NewListener(listener, conn.Config{StallTimeout: 30 * time.Second, Stats: stats, HTTP1Drain: drain, Log: log})
 //	go httpServer.Serve(listener)
 package conn
 
@@ -15,29 +15,30 @@ import (
 	"time"
 )
 
-// Config says what becomes of the connections of a port. Every field but Cleartext must be set.
+// Config configures the connections of a port. Every field but Cleartext must be set.
 type Config struct {
-	// StallTimeout is how long a write to a peer that has stopped reading may stand still before the
-	// connection fails.
+	// StallTimeout is how long a write may make no progress before it fails, because the peer has
+	// stopped reading.
 	StallTimeout time.Duration
 	// Stats counts the connections.
 	Stats *Stats
-	// Parting follows those that are not HTTP/2.
-	Parting *Parting
-	// Log gets a line for a client that speaks TLS to a port without.
+	// HTTP1Drain counts the connections that do not speak HTTP/2.
+	HTTP1Drain *HTTP1Drain
+	// Log gets a line for each client that speaks TLS to a cleartext port.
 	Log *ErrorLog
-	// Cleartext, if set, says that the port speaks TLS, and serves the connections whose client does
-	// not. It serves until it is closed.
+	// Cleartext must be set for a port that speaks TLS, and only there: it serves the connections of
+	// clients that speak cleartext HTTP. The caller closes it.
 	Cleartext *http.Server
 }
 
-// NewListener returns a listener whose connections are those of inner, as config has them.
+// NewListener returns a listener that accepts the connections of inner and handles them as config
+// says.
 func NewListener(inner net.Listener, config Config) net.Listener {
-	stalling := stallListener{inner, config.StallTimeout, config.Stats, config.Parting}
-	sorting := sortingListener{Listener: stalling, log: config.Log}
+	stalling := stallListener{inner, config.StallTimeout, config.Stats, config.HTTP1Drain}
+	listener := firstByteListener{Listener: stalling, log: config.Log}
 	if config.Cleartext != nil {
-		sorting.cleartext = newHandedListener(inner.Addr())
-		go func() { _ = config.Cleartext.Serve(sorting.cleartext) }() // until it is closed
+		listener.cleartext = newQueueListener(inner.Addr())
+		go func() { _ = config.Cleartext.Serve(listener.cleartext) }() // returns when it is closed
 	}
-	return sorting
+	return listener
 }

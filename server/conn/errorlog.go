@@ -13,15 +13,16 @@ import (
 	"example.com/roster/internal/lograte"
 )
 
-// What a stranger can make the port log is bounded: so many lines of a kind at
-// once, and one each logEvery after that.
+// Anybody who reaches the port can cause these log lines, so their number is bounded: logBurst lines
+// of a kind at once, and after that one in each logEvery.
 const (
 	logBurst = 10
 	logEvery = 10 * time.Second
 )
 
-// An ErrorLog makes log lines of what net/http has to say, most of which is about connections that
-// never became calls. Each kind has a bound of its own, so that a scan of the port hides nothing else.
+// An ErrorLog turns the error messages of net/http into structured log lines. Most of them are about
+// connections that never carried a call. Each kind of message has a bound of its own, so that a scan
+// of the port does not hide other messages.
 type ErrorLog struct {
 	log                                    *slog.Logger
 	handshakes, hangUps, cleartext, panics *lograte.Limit
@@ -34,10 +35,10 @@ func NewErrorLog(log *slog.Logger) *ErrorLog {
 	return &ErrorLog{log: log, handshakes: limit(), hangUps: limit(), cleartext: limit(), panics: limit(), rest: limit()}
 }
 
-// Logger is what an http.Server takes for its ErrorLog.
+// Logger returns the logger for [http.Server.ErrorLog].
 func (l *ErrorLog) Logger() *log.Logger { return log.New(l, "", 0) }
 
-// Write implements io.Writer: p is one line of net/http, or a panic's many.
+// Write implements io.Writer. p is one message of net/http: a line, or a panic with its stack.
 func (l *ErrorLog) Write(p []byte) (int, error) {
 	text := string(bytes.TrimSpace(p))
 	text = strings.TrimPrefix(text, "http: ")
@@ -55,10 +56,10 @@ func (l *ErrorLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// handshake logs a TLS handshake that failed.
+// handshake logs a failed TLS handshake.
 func (l *ErrorLog) handshake(remote, reason string) {
 	if hungUp(reason) {
-		// A load balancer's check of the port does this every few seconds.
+		// Load balancers that check the port do this every few seconds.
 		l.write(l.hangUps, slog.LevelDebug, "a client left during the TLS handshake", slog.String("remote", remote), slog.String("error", reason))
 		return
 	}
@@ -69,7 +70,7 @@ func (l *ErrorLog) handshake(remote, reason string) {
 	l.write(l.handshakes, slog.LevelWarn, "TLS handshake failed", attributes...)
 }
 
-// tlsOnCleartext logs a client that speaks TLS to a port without.
+// tlsOnCleartext logs that a client spoke TLS to a cleartext port.
 func (l *ErrorLog) tlsOnCleartext(remote string) {
 	l.write(l.cleartext, slog.LevelWarn, "a client speaks TLS to this port, which does not", slog.String("remote", remote),
 		slog.String("hint", "serve with --tls-cert and --tls-key, or have the client use http:// (an insecure channel)"))
@@ -84,28 +85,29 @@ func (l *ErrorLog) write(limit *lograte.Limit, level slog.Level, message string,
 	}
 }
 
+// hungUp reports whether a handshake failed because the client closed the connection or fell silent.
 func hungUp(reason string) bool {
 	return reason == "EOF" || strings.HasSuffix(reason, "connection reset by peer") ||
 		strings.HasSuffix(reason, "broken pipe") || strings.HasSuffix(reason, "i/o timeout")
 }
 
-// handshakeHint says what to do about the failure of a handshake. Its text is
-// all that net/http hands on.
+// handshakeHint returns what to do about a failed handshake, empty if there is no advice. It goes by
+// the text of the error, since net/http passes on nothing else.
 func handshakeHint(reason string) string {
-	for _, one := range []struct{ text, hint string }{
+	for _, known := range []struct{ text, hint string }{
 		{cleartextError, "the client must use https:// (a channel with TLS credentials)"},
-		{"first record does not look like a TLS handshake", "what the client speaks is neither TLS nor HTTP"},
-		{"client didn't provide a certificate", "the client must show a certificate that --tls-client-ca signed"},
-		{"signed by unknown authority", "the client's certificate is not one that --tls-client-ca signed"},
-		{"has expired or is not yet valid", "the client must renew its certificate, or this machine's clock is off"},
-		{"incompatible key usage", "the client's certificate is not for clients (extendedKeyUsage clientAuth)"},
+		{"first record does not look like a TLS handshake", "the client speaks neither TLS nor HTTP"},
+		{"client didn't provide a certificate", "the client must present a certificate signed by a CA of --tls-client-ca"},
+		{"signed by unknown authority", "the client's certificate is not signed by a CA of --tls-client-ca"},
+		{"has expired or is not yet valid", "the client must renew its certificate, or the clock of this machine is wrong"},
+		{"incompatible key usage", "the client's certificate is not made for clients: its extendedKeyUsage lacks clientAuth"},
 		{"unsupported versions", "the client must speak TLS 1.2 or later"},
-		{"remote error: tls: unknown certificate authority", "the client does not trust the issuer of --tls-cert"},
-		{"remote error: tls: bad certificate", "the client does not accept --tls-cert: see what it says of its issuer and names"},
-		{"remote error: tls: expired certificate", "the client finds --tls-cert expired: renew it, or the client's clock is off"},
+		{"remote error: tls: unknown certificate authority", "the client does not trust the CA that signed --tls-cert"},
+		{"remote error: tls: bad certificate", "the client rejects the certificate of --tls-cert: the client's own error tells whether for its CA or for its names"},
+		{"remote error: tls: expired certificate", "the client considers --tls-cert expired: renew it, or correct the client's clock"},
 	} {
-		if strings.Contains(reason, one.text) {
-			return one.hint
+		if strings.Contains(reason, known.text) {
+			return known.hint
 		}
 	}
 	return ""

@@ -13,12 +13,12 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// A client may speak cleartext HTTP to a port with TLS, or TLS to one without. Its first byte tells.
-// What crypto/tls does with the former, to hang up, leaves a gRPC client with "Socket closed"; so
-// those connections go to a server of their own, which refuses every call in the protocol of its
-// caller. It has no other handler than that, and the limits of the port.
+// A client may speak cleartext HTTP to a TLS port, or TLS to a cleartext port; the first byte of the
+// connection shows which. To cleartext HTTP crypto/tls replies by hanging up, which a gRPC client
+// reports as "Socket closed". So a TLS port passes such connections to a second HTTP server, whose
+// only handler is [RefuseCleartext]: it refuses every call in the protocol of its caller.
 
-// cleartextError is in the log for each of them.
+// cleartextError is the reason in the log line for such a connection.
 const cleartextError = "the client speaks HTTP without TLS"
 
 var (
@@ -26,56 +26,56 @@ var (
 	errSpeakTLS  = errors.New("this port speaks TLS and was called without: use https://, or in gRPC a channel with TLS credentials")
 )
 
-// lingerTimeout and lingerBytes bound what is still read after a handshake that
-// failed.
+// lingerTimeout and lingerBytes bound how long, and how much, is still read after a failed handshake.
 const (
 	lingerTimeout = time.Second
 	lingerBytes   = 64 << 10
 )
 
-// sortingListener looks at the first byte of each connection.
-type sortingListener struct {
+// firstByteListener wraps each accepted connection in a firstByteConn.
+type firstByteListener struct {
 	net.Listener
 	log *ErrorLog
-	// cleartext gets the connections that come without TLS to a port with it; nil for a port without.
-	cleartext *handedListener
+	// cleartext gets the connections of clients that speak cleartext HTTP to a TLS port. It is nil if
+	// the port itself is cleartext.
+	cleartext *queueListener
 }
 
 // Accept implements net.Listener.
-func (l sortingListener) Accept() (net.Conn, error) {
+func (l firstByteListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &sortedConn{Conn: conn, listener: l}, nil
+	return &firstByteConn{Conn: conn, listener: l}, nil
 }
 
-// A sortedConn is a connection of which the first byte has not come yet, and
-// then one that is in the right place, or that has moved.
-type sortedConn struct {
+// A firstByteConn looks at the first byte that it reads. If the connection belongs to the other server,
+// it moves there: from then on the firstByteConn fails, and leaves the connection alone.
+type firstByteConn struct {
 	net.Conn
-	listener sortingListener
-	begun    bool // its first byte has come; of the one who reads
+	listener firstByteListener
+	begun    bool // the first byte has been read; used by Read alone
 
 	mu    sync.Mutex
 	moved bool
-	hello bool // TLS has begun, and its handshake is not known to have ended well
+	hello bool // a TLS handshake has begun, and has not succeeded yet
 }
 
 // Read implements net.Conn.
-func (c *sortedConn) Read(p []byte) (int, error) {
+func (c *firstByteConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.begun || n == 0 {
 		return n, err
 	}
 	c.begun = true
-	const tlsHandshake = 0x16 // the type of a record (RFC 8446 §5.1)
+	const tlsHandshake = 0x16 // content type of the first TLS record (RFC 8446 §5.1)
 	switch first := p[0]; {
 	case c.listener.cleartext == nil:
 		if first == tlsHandshake {
 			c.listener.log.tlsOnCleartext(c.RemoteAddr().String())
 		}
-	case 'A' <= first && first <= 'Z': // a method, or HTTP/2's preface
+	case 'A' <= first && first <= 'Z': // an HTTP method, or the preface of HTTP/2
 		return 0, c.move(p[:n])
 	default:
 		c.mu.Lock()
@@ -85,22 +85,22 @@ func (c *sortedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// move hands the connection over, with what was read of it.
-func (c *sortedConn) move(read []byte) error {
+// move passes the connection, with what was read of it, to the server for cleartext.
+func (c *firstByteConn) move(read []byte) error {
 	c.mu.Lock()
 	c.moved = true
 	c.mu.Unlock()
-	// The deadline was that of the handshake.
+	// The deadline that is set is the one for the TLS handshake.
 	_ = c.Conn.SetDeadline(time.Time{})
-	c.listener.cleartext.hand(&replayedConn{c.Conn, append([]byte(nil), read...)})
+	c.listener.cleartext.add(&replayedConn{c.Conn, append([]byte(nil), read...)})
 	return errCleartext
 }
 
-// Close implements net.Conn. A connection that has moved is not this one's to
-// close, and one on which the handshake failed is left to the client for a
-// while: in TLS 1.3 it has sent its first call by then, and with that unread
-// the connection would be reset, and the alert that says why be lost.
-func (c *sortedConn) Close() error {
+// Close implements net.Conn. It does nothing if the connection has moved. After a failed handshake the
+// connection stays open for a moment, so that the client can read the TLS alert that says why: in
+// TLS 1.3 the client has sent its first call by then, and closing a socket with unread data resets
+// the connection, which loses the alert.
+func (c *firstByteConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -114,7 +114,7 @@ func (c *sortedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// linger closes a connection once the client has closed it, or soon.
+// linger closes a connection when the client has closed its side, or when lingerTimeout has passed.
 func linger(conn net.Conn) {
 	defer conn.Close()
 	if closeWrite(conn) == nil && conn.SetReadDeadline(time.Now().Add(lingerTimeout)) == nil {
@@ -123,31 +123,31 @@ func linger(conn net.Conn) {
 }
 
 // SetDeadline implements net.Conn.
-func (c *sortedConn) SetDeadline(t time.Time) error { return c.set(c.Conn.SetDeadline, t) }
+func (c *firstByteConn) SetDeadline(t time.Time) error { return c.set(c.Conn.SetDeadline, t) }
 
 // SetReadDeadline implements net.Conn.
-func (c *sortedConn) SetReadDeadline(t time.Time) error { return c.set(c.Conn.SetReadDeadline, t) }
+func (c *firstByteConn) SetReadDeadline(t time.Time) error { return c.set(c.Conn.SetReadDeadline, t) }
 
 // SetWriteDeadline implements net.Conn.
-func (c *sortedConn) SetWriteDeadline(t time.Time) error { return c.set(c.Conn.SetWriteDeadline, t) }
+func (c *firstByteConn) SetWriteDeadline(t time.Time) error { return c.set(c.Conn.SetWriteDeadline, t) }
 
-func (c *sortedConn) set(deadline func(time.Time) error, t time.Time) error {
+func (c *firstByteConn) set(deadline func(time.Time) error, t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.moved {
 		return net.ErrClosed
 	}
 	if t.IsZero() {
-		// net/http lifts the deadline of the handshake when it has ended well.
+		// net/http removes the deadline when the handshake has succeeded.
 		c.hello = false
 	}
 	return deadline(t)
 }
 
-// CloseWrite is as stallConn's.
-func (c *sortedConn) CloseWrite() error { return closeWrite(c.Conn) }
+// CloseWrite has the purpose of stallConn.CloseWrite.
+func (c *firstByteConn) CloseWrite() error { return closeWrite(c.Conn) }
 
-// A replayedConn has bytes that were read of it before.
+// A replayedConn is a connection of which some bytes were read before; Read returns them first.
 type replayedConn struct {
 	net.Conn
 	read []byte
@@ -163,35 +163,36 @@ func (c *replayedConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// CloseWrite is as stallConn's.
+// CloseWrite has the purpose of stallConn.CloseWrite.
 func (c *replayedConn) CloseWrite() error { return closeWrite(c.Conn) }
 
-// handedListener accepts what it is handed.
-type handedListener struct {
+// A queueListener is a net.Listener whose connections are passed to add.
+type queueListener struct {
 	address net.Addr
-	handed  chan net.Conn
+	queue   chan net.Conn
 	closed  chan struct{}
 	close   func()
 }
 
-func newHandedListener(address net.Addr) *handedListener {
-	l := &handedListener{address: address, handed: make(chan net.Conn), closed: make(chan struct{})}
+func newQueueListener(address net.Addr) *queueListener {
+	l := &queueListener{address: address, queue: make(chan net.Conn), closed: make(chan struct{})}
 	l.close = sync.OnceFunc(func() { close(l.closed) })
 	return l
 }
 
-func (l *handedListener) hand(conn net.Conn) {
+// add passes conn to the next Accept. It closes conn if the listener is closed.
+func (l *queueListener) add(conn net.Conn) {
 	select {
-	case l.handed <- conn:
+	case l.queue <- conn:
 	case <-l.closed:
 		conn.Close()
 	}
 }
 
 // Accept implements net.Listener.
-func (l *handedListener) Accept() (net.Conn, error) {
+func (l *queueListener) Accept() (net.Conn, error) {
 	select {
-	case conn := <-l.handed:
+	case conn := <-l.queue:
 		return conn, nil
 	case <-l.closed:
 		return nil, net.ErrClosed
@@ -199,15 +200,15 @@ func (l *handedListener) Accept() (net.Conn, error) {
 }
 
 // Close implements net.Listener.
-func (l *handedListener) Close() error {
+func (l *queueListener) Close() error {
 	l.close()
 	return nil
 }
 
 // Addr implements net.Listener.
-func (l *handedListener) Addr() net.Addr { return l.address }
+func (l *queueListener) Addr() net.Addr { return l.address }
 
-// RefuseCleartext is the handler of Config.Cleartext: it tells every caller to use TLS.
+// RefuseCleartext returns the handler for [Config.Cleartext]: it tells every caller to use TLS.
 func RefuseCleartext() http.Handler {
 	why := connect.NewError(connect.CodeFailedPrecondition, errSpeakTLS)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// BoundLeftovers limits what net/http does when an HTTP/1.1 handler has returned and left some of the
-// body: it reads on, for ever if need be, to be able to use the connection again.
+// BoundLeftovers bounds how long net/http waits for the rest of a request's body that an HTTP/1.1
+// handler left unread: net/http reads that rest in order to reuse the connection, and by itself would
+// wait for it for ever.
 func BoundLeftovers(next http.Handler, timeout time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor == 1 && r.Body != http.NoBody {
@@ -21,12 +22,12 @@ func BoundLeftovers(next http.Handler, timeout time.Duration) http.Handler {
 	})
 }
 
-// stallListener gives each of its connections a stallConn.
+// stallListener wraps each accepted connection in a stallConn, and counts it.
 type stallListener struct {
 	net.Listener
 	timeout time.Duration
 	stats   *Stats
-	parting *Parting
+	drain   *HTTP1Drain
 }
 
 // Accept implements net.Listener.
@@ -36,22 +37,23 @@ func (l stallListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	l.stats.accepted.Add(1)
-	l.parting.conns.Add(1)
-	return &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, parting: l.parting}, nil
+	l.drain.conns.Add(1)
+	return &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, drain: l.drain}, nil
 }
 
-// A stallConn fails a write of which nothing leaves for timeout: the peer has
-// stopped reading, or is gone. A slow peer that reads on is not cut however
-// long a reply takes, since each piece has a deadline of its own.
+// A stallConn fails a write that has made no progress for timeout, because the peer has stopped
+// reading or has disappeared. A slow peer that goes on reading is never cut off, however long a reply
+// takes, since every piece of stallPiece bytes has a deadline of its own.
 type stallConn struct {
 	net.Conn
 	timeout time.Duration
 	stats   *Stats
 	closed  atomic.Bool
-	parting *Parting
-	settled atomic.Bool // counted in parting no more
+	drain   *HTTP1Drain
+	left    atomic.Bool // drain no longer counts this connection
 }
 
+// stallPiece is how many bytes are written under one deadline.
 const stallPiece = 64 << 10
 
 // Write implements net.Conn.
@@ -74,22 +76,22 @@ func (c *stallConn) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
 		c.stats.closed.Add(1)
 	}
-	c.partedWith()
+	c.leaveDrain()
 	return c.Conn.Close()
 }
 
-// partedWith notes that the connection is HTTP/2, or closed.
-func (c *stallConn) partedWith() {
-	if c.settled.CompareAndSwap(false, true) {
-		c.parting.conns.Add(-1)
+// leaveDrain has the HTTP1Drain no longer count the connection: it speaks HTTP/2, or is closed.
+func (c *stallConn) leaveDrain() {
+	if c.left.CompareAndSwap(false, true) {
+		c.drain.conns.Add(-1)
 	}
 }
 
-// CloseWrite lets net/http end a reply that refuses a request, and wait for
-// the peer to read it before the connection is reset.
+// CloseWrite closes the sending side alone. net/http calls it after a reply that refuses a request, so
+// that the peer can read that reply before the connection is closed.
 func (c *stallConn) CloseWrite() error { return closeWrite(c.Conn) }
 
-// closeWrite is the CloseWrite of conn, if it has one.
+// closeWrite calls conn.CloseWrite if there is one.
 func closeWrite(conn net.Conn) error {
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

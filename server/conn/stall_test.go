@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A reader that is slow and goes on reading is not cut, however long one piece takes it.
+// A slow reader is not cut off while it goes on reading, however long one piece takes it.
 func TestASlowReaderIsNotCut(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()
@@ -20,7 +20,7 @@ func TestASlowReaderIsNotCut(t *testing.T) {
 			}
 		}
 	}(far)
-	c := &stallConn{Conn: near, timeout: 50 * time.Millisecond, stats: new(Stats), parting: new(Parting)}
+	c := &stallConn{Conn: near, timeout: 50 * time.Millisecond, stats: new(Stats), drain: new(HTTP1Drain)}
 	if n, err := c.Write(make([]byte, stallPiece)); n != stallPiece || err != nil {
 		t.Errorf("%d of %d bytes written: %v", n, stallPiece, err)
 	}
@@ -29,6 +29,6 @@ func TestASlowReaderIsNotCut(t *testing.T) {
 	defer far.Close()
 	c.Conn = near
 	if n, err := c.Write(make([]byte, stallPiece)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("to one who does not read: %d bytes, %v", n, err)
+		t.Errorf("to a peer that does not read: %d bytes, %v", n, err)
 	}
 }

@@ -8,7 +8,7 @@ type Stats struct{ accepted, closed atomic.Uint64 }
 // Connections returns how many connections the port has accepted so far, and how many of them are
 // open.
 func (s *Stats) Connections() (accepted, open uint64) {
-	closed := s.closed.Load() // first, so that it is never the larger one
+	closed := s.closed.Load() // read first, so that it never exceeds accepted
 	accepted = s.accepted.Load()
 	return accepted, accepted - closed
 }

@@ -14,10 +14,9 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// codes is the one table from errors of the domain to codes on the wire. The
-// text is what the caller reads; where there is none, it is the error's own.
-// An error that is not here is a fault of ours: the caller reads no more than
-// "internal error", the log has all of it.
+// codes is the only table from errors of the domain to codes on the wire. The caller gets the text, or
+// the error's own text where the table has none. An error that is not in the table is a fault of the
+// server: the caller gets "internal error", and the log gets the whole error.
 var codes = []struct {
 	err  error
 	code connect.Code
@@ -30,8 +29,8 @@ var codes = []struct {
 	{err: context.DeadlineExceeded, code: connect.CodeDeadlineExceeded, text: "the deadline passed before the answer was ready"},
 }
 
-// wireError is what the caller is told of err, and whether that hides a fault
-// that the log should have.
+// wireError returns the error that the caller gets for err, and whether it hides a fault which must be
+// logged.
 func wireError(err error) (wire *connect.Error, hidden bool) {
 	if errors.As(err, &wire) {
 		return wire, false
@@ -48,17 +47,15 @@ func wireError(err error) (wire *connect.Error, hidden bool) {
 	return errInternal(), true
 }
 
-// errInternal is all that a caller learns of a fault of ours.
+// errInternal returns the error that the caller gets for a fault of the server.
 func errInternal() *connect.Error {
 	return connect.NewError(connect.CodeInternal, errors.New("internal error"))
 }
 
-// errorInterceptor puts every error of a handler through the table, and makes
-// an error of its panic.
+// errorInterceptor translates every error of a handler by the table, and turns a panic into an error.
 type errorInterceptor struct {
 	log *slog.Logger
-	// unavailable is how often a store that does not answer is worth a line: it
-	// fails all calls.
+	// unavailable limits the log lines about a store that does not answer, since every call fails then.
 	unavailable *rate.Limiter
 }
 
@@ -82,28 +79,28 @@ func (i errorInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc
 	}
 }
 
-// WrapStreamingClient implements connect.Interceptor; servers have no clients.
+// WrapStreamingClient implements connect.Interceptor. A server never calls it.
 func (i errorInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next
 }
 
-// translate returns the error of the call for its caller, and notes it in the
-// record of the call.
+// translate returns the error that the caller gets, and notes it in the record of the call.
 func (i errorInterceptor) translate(ctx context.Context, spec connect.Spec, err error, panicked any) error {
 	wire := i.wire(ctx, spec, err, panicked)
 	if c := rpc.From(ctx); c != nil {
 		c.Handled, c.Failure = true, wire
 	}
 	if wire == nil {
-		return nil // and no interface with a nil pointer in it
+		return nil // and not wire, which would be a non-nil error with a nil pointer in it
 	}
 	return wire
 }
 
+// wire is translate without the record. It logs the errors that the caller does not get to read.
 func (i errorInterceptor) wire(ctx context.Context, spec connect.Spec, err error, panicked any) *connect.Error {
 	switch {
 	case panicked == http.ErrAbortHandler:
-		panic(panicked) // meant for the HTTP server
+		panic(panicked) // the HTTP server handles this one
 	case panicked != nil:
 		i.log.ErrorContext(ctx, "handler panicked", "procedure", spec.Procedure, "panic", panicked, "stack", string(debug.Stack()))
 		return errInternal()

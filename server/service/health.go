@@ -32,8 +32,9 @@ func healthMount(config Config) rpc.Mount {
 	}
 }
 
-// uncompressed never compresses a reply. One of health has nothing to compress, yet would say that it
-// might: grpcio of 2022 (1.49) crashes when a server that its channel watches does.
+// uncompressed prevents the compression of replies. A health reply is too short to be compressed, but
+// its header would announce an encoding, and grpcio 1.49 crashes when the health that its channel
+// watches has such a header.
 func uncompressed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Del("Grpc-Accept-Encoding")
@@ -41,17 +42,18 @@ func uncompressed(next http.Handler) http.Handler {
 	})
 }
 
-// goAwayFirst is how long a Watch waits with NOT_SERVING once the port drains.
-// A client that hears it fails its calls, if it has no other server; one that
-// is told first to leave the connection (GOAWAY) opens another, perhaps to this
-// server's successor on the same address, and no call is lost.
+// goAwayFirst is by how much a Watch delays NOT_SERVING once the port drains, so that GOAWAY arrives
+// first. A client that hears NOT_SERVING and has no other server fails its calls. One that gets GOAWAY
+// before opens another connection, perhaps to this server's successor on the same address, and loses
+// no call.
 const goAwayFirst = 100 * time.Millisecond
 
-// health answers grpc.health.v1: whether the port serves, as a whole ("") and service by service, to
-// load balancers, probes, and clients that choose a server by it (gRFC A17).
+// health implements grpc.health.v1. It says whether the port serves, as a whole (the empty name) and for
+// each service, to load balancers, probes, and clients that choose a server by it (gRFC A17).
 //
-// A service that needs the store is SERVING while the store answers. Once the port drains, none is.
-// Both are known without asking: a Check costs no query, and a Watch no goroutine but its handler's.
+// A service that needs the store is SERVING while the store answers. Once the port drains, no service
+// is. Both states are kept up to date elsewhere: a Check costs no query, and a Watch no goroutine
+// besides its handler's.
 type health struct {
 	directory *directory.Directory
 	drain     *drain.State
@@ -60,9 +62,9 @@ type health struct {
 
 var _ healthv1connect.HealthHandler = (*health)(nil)
 
-// of is the status of a service by what is mounted at the moment, and what is closed when the store's
-// changes.
-func (s *health) of(table *rpc.Table, service string) (status healthv1.HealthCheckResponse_ServingStatus, changed <-chan struct{}) {
+// statusOf returns the status of a service in table, and a channel that is closed when the status of
+// the store changes.
+func (s *health) statusOf(table *rpc.Table, service string) (status healthv1.HealthCheckResponse_ServingStatus, changed <-chan struct{}) {
 	upstream, mounted := rpc.Store, true // the port as a whole needs the store
 	if service != "" {
 		upstream, mounted = table.Upstream(service)
@@ -79,10 +81,10 @@ func (s *health) of(table *rpc.Table, service string) (status healthv1.HealthChe
 
 // Check implements healthv1connect.HealthHandler.
 func (s *health) Check(_ context.Context, request *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
-	status, _ := s.of(s.table(), request.GetService())
+	status, _ := s.statusOf(s.table(), request.GetService())
 	if status == healthv1.HealthCheckResponse_SERVICE_UNKNOWN {
 		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf(
-			"no service %.100q: List names those that there are, and the empty name is the server as a whole", request.GetService()))
+			"there is no service %.100q: List names the services, and the empty name is the server as a whole", request.GetService()))
 	}
 	return &healthv1.HealthCheckResponse{Status: status}, nil
 }
@@ -93,35 +95,35 @@ func (s *health) List(context.Context, *healthv1.HealthListRequest) (*healthv1.H
 	names := append(names(table), "")
 	statuses := make(map[string]*healthv1.HealthCheckResponse, len(names))
 	for _, name := range names {
-		status, _ := s.of(table, name)
+		status, _ := s.statusOf(table, name)
 		statuses[name] = &healthv1.HealthCheckResponse{Status: status}
 	}
 	return &healthv1.HealthListResponse{Statuses: statuses}, nil
 }
 
-// maxWatched is how long the name of a service that is watched may be, in bytes.
-// One that does not exist may be watched, in case it comes to.
-const maxWatched = 1000
+// maxWatchedName is how many bytes the name of a watched service may have. A service that does not
+// exist may be watched too: it may be mounted later.
+const maxWatchedName = 1000
 
-// Watch implements healthv1connect.HealthHandler. Once the port drains it says
-// NOT_SERVING, and when the port closes it ends with UNAVAILABLE: after any end
-// but UNIMPLEMENTED a client watches again, on its next connection.
+// Watch implements healthv1connect.HealthHandler. Once the port drains it says NOT_SERVING, and when the
+// port closes it ends with UNAVAILABLE. After any error but UNIMPLEMENTED a client watches again, on
+// its next connection.
 func (s *health) Watch(ctx context.Context, request *healthv1.HealthCheckRequest, stream *connect.ServerStream[healthv1.HealthCheckResponse]) error {
 	service := request.GetService()
-	if len(service) > maxWatched {
+	if len(service) > maxWatchedName {
 		return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
-			"the name of a service has %d bytes, to be watched it may have %d (a fixed limit, no flag): List names those that there are", len(service), maxWatched))
+			"the name of the service has %d bytes, the maximum is %d (a fixed limit, no flag): List names the services", len(service), maxWatchedName))
 	}
-	proto.Reset(request) // of what it does not know, too: a watch may last for ever
+	proto.Reset(request) // free it, unknown fields included: a Watch may last for ever
 	begun, closing := s.drain.Begun(), s.drain.Closing()
-	if over(closing) {
-		// Not a word first: a client that heard one would come back at once.
+	if closed(closing) {
+		// No status first: a client that has had one watches again at once, without a delay.
 		return drain.Reconnect()
 	}
 	sent := healthv1.HealthCheckResponse_UNKNOWN
 	for {
 		table := s.table()
-		status, changed := s.of(table, service)
+		status, changed := s.statusOf(table, service)
 		if status != sent {
 			if err := stream.Send(&healthv1.HealthCheckResponse{Status: status}); err != nil {
 				return err
@@ -142,16 +144,17 @@ func (s *health) Watch(ctx context.Context, request *healthv1.HealthCheckRequest
 			}
 		case <-closing:
 			if sent == healthv1.HealthCheckResponse_SERVING {
-				continue // begun is ready, too
+				continue // begun is closed as well: send NOT_SERVING first
 			}
 			return drain.Reconnect()
 		}
 	}
 }
 
-func over(done <-chan struct{}) bool {
+// closed reports whether a channel is closed.
+func closed(channel <-chan struct{}) bool {
 	select {
-	case <-done:
+	case <-channel:
 		return true
 	default:
 		return false

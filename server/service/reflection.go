@@ -13,15 +13,15 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// Reflection is for people and their tools, who ask and leave.
+// Limits of reflection, which tools such as grpcurl call for a moment.
 const (
-	// maxReflections is how many calls of it may be open at a time.
+	// maxReflections is how many calls of each version may be open at a time.
 	maxReflections = 100
-	// reflectionQuiet is how long one may be without a question.
+	// reflectionQuiet is how long an open call may be without a request.
 	reflectionQuiet = time.Minute
 )
 
-// reflectionMounts mounts both versions of grpc.reflection, which tell what can be called.
+// reflectionMounts mounts both versions of grpc.reflection, which describes what can be called.
 func reflectionMounts(config Config) []rpc.Mount {
 	reflector := grpcreflect.NewReflector(namer(config.Table))
 	mount := func(newHandler func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler),
@@ -41,13 +41,13 @@ func reflectionMounts(config Config) []rpc.Mount {
 	}
 }
 
-// namer names the services that the port has at the moment.
+// namer is a grpcreflect.Namer of the services that the port serves at the moment.
 type namer func() *rpc.Table
 
 // Names implements grpcreflect.Namer.
 func (table namer) Names() []string { return names(table()) }
 
-// names is the names of the services in a table.
+// names returns the names of the services in a table.
 func names(table *rpc.Table) []string {
 	var names []string
 	for _, service := range table.Services() {

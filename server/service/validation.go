@@ -17,33 +17,31 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// The bounds of what a refused request is told. All of it travels in one header
-// or trailer, in base64 and together with the text, and grpcio takes 8 KiB of
-// those.
+// Bounds on the size of the error for an invalid request. All of it travels in one header or trailer,
+// in base64 and together with the text, and grpcio accepts 8 KiB of those.
 const (
-	// maxViolations is how many violations are told, and maxDetailBytes how many
-	// bytes they may take together.
+	// maxViolations is how many violations an error lists, and maxDetailBytes how many bytes they may
+	// take together.
 	maxViolations  = 20
 	maxDetailBytes = 3 << 10
-	// maxInText is how many of them the error's text has.
+	// maxInText is how many of them are in the error's text as well.
 	maxInText = 3
-	// maxFieldBytes and maxDescriptionBytes bound the parts of one.
+	// maxFieldBytes and maxDescriptionBytes bound the parts of one violation.
 	maxFieldBytes       = 100
 	maxDescriptionBytes = 200
-	// maxValueRunes is how much of a value is shown.
+	// maxValueRunes is how many characters of an invalid value are shown.
 	maxValueRunes = 40
 )
 
-// validation refuses requests that break the rules in their protos. It is for
-// the handlers of services that have rules: for the others it would be a cost
-// without a use.
+// validation is an interceptor that refuses requests which break the rules in their protos. Only the
+// handlers of services with rules have it, since it costs time for the others, too.
 type validation struct {
 	validator func() (protovalidate.Validator, error)
 }
 
-// newValidation is the validation of a service's requests. The rules are
-// compiled, all of them at once, for the first request: that takes 3 ms, and a
-// megabyte that the collector would else mark for callers who never make one.
+// newValidation returns the validation of a service's requests. Its rules are compiled, all at once, at
+// the first request, because they take 3 ms, and a megabyte of memory that a server without such
+// requests does not need.
 func newValidation(service protoreflect.ServiceDescriptor) validation {
 	return validation{sync.OnceValues(func() (protovalidate.Validator, error) {
 		var requests []protoreflect.MessageDescriptor
@@ -71,11 +69,12 @@ func (v validation) WrapStreamingHandler(next connect.StreamingHandlerFunc) conn
 	}
 }
 
-// WrapStreamingClient implements connect.Interceptor; servers have no clients.
+// WrapStreamingClient implements connect.Interceptor. A server never calls it.
 func (v validation) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next
 }
 
+// validatedConn validates each message that a stream receives.
 type validatedConn struct {
 	connect.StreamingHandlerConn
 	validation validation
@@ -89,6 +88,7 @@ func (c validatedConn) Receive(message any) error {
 	return c.validation.check(message)
 }
 
+// check returns the error of a message that breaks its rules, nil if it breaks none.
 func (v validation) check(message any) error {
 	m, ok := message.(proto.Message)
 	if !ok {
@@ -96,18 +96,17 @@ func (v validation) check(message any) error {
 	}
 	validator, err := v.validator()
 	if err != nil {
-		return err // the rules in the proto are wrong: no test would pass
+		return err // a rule in the proto does not compile, which every test would have shown
 	}
 	err = validator.Validate(m)
 	if broken := (*protovalidate.ValidationError)(nil); errors.As(err, &broken) {
 		return invalid(broken.Violations)
 	}
-	return err // nil, or a rule that cannot be evaluated: a fault of ours
+	return err // nil, or the error of a rule that cannot be evaluated, a fault of the server
 }
 
-// invalid is what a caller is told of the rules that a request broke: a text
-// that says it by itself, and a google.rpc.BadRequest for programs, which
-// clients know in every language.
+// invalid returns the error for a request that broke rules: a text for people, which needs nothing
+// besides, and for programs a google.rpc.BadRequest, which clients in every language can decode.
 func invalid(violations []*protovalidate.Violation) *connect.Error {
 	var details errdetails.BadRequest
 	var text strings.Builder
@@ -119,20 +118,20 @@ func invalid(violations []*protovalidate.Violation) *connect.Error {
 			if i > 0 {
 				text.WriteString("; ")
 			}
-			if field != "" { // a rule of the message as a whole has none
+			if field != "" { // a rule about the whole message has no field
 				text.WriteString(field + ": ")
 			}
 			text.WriteString(description)
 		}
-		told := &errdetails.BadRequest_FieldViolation{
+		detail := &errdetails.BadRequest_FieldViolation{
 			Field:       field,
 			Description: description,
 			Reason:      reason(violation.Proto.GetRuleId()),
 		}
-		if size += proto.Size(told) + 4; len(details.FieldViolations) == maxViolations || size > maxDetailBytes {
+		if size += proto.Size(detail) + 4; len(details.FieldViolations) == maxViolations || size > maxDetailBytes {
 			break
 		}
-		details.FieldViolations = append(details.FieldViolations, told)
+		details.FieldViolations = append(details.FieldViolations, detail)
 	}
 	if more := len(violations) - maxInText; more > 0 {
 		fmt.Fprintf(&text, "; and %d more", more)
@@ -144,7 +143,7 @@ func invalid(violations []*protovalidate.Violation) *connect.Error {
 	return err
 }
 
-// describe is the rule that was broken, and by what.
+// describe returns the rule that was broken, and the value that broke it.
 func describe(violation *protovalidate.Violation) string {
 	text := strings.TrimPrefix(violation.Proto.GetMessage(), "value ")
 	if text == "" {
@@ -174,7 +173,8 @@ func describe(violation *protovalidate.Violation) string {
 	return text
 }
 
-// reason is a rule's name as google.rpc has reasons: "int32.gte" is INT32_GTE.
+// reason returns the name of a rule in the form that google.rpc has for reasons: INT32_GTE for
+// "int32.gte".
 func reason(rule string) string {
 	return cut(strings.Map(func(r rune) rune {
 		switch {
@@ -187,7 +187,7 @@ func reason(rule string) string {
 	}, rule), 63)
 }
 
-// cut shortens text to at most n bytes, of whole characters.
+// cut shortens text to at most n bytes without splitting a character.
 func cut(text string, n int) string {
 	if len(text) <= n {
 		return text
@@ -200,6 +200,7 @@ func cut(text string, n int) string {
 	return text[:end] + ellipsis
 }
 
+// cutRunes shortens text to at most n characters.
 func cutRunes(text string, n int) string {
 	if runes := []rune(text); len(runes) > n {
 		return string(slices.Concat(runes[:n-1], []rune("…")))

@@ -18,24 +18,21 @@ import (
 
 // AccessLogConfig says which requests are logged.
 type AccessLogConfig struct {
-	// Successes and Errors are how many requests that went well, and that did
-	// not or were slow, are logged in a second: the first of it, and then no
-	// more. What is left out is counted in the next line. Negative is all.
+	// Successes is how many successful requests are logged per second, and Errors how many failed or
+	// slow ones: the first of each second. The next line of the same kind has the number of requests
+	// that were left out. A negative number means all.
 	Successes, Errors int
-	// Slow is what a call must take to be logged beside the errors; 0 is never.
-	// Streams may take any time, and are never slow.
+	// Slow is the duration from which on a call counts as slow and is logged with the errors; 0 means
+	// that none is. Streams may take any time, and are never slow.
 	Slow time.Duration
 }
 
-// AccessLog writes a line for a request when it has ended. It is a
-// rpc.Observer.
+// AccessLog writes a line for a request when it has ended. It is an [rpc.Observer].
 //
-// A line has the time, procedure, protocol, code, duration, what was sent, who
-// called by the name of their token or certificate, and the trace if there is
-// one. It has no personal data: nothing of a message, neither ids nor error
-// texts, no path and no query; and of the caller's address the network alone,
-// /24 or /48. A logger that takes debug gets the whole address, and the path of
-// what is no RPC.
+// A line has the time, procedure, protocol, code, duration, the bytes sent, the name of the caller's
+// token or certificate, and the trace if there is one. It has no personal data: nothing of a message,
+// neither ids nor error texts, no path and no query; and of the caller's address only the network, /24
+// or /48. A logger at debug level gets the whole address, and the path of requests that are no RPC.
 type AccessLog struct {
 	log       *slog.Logger
 	config    AccessLogConfig
@@ -54,14 +51,14 @@ func NewAccessLog(log *slog.Logger, config AccessLogConfig) *AccessLog {
 		debug:  log.Enabled(context.Background(), slog.LevelDebug),
 		base:   time.Now(),
 	}
-	l.successes.most, l.errors.most = int64(config.Successes), int64(config.Errors)
+	l.successes.max, l.errors.max = int64(config.Successes), int64(config.Errors)
 	if !log.Enabled(context.Background(), slog.LevelInfo) {
-		l.successes.most = 0
+		l.successes.max = 0
 	}
 	return l
 }
 
-// Skipped is how many requests were left out so far.
+// Skipped returns how many requests have been left out so far.
 func (l *AccessLog) Skipped() uint64 {
 	return uint64(l.successes.skipped.Load() + l.errors.skipped.Load())
 }
@@ -76,23 +73,23 @@ func (l *AccessLog) Begin(*rpc.Call, *http.Request) {}
 func (l *AccessLog) End(c *rpc.Call, r *http.Request) {
 	w := &l.successes
 	if c.Failure != nil || c.Refused != "" || c.Status() >= 400 ||
-		l.config.Slow > 0 && c.Took >= l.config.Slow && !l.mayLast(c.Procedure) {
+		l.config.Slow > 0 && c.Took >= l.config.Slow && !l.streams(c.Procedure) {
 		w = &l.errors
 	}
-	left, ok := w.take(int64((c.Start.Sub(l.base) + c.Took) / time.Second))
+	leftOut, ok := w.take(int64((c.Start.Sub(l.base) + c.Took) / time.Second))
 	if !ok {
 		return
 	}
-	l.write(c, r, left)
+	l.write(c, r, leftOut)
 }
 
-// mayLast tells whether calls of a procedure are not slow however long they take, being streams.
-func (l *AccessLog) mayLast(procedure string) bool {
+// streams reports whether a procedure streams, so that none of its calls counts as slow.
+func (l *AccessLog) streams(procedure string) bool {
 	method := l.mounted.Load().Method(procedure)
 	return method != nil && method.Streams()
 }
 
-func (l *AccessLog) write(c *rpc.Call, r *http.Request, left int64) {
+func (l *AccessLog) write(c *rpc.Call, r *http.Request, leftOut int64) {
 	attrs := make([]slog.Attr, 0, 12)
 	add := func(a ...slog.Attr) { attrs = append(attrs, a...) }
 	message := "request"
@@ -122,13 +119,13 @@ func (l *AccessLog) write(c *rpc.Call, r *http.Request, left int64) {
 	if l.debug && c.Procedure == "" {
 		add(slog.String("path", r.URL.Path))
 	}
-	if left > 0 {
-		add(slog.Int64("left_out", left))
+	if leftOut > 0 {
+		add(slog.Int64("left_out", leftOut))
 	}
 	l.log.LogAttrs(c, level(c), message, attrs...)
 }
 
-// level is warn for what is, or may be, a fault of the server.
+// level returns warn for errors that are, or may be, a fault of the server, and otherwise info.
 func level(c *rpc.Call) slog.Level {
 	switch c.Code() {
 	case connect.CodeUnknown, connect.CodeInternal, connect.CodeUnavailable, connect.CodeDataLoss:
@@ -140,7 +137,8 @@ func level(c *rpc.Call) slog.Level {
 	return slog.LevelInfo
 }
 
-// method is r's method if it is one that exists: it may be any word.
+// method returns name if it is a method of HTTP, and otherwise "other", since a client may send any
+// word.
 func method(name string) string {
 	switch name {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
@@ -150,7 +148,7 @@ func method(name string) string {
 	return "other"
 }
 
-// peer is the caller's address as the log may have it.
+// peer returns what the log may have of the caller's address.
 func (l *AccessLog) peer(address string) string {
 	if l.debug {
 		return address
@@ -158,8 +156,8 @@ func (l *AccessLog) peer(address string) string {
 	return network(address)
 }
 
-// network is the network of an address: a person's machine is one of 256, or
-// one of a site's.
+// network returns the network of an address, so that the log does not tell which of its machines
+// called: one of 256 with IPv4, one of a whole site with IPv6.
 func network(address string) string {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -184,8 +182,8 @@ func network(address string) string {
 	return prefix.String()
 }
 
-// traceID is the id of the trace that the request is part of: our span's, or,
-// without one, the caller's (W3C Trace Context §3.2).
+// traceID returns the id of the trace that the request is part of, from our span, or if there is none
+// from the caller's header (W3C Trace Context §3.2).
 func traceID(ctx context.Context, r *http.Request) string {
 	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
 		return span.TraceID().String()
@@ -205,30 +203,30 @@ func traceID(ctx context.Context, r *http.Request) string {
 	return id.String()
 }
 
-// A window lets so many pass in a second. It is right to within the few that
-// come at the very moment a second begins.
+// A window allows max requests in each second. At the moment at which a second begins it may miscount
+// by a few.
 type window struct {
-	most    int64
+	max     int64
 	second  atomic.Int64
 	passed  atomic.Int64
 	skipped atomic.Int64
-	told    atomic.Int64 // of skipped
+	told    atomic.Int64 // those of skipped that a line has reported
 }
 
-// take reports whether one more may pass in second, and then how many have not
-// since one last did.
-func (w *window) take(second int64) (left int64, ok bool) {
+// take reports whether one more request is allowed in second, and if so, how many were not since the
+// last one that was.
+func (w *window) take(second int64) (leftOut int64, ok bool) {
 	switch {
-	case w.most < 0:
+	case w.max < 0:
 		return 0, true
-	case w.most == 0:
+	case w.max == 0:
 		return 0, false
 	}
 	if before := w.second.Load(); second > before && w.second.CompareAndSwap(before, second) {
 		w.passed.Store(0)
 	}
-	// Loaded first: adding for each that is too many would cost more.
-	if w.passed.Load() >= w.most || w.passed.Add(1) > w.most {
+	// Load comes first because it is cheaper than Add, and enough for requests beyond the maximum.
+	if w.passed.Load() >= w.max || w.passed.Add(1) > w.max {
 		w.skipped.Add(1)
 		return 0, false
 	}

@@ -1,6 +1,6 @@
-// Package telemetry shows a port from outside: Prometheus metrics, an access
-// log and OpenTelemetry traces. Each is a rpc.Observer, read from the record of
-// a call when it has ended, and none knows of the others.
+// Package telemetry makes a port observable: Prometheus metrics, an access log and OpenTelemetry
+// traces. Each of them is an [rpc.Observer], which reads the record of a call when the call has ended,
+// and each can be used without the others.
 //
 //	metrics := telemetry.NewMetrics()
 //	log := telemetry.NewAccessLog(logger, telemetry.AccessLogConfig{Successes: 10})
@@ -9,10 +9,9 @@
 //	metrics.Read(telemetry.Sources{Directory: dir.Stats})
 //	admin.Handle("/metrics", metrics.Handler())
 //
-// What it costs a call is a few atomic additions and one reading of the clock:
-// no lock that calls share, no allocation, no look-up of labels. Everything
-// else is read when somebody scrapes.
+// Metrics cost a call a few atomic additions and one reading of the clock: no lock that calls share,
+// no allocation, no look-up of labels. Everything that is counted elsewhere is read at a scrape.
 //
-// Units are seconds and bytes, names those of Prometheus: roster_…, _total for
-// what only rises. docs/operations.md has them all.
+// Units are seconds and bytes. Names follow Prometheus: they begin with roster_, and those of counters
+// end with _total. docs/operations.md lists all of them.
 package telemetry

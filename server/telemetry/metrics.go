@@ -14,18 +14,17 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// buckets are the upper bounds, in seconds, in which durations are counted. A
-// look-up of two ids takes some 30 µs, and few callers wait for more than 10 s.
-// There are no native histograms beside them: they cost as much again, and a
-// Prometheus that takes them drops the buckets, which dashboards ask for.
+// buckets are the upper bounds, in seconds, of the histograms of durations. A look-up of two ids takes
+// some 30 µs, and few callers wait for longer than 10 s. There are no native histograms besides: they
+// cost as much again, and a Prometheus that scrapes them drops the buckets, which dashboards query.
 var buckets = [...]float64{
 	50e-6, 100e-6, 250e-6, 500e-6,
 	1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3,
 	1, 2.5, 5, 10,
 }
 
-// Metrics counts the calls of a port for Prometheus, in a registry of its own.
-// It is a rpc.Observer.
+// Metrics counts the calls of a port for Prometheus, in a registry of its own. It is an
+// [rpc.Observer].
 type Metrics struct {
 	registry *prometheus.Registry
 
@@ -34,13 +33,13 @@ type Metrics struct {
 	refused   *prometheus.CounterVec
 	queries   *prometheus.HistogramVec
 	failures  *prometheus.CounterVec
-	pages     [6]prometheus.Counter // by the first digit of the status; 0 if there was none
+	pages     [6]prometheus.Counter // by the first digit of the status; index 0 is for no status
 
 	procedures atomic.Pointer[map[string]*procedure]
 }
 
-// A procedure has the metrics of one: what has happened once is kept, so that
-// counting looks nothing up.
+// A procedure has the metrics of one procedure. It keeps each counter once it has been made, so that
+// counting a call looks up no labels.
 type procedure struct {
 	path      string
 	inFlight  atomic.Int64
@@ -48,14 +47,14 @@ type procedure struct {
 	durations [rpc.Protocols]lazy[prometheus.Observer]
 }
 
-// lazy is one metric of a family that is there from its first use on.
+// lazy is one metric of a family, which is made when it is first used.
 type lazy[M any] struct{ made atomic.Pointer[M] }
 
 func (l *lazy[M]) get(make func() M) M {
 	if m := l.made.Load(); m != nil {
 		return *m
 	}
-	m := make() // the family has one however many come here at once
+	m := make() // concurrent callers get the same metric from the family
 	l.made.Store(&m)
 	return m
 }
@@ -67,8 +66,7 @@ var codeNames = [...]string{
 	"internal", "unavailable", "data_loss", "unauthenticated",
 }
 
-// codeIndex is code's place among codeNames; one that gRPC does not have is
-// unknown.
+// codeIndex returns the index of code in codeNames. A code that gRPC does not have counts as unknown.
 func codeIndex(code connect.Code) int {
 	if int(code) >= len(codeNames) {
 		return int(connect.CodeUnknown)
@@ -76,7 +74,7 @@ func codeIndex(code connect.Code) int {
 	return int(code)
 }
 
-// NewMetrics returns the metrics of a port that has not had a request yet.
+// NewMetrics returns the metrics of a port, all of them zero.
 func NewMetrics() *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
@@ -86,26 +84,26 @@ func NewMetrics() *Metrics {
 		}, []string{"procedure", "protocol", "codec", "code"}),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "roster_call_duration_seconds",
-			Help:    "How long RPCs took, from the end of the header to the return of the handler.",
+			Help:    "Duration of RPCs, from the end of the request header to the return of the handler.",
 			Buckets: buckets[:],
 		}, []string{"procedure", "protocol"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "roster_requests_refused_total",
-			Help: "Requests that were refused before a handler or the page saw them.",
+			Help: "Requests refused before they reached a handler or the page.",
 		}, []string{"reason"}),
 		queries: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "roster_store_query_duration_seconds",
-			Help:    "How long the store took to answer, or to fail.",
+			Help:    "Duration of queries to the store, failed ones included.",
 			Buckets: buckets[:],
 		}, []string{"operation"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "roster_store_errors_total",
-			Help: "Queries that the store failed.",
+			Help: "Queries that failed in the store.",
 		}, []string{"operation"}),
 	}
 	pages := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "roster_page_requests_total",
-		Help: "Requests of the page and its files, by the class of the HTTP status.",
+		Help: "Requests for the page and its files, by class of the HTTP status.",
 	}, []string{"status"})
 	m.pages[0] = pages.WithLabelValues("none")
 	for class := 1; class < len(m.pages); class++ {
@@ -123,27 +121,27 @@ func NewMetrics() *Metrics {
 	return m
 }
 
-// Read has each scrape read sources. It is called once.
+// Read adds the metrics that are read from sources at each scrape. It may be called once.
 func (m *Metrics) Read(sources Sources) {
 	m.registry.MustRegister(&scraped{sources: sources, metrics: m})
 }
 
-// Registry is where more metrics can be registered. It is nobody else's.
+// Registry returns the registry, for further metrics. No other part of the program uses it.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
 // Handler answers a scrape, as text or as OpenMetrics.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		EnableOpenMetrics: true,
-		// What can be read is better than nothing.
+		// A scrape in which one metric fails still has all the others.
 		ErrorHandling:       promhttp.ContinueOnError,
 		MaxRequestsInFlight: 4,
 	})
 }
 
-// Serves implements rpc.Observer. A counter must be there before it rises, or its first step shows in
-// no rate: so the usual ones are made now. A procedure that the port no longer has keeps what it
-// counted.
+// Serves implements [rpc.Observer]. It makes the usual counters of each procedure at zero: Prometheus
+// sees no rate in a counter that is at 1 when it first appears. A procedure that is no longer mounted
+// keeps its counters.
 func (m *Metrics) Serves(mounted *rpc.Table) {
 	table := maps.Clone(*m.procedures.Load())
 	for _, method := range mounted.Methods() {

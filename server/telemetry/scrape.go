@@ -11,30 +11,30 @@ import (
 	"example.com/roster/server/h2"
 )
 
-// Sources is what is read at each scrape. What is nil is left out.
+// Sources is where metrics are read from at each scrape. A source that is nil has no metrics.
 type Sources struct {
-	// Version is that of the program.
+	// Version is the version of the program.
 	Version string
-	// Directory is the cache's counts.
+	// Directory returns the statistics of the cache.
 	Directory func() directory.Stats
-	// Connections returns how many connections the port has accepted, and how many are open; TLS says
-	// whether they speak it.
+	// Connections returns how many connections the port has accepted, and how many are open. TLS says
+	// whether the port speaks TLS.
 	Connections func() (accepted, open uint64)
 	TLS         bool
-	// HTTP2 counts what happens on those that speak HTTP/2. nil says that the port serves HTTP/2 with
-	// net/http, which does not count.
+	// HTTP2 has the statistics of the HTTP/2 engine. It must be nil if the port serves HTTP/2 with
+	// net/http, which has none.
 	HTTP2 *h2.Stats
-	// AccessLog counts what it left out.
+	// AccessLog counts the requests that it left out.
 	AccessLog *AccessLog
-	// Traces counts what it exported.
+	// Traces counts the spans that were exported and lost.
 	Traces *Traces
-	// Draining tells whether the port is on its way out.
+	// Draining reports whether the port is shutting down.
 	Draining func() bool
-	// CertificateExpiry is when the certificate in use ends.
+	// CertificateExpiry returns when the certificate in use expires.
 	CertificateExpiry func() time.Time
 }
 
-// scraped is the metrics that are read from sources.
+// scraped is a prometheus.Collector of the metrics that are read from sources.
 type scraped struct {
 	sources Sources
 	metrics *Metrics
@@ -45,34 +45,34 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	descBuild = desc("roster_build_info", "Always 1: which Roster runs.", "version", "goversion")
+	descBuild = desc("roster_build_info", "Always 1. The labels are the versions of Roster and of Go.", "version", "goversion")
 
-	descInFlight = desc("roster_calls_in_flight", "RPCs that run now.", "procedure")
-	descDraining = desc("roster_draining", "1 while the port finishes what runs and takes nothing new.")
-	descExpiry   = desc("roster_tls_certificate_expiry_seconds", "How long the certificate in use is still valid; negative once it is not.")
+	descInFlight = desc("roster_calls_in_flight", "RPCs that are running.", "procedure")
+	descDraining = desc("roster_draining", "1 while the port shuts down and waits for running calls, otherwise 0.")
+	descExpiry   = desc("roster_tls_certificate_expiry_seconds", "Time until the certificate in use expires; negative once it has expired.")
 
 	descAccepted   = desc("roster_connections_accepted_total", "Connections accepted.", "tls")
-	descOpen       = desc("roster_connections_open", "Connections open; a new one counts as HTTP/1.1 until it has said what it speaks.", "http", "tls")
+	descOpen       = desc("roster_connections_open", "Open connections. A new one counts as HTTP/1.1 until it has begun to speak HTTP/2.", "http", "tls")
 	descH2Conns    = desc("roster_http2_connections_total", "Connections that began to speak HTTP/2.")
-	descStreams    = desc("roster_http2_streams_total", "Streams that clients opened.")
-	descStreamsNow = desc("roster_http2_streams_open", "Streams open, or whose handlers run on.")
-	descResets     = desc("roster_http2_resets_total", "RST_STREAM frames, by the error code of RFC 9113.", "direction", "reason")
-	descGoAways    = desc("roster_http2_goaways_total", "GOAWAYs, by the error code of RFC 9113; no_error is a graceful end.", "direction", "reason")
-	descRefusals   = desc("roster_http2_refusals_total", "Requests and connections that the HTTP/2 engine answered in place of a handler.", "reason")
+	descStreams    = desc("roster_http2_streams_total", "Streams opened by clients.")
+	descStreamsNow = desc("roster_http2_streams_open", "Streams that are open, or whose handlers are still running.")
+	descResets     = desc("roster_http2_resets_total", "RST_STREAM frames, by error code of RFC 9113.", "direction", "reason")
+	descGoAways    = desc("roster_http2_goaways_total", "GOAWAY frames, by error code of RFC 9113; no_error is a graceful shutdown.", "direction", "reason")
+	descRefusals   = desc("roster_http2_refusals_total", "Requests and connections that the HTTP/2 engine refused without calling a handler.", "reason")
 	descTimeouts   = desc("roster_http2_timeouts_total", "HTTP/2 connections closed because the peer was too slow.", "reason")
 
-	descHits     = desc("roster_cache_hits_total", "Ids that were in the cache.")
-	descMisses   = desc("roster_cache_misses_total", "Ids that were not in the cache.")
-	descCached   = desc("roster_cache_entries", "Ids in the cache, unknown ones included.")
-	descCapacity = desc("roster_cache_capacity_entries", "Most ids that the cache holds.")
-	descLoads    = desc("roster_cache_loads_total", "Queries for ids that were missing, by whether the store answered.", "outcome")
-	descSkipped  = desc("roster_access_log_skipped_total", "Requests that the access log left out to keep to its rate.")
-	descSpans    = desc("roster_trace_spans_total", "Spans that the collector took, or that were lost because it did not.", "outcome")
-	descPollAge  = desc("roster_store_poll_age_seconds", "How long ago the store last told its revision, and so how old an answer can be.")
+	descHits     = desc("roster_cache_hits_total", "Ids found in the cache.")
+	descMisses   = desc("roster_cache_misses_total", "Ids not found in the cache.")
+	descCached   = desc("roster_cache_entries", "Ids in the cache, including those known not to exist.")
+	descCapacity = desc("roster_cache_capacity_entries", "Maximum number of ids in the cache.")
+	descLoads    = desc("roster_cache_loads_total", "Queries to the store for ids missing in the cache, by whether they succeeded.", "outcome")
+	descSkipped  = desc("roster_access_log_skipped_total", "Requests that the access log left out because of its rate.")
+	descSpans    = desc("roster_trace_spans_total", "Spans that were exported to the collector, or lost because the export failed.", "outcome")
+	descPollAge  = desc("roster_store_poll_age_seconds", "Time since the store last answered with its revision: the maximum age of answers from the cache.")
 )
 
-// usualCodes are there before they happen, so that their first time shows in a
-// rate; of the others there are many, which never do.
+// usualCodes are the error codes that are exported at zero, so that their first occurrence shows in a
+// rate. The many others, most of which never occur, are exported once they have occurred.
 var usualCodes = []string{"no_error", "cancel", "refused_stream", "protocol_error", "enhance_your_calm", "internal_error"}
 
 var allDescs = []*prometheus.Desc{
@@ -141,7 +141,7 @@ func (s *scraped) collectPort(gauge func(*prometheus.Desc, float64, ...string), 
 	}
 	engine := s.sources.HTTP2.Read()
 	gauge(descOpen, float64(engine.ConnectionsOpen), "2", secure)
-	// The two were not read at the same moment.
+	// max, because the two numbers were not read at the same moment.
 	gauge(descOpen, max(0, float64(open)-float64(engine.ConnectionsOpen)), "1.1", secure)
 	counter(descH2Conns, engine.Connections)
 	counter(descStreams, engine.Streams)

@@ -10,19 +10,19 @@ import (
 	"example.com/roster/directory"
 )
 
-// store is a directory.Store whose queries are measured.
+// store is a directory.Store that measures its queries.
 type store struct {
 	directory.Store
 	get, put, remove, revision operation
 }
 
-// operation is one kind of query.
+// operation has the metrics of one kind of query.
 type operation struct {
 	duration prometheus.Observer
 	failures prometheus.Counter
 }
 
-// Store returns a store with the queries that a server makes measured.
+// Store returns a store that passes everything on to of, and measures the queries that a server makes.
 func (m *Metrics) Store(of directory.Store) directory.Store {
 	operation := func(name string) operation {
 		return operation{m.queries.WithLabelValues(name), m.failures.WithLabelValues(name)}

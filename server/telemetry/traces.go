@@ -26,13 +26,13 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// Traces has a span for every call that is sampled, beneath the caller's if it
-// sent one (W3C Trace Context), and beneath that one for each wait for the
-// store and each query. It is a rpc.Observer, the first one of a port: those
-// after it, and the handler, find the span in the call's context.
+// Traces makes a span for every sampled call, as a child of the caller's span if the caller sent one
+// (W3C Trace Context), and child spans for each wait for the store and each query. It is an
+// [rpc.Observer] and must be the first one of a port: the observers after it, and the handler, find
+// the span in the call's context.
 //
-// Spans follow the semantic conventions for RPC, v1.43. They have what the
-// access log has, and nothing of a message either.
+// Spans follow the semantic conventions for RPC, v1.43. They have the data of the access log, and like
+// it nothing of a message.
 type Traces struct {
 	provider   *sdktrace.TracerProvider
 	tracer     trace.Tracer
@@ -42,10 +42,10 @@ type Traces struct {
 	mounted    atomic.Pointer[rpc.Table]
 }
 
-// TracesWanted tells whether the environment asks for traces: OTEL_SDK_DISABLED
-// is not true, OTEL_TRACES_EXPORTER not none, and there is one of it,
-// OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT. What it
-// asks for and this program cannot do is an error, and then there are none.
+// TracesWanted reports whether the environment asks for traces: at least one of OTEL_TRACES_EXPORTER,
+// OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set, OTEL_SDK_DISABLED is not
+// true, and OTEL_TRACES_EXPORTER is not none. It returns false and an error if the environment asks for
+// an exporter or a protocol that this program does not have.
 func TracesWanted() (bool, error) {
 	exporters := os.Getenv("OTEL_TRACES_EXPORTER")
 	endpoint := os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") + os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -68,12 +68,12 @@ func TracesWanted() (bool, error) {
 	return true, nil
 }
 
-// NewTraces starts an exporter as the environment says: the variables of
-// OpenTelemetry for the OTLP exporter, the sampler, the batches, the resource
-// and the propagators are heeded. It connects to nothing yet. Close it.
+// NewTraces starts an exporter that is configured by the environment: by OpenTelemetry's variables for
+// the OTLP exporter, the sampler, the batches, the resource and the propagators. It opens no
+// connection yet. The caller must call Close.
 //
-// An exporter that fails costs no call anything: spans wait in a queue of a
-// fixed size (OTEL_BSP_MAX_QUEUE_SIZE), and are dropped when it is full.
+// A failing exporter does not slow calls down: spans wait in a queue of a fixed size
+// (OTEL_BSP_MAX_QUEUE_SIZE), and are dropped when it is full.
 func NewTraces(ctx context.Context, version string, log *slog.Logger) (*Traces, error) {
 	propagator, err := propagators(os.Getenv("OTEL_PROPAGATORS"))
 	if err != nil {
@@ -86,7 +86,7 @@ func NewTraces(ctx context.Context, version string, log *slog.Logger) (*Traces, 
 	about, err := resource.New(ctx,
 		resource.WithTelemetrySDK(),
 		resource.WithAttributes(semconv.ServiceName("roster"), semconv.ServiceVersion(version)),
-		resource.WithFromEnv(), // last, so that it has the last word
+		resource.WithFromEnv(), // last, so that the environment overrides the others
 	)
 	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
 		return nil, fmt.Errorf("traces: %w", err)
@@ -106,8 +106,8 @@ func newTraces(provider *sdktrace.TracerProvider, propagator propagation.TextMap
 	}
 }
 
-// propagators are those of OTEL_PROPAGATORS. One that this program does not
-// have is left out and reported.
+// propagators returns the propagators of a list such as OTEL_PROPAGATORS has. Those that this program
+// does not have are left out and named in the error.
 func propagators(list string) (propagation.TextMapPropagator, error) {
 	if list == "" {
 		list = "tracecontext,baggage"
@@ -132,23 +132,22 @@ func propagators(list string) (propagation.TextMapPropagator, error) {
 	return propagation.NewCompositeTextMapPropagator(known...), err
 }
 
-// Propagator carries the trace of a context on to other servers.
+// Propagator returns the propagator that passes the trace of a context on to other servers.
 func (t *Traces) Propagator() propagation.TextMapPropagator { return t.propagator }
 
-// Provider makes tracers for what is not a call of the port, such as the calls
-// that a handler makes.
+// Provider returns the provider of tracers for spans besides those of the port's calls, such as the
+// calls that a handler makes.
 func (t *Traces) Provider() trace.TracerProvider { return t.provider }
 
-// Close exports what waits, until ctx is done.
+// Close exports the spans that still wait. It gives up when ctx is done.
 func (t *Traces) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }
 
-// Exported returns how many spans the collector has taken, and how many were
-// lost because it did not.
+// Exported returns how many spans were exported, and how many were lost because their export failed.
 func (t *Traces) Exported() (spans, lost uint64) {
 	return t.exporter.exported.Load(), t.exporter.lost.Load()
 }
 
-// spanName is the name of the span of a procedure: its path without the slash that it begins with.
+// spanName returns the name of a procedure's span: its path without the leading slash.
 func spanName(path string) string { return strings.TrimPrefix(path, "/") }
 
 // Serves implements rpc.Observer.
@@ -201,15 +200,15 @@ func (t *Traces) End(c *rpc.Call, r *http.Request) {
 	span.End()
 }
 
-// faults are the codes that the conventions call errors of a server; the others
-// are its caller's.
+// faults are the codes that the semantic conventions call errors of the server. The others are
+// errors of the caller.
 var faults = []connect.Code{
 	connect.CodeUnknown, connect.CodeDeadlineExceeded, connect.CodeUnimplemented,
 	connect.CodeInternal, connect.CodeUnavailable, connect.CodeDataLoss,
 }
 
-// Waiting is a directory.Config.OnWait: a span for the time that a call waits
-// for what the cache does not have.
+// Waiting is for directory.Config.OnWait. It makes a span for the time in which a call waits for users
+// that the cache does not have.
 func (t *Traces) Waiting(ctx context.Context, missing int) (context.Context, func(error)) {
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return ctx, func(error) {}
@@ -218,7 +217,7 @@ func (t *Traces) Waiting(ctx context.Context, missing int) (context.Context, fun
 	return ctx, func(err error) { end(span, err) }
 }
 
-// Store returns a store that has a span for each query of a call.
+// Store returns a store that passes everything on to of, and makes a span for each query of a call.
 func (t *Traces) Store(of directory.Store) directory.Store { return &tracedStore{of, t} }
 
 type tracedStore struct {
@@ -247,7 +246,7 @@ func (s *tracedStore) Delete(ctx context.Context, ids []int32) (revision int64, 
 	return s.Store.Delete(ctx, ids)
 }
 
-// query begins the span of a query of size rows, nil if its call has none.
+// query begins the span of a query for size rows. The span is nil if the call has none.
 func (t *Traces) query(ctx context.Context, operation string, size int) (context.Context, trace.Span) {
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return ctx, nil
@@ -256,7 +255,8 @@ func (t *Traces) query(ctx context.Context, operation string, size int) (context
 		trace.WithAttributes(semconv.DBOperationName(operation), attribute.Int("roster.store.rows", size)))
 }
 
-// end ends a span. The error's text may have personal data, so its kind must do.
+// end ends a span, which may be nil. Of an error the span has only the kind, since its text may contain
+// personal data.
 func end(span trace.Span, err error) {
 	if span == nil {
 		return
@@ -277,13 +277,14 @@ func end(span trace.Span, err error) {
 	span.End()
 }
 
-// exporter says once that it fails, and once that it no longer does.
+// exporter is a SpanExporter that logs one line when exports begin to fail, and one when they succeed
+// again.
 type exporter struct {
 	sdktrace.SpanExporter
 	log *slog.Logger
 
 	exported, lost atomic.Uint64
-	failing        time.Time // since when; of the batcher's goroutine alone
+	failing        time.Time // since when exports fail; used by the batcher's goroutine alone
 	lostBefore     uint64
 }
 
@@ -294,7 +295,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	case err != nil:
 		if e.failing.IsZero() {
 			e.failing, e.lostBefore = time.Now(), e.lost.Load()
-			e.log.Warn("traces cannot be exported: spans are dropped until they can, which is said once", "error", err.Error())
+			e.log.Warn("traces cannot be exported: spans are dropped until the collector answers again", "error", err.Error())
 		}
 		e.lost.Add(uint64(len(spans)))
 	default:
@@ -304,5 +305,5 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 			e.failing = time.Time{}
 		}
 	}
-	return nil // or the SDK would log it each time
+	return nil // the SDK would log every error
 }
