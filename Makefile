@@ -1,8 +1,7 @@
 # Every command that the README names; CI runs the same ones.
 #
-# A test suite needs tools. What can be installed into build/ or web/ is, by
-# the suite's own setup target; where that fails the suite is skipped with one
-# line, or, with CI=true, fails.
+# A test suite needs tools. Its setup target installs them into build/ or web/. If
+# that fails, the suite is skipped with one line, or fails if CI=true.
 
 GO      ?= go
 PYTHON  ?= python3
@@ -22,14 +21,14 @@ run: ## Serve the sample users on localhost:50051, also to pages of any localhos
 	@mkdir -p build
 	$(GO) run ./cmd/roster serve --sample --store build/sample.db --cors-origin 'http://localhost:*'
 
-# The compiler optimises for the calls of make profile. Other commands build
-# without, which is quicker.
+# The compiler optimises by this profile, which make profile records. Other
+# commands build without it, which is faster.
 PROFILE = cmd/roster/serve.pgo
 
 build: ## Build bin/roster, one static binary
 	CGO_ENABLED=0 $(GO) build -pgo=$(PROFILE) -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/roster ./cmd/roster
 
-# PREFIX is where to, DESTDIR what a packager puts before it.
+# PREFIX is where files are installed, DESTDIR a directory that packagers put before it.
 PREFIX  ?= /usr/local
 install: build ## Install the binary, its man pages and shell completions below PREFIX (/usr/local)
 	install -D -m 0755 bin/roster $(DESTDIR)$(PREFIX)/bin/roster
@@ -106,7 +105,7 @@ test-e2e: ## Call the real binary with every client (RUN=TestGoClient: that test
 		ROSTER_E2E_PACKAGES=$(abspath build/readme) \
 		$(GO) test -count=1 -timeout 15m -v $(if $(RUN),-run '$(RUN)') ./e2e
 
-# RACE=-race has the programs under test look for data races, too.
+# RACE=-race builds the programs under test with the race detector.
 conformance: ## Hold server and Go client to h2spec and connectrpc/conformance
 	@$(GO) build $(RACE) -o build/conformance/ ./cmd/roster
 	@cd conformance && $(GO) build $(RACE) -o ../build/conformance/ ./server ./client
@@ -117,7 +116,7 @@ conformance: ## Hold server and Go client to h2spec and connectrpc/conformance
 clean: ## Remove what the commands above made
 	rm -rf build bin web/node_modules examples/web/node_modules
 
-# What the suites need.
+# The tools of the test suites.
 
 VENV = build/venv
 PIP  = bin/python -m pip install --quiet --disable-pip-version-check
@@ -197,7 +196,7 @@ generate-bench:
 bench-peers:
 	cd bench && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o ../build/bench/ ./peers/... ./cmd/bench
 
-# Only where cargo is at hand; a quick run takes what has been built before.
+# Only where cargo is installed; a quick run uses what was built before.
 bench-tonic:
 	$(if $(CARGO),$(if $(QUICK),@true,cd bench/tonic && $(CARGO) build --release --locked --target-dir ../../build/bench/cargo),@true)
 

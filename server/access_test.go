@@ -20,8 +20,8 @@ import (
 	"example.com/roster/server/tlsfile/certtest"
 )
 
-// tokens are a reader's, a writer's, an expired one and the entry of a
-// certificate, and the secrets by name.
+// tokens returns a set with a reader, a writer, an expired token and an entry for a certificate, and the
+// secrets by name.
 func tokens(t testing.TB) (func() *auth.Set, map[string]string) {
 	t.Helper()
 	secrets := make(map[string]string)
@@ -48,7 +48,7 @@ func tokens(t testing.TB) (func() *auth.Set, map[string]string) {
 	return func() *auth.Set { return set }, secrets
 }
 
-// newToken is a token that no set has.
+// newToken returns a token that is in no set.
 func newToken(t testing.TB) string {
 	t.Helper()
 	_, _, secret, err := auth.NewToken(nil, "x", auth.Read, time.Now(), time.Time{})
@@ -92,7 +92,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}{
 		{"on this machine, without tokens", Config{Local: true}, map[string][3]string{
 			"":                             {anonymous, anonymous, anonymous},
-			"Bearer " + secrets["unknown"]: {anonymous, anonymous, anonymous}, // nobody looks at it
+			"Bearer " + secrets["unknown"]: {anonymous, anonymous, anonymous}, // the port does not look at it
 			"Basic cm9vdDpoZWxsbw==":       {anonymous, anonymous, anonymous},
 		}},
 		{"on the network, without tokens", Config{}, map[string][3]string{
@@ -209,7 +209,7 @@ func TestMyServiceWithTokens(t *testing.T) {
 	}
 }
 
-// Probes have no token; what a port serves is for those who may call it.
+// Health needs no token, since probes have none. Reflection needs one where look-ups do.
 func TestStandardServicesWithTokens(t *testing.T) {
 	set, secrets := tokens(t)
 	p := start(t, Config{Tokens: set}, nil)
@@ -265,7 +265,7 @@ func TestARefusalWaitsForNoBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	// With this header a client waits to be asked for the body.
+	// With this header a client sends the body only when the server asks for it.
 	fmt.Fprintf(conn, "POST /MyService/User HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
 	conn.SetReadDeadline(time.Now().Add(10 * time.Second)) // the stall timeout is 30 s
 	if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || response.StatusCode != 401 {

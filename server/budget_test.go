@@ -17,8 +17,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Peers that ask for all they may and take nothing do not fill the memory, and
-// those beside them are answered.
+// Peers that send as many requests as they may and read no reply do not fill the memory, and other
+// clients are answered.
 func TestMuchAskedForAndNothingTaken(t *testing.T) {
 	for _, compressed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("compressed=%v", compressed), func(t *testing.T) { askMuchAndTakeNothing(t, compressed) })
@@ -77,7 +77,7 @@ func askMuchAndTakeNothing(t *testing.T, compressed bool) {
 	}
 }
 
-// Who watches the port's health for ever, under however long a name, holds no memory and no budget.
+// An open Watch of health, of a name however long, holds neither memory nor budget.
 func TestAWatchKeepsNothing(t *testing.T) {
 	p := start(t, Config{}, nil)
 	message, err := proto.Marshal(&healthv1.HealthCheckRequest{Service: strings.Repeat("x", 60_000)})

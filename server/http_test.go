@@ -13,7 +13,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// A gRPC client is told RESOURCE_EXHAUSTED of a header that is too long, and others get status 431.
+// For a header that is too long a gRPC client gets RESOURCE_EXHAUSTED, and others get status 431.
 func TestALongHeaderIsRefusedInTheCallersProtocol(t *testing.T) {
 	p := start(t, Config{}, nil)
 	for contentType, want := range map[string]string{
@@ -88,8 +88,8 @@ func rawHTTP2(t *testing.T, address string, fields ...hpack.HeaderField) map[str
 	}
 }
 
-// The engine's counts are those of the port: with TLS, too, where a second HTTP server refuses the
-// clients that come without.
+// The statistics of the port are those of its engine, also with TLS, where a second HTTP server refuses
+// cleartext clients.
 func TestTheStreamsOfATLSPortAreCounted(t *testing.T) {
 	certificate, roots := credentials(t)
 	p := start(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}}, nil)

@@ -18,7 +18,7 @@ import (
 	"example.com/roster/server/service"
 )
 
-// service is a client of p in each protocol.
+// service returns a client of p for each protocol.
 func (p *port) service(options ...connect.ClientOption) apipbconnect.MyServiceClient {
 	return apipbconnect.NewMyServiceClient(client(p.t, true), "http://"+p.address, options...)
 }
@@ -31,7 +31,7 @@ func protocols() map[string][]connect.ClientOption {
 	}
 }
 
-// retryDelay is what an error says of when to call again.
+// retryDelay returns the delay in the RetryInfo of an error.
 func retryDelay(t *testing.T, err error) time.Duration {
 	t.Helper()
 	for _, detail := range errorDetails(err) {
@@ -52,7 +52,7 @@ func errorDetails(err error) []*connect.ErrorDetail {
 	return nil
 }
 
-// A procedure that waits, and stands in for a slow store.
+// slow returns a procedure that waits until it is released, in place of a slow store.
 func slow(entered chan<- context.Context, release <-chan struct{}) rpctest.Route {
 	return rpctest.Route{Path: "/test.Slow/Call", Handler: connect.NewUnaryHandlerSimple("/test.Slow/Call",
 		func(ctx context.Context, _ *apipb.UserReq) (*apipb.UserReply, error) {
@@ -112,7 +112,7 @@ func TestTheClientsEarlierDeadlineHolds(t *testing.T) {
 	}
 }
 
-// What clients send as a deadline, and would not let their own library send.
+// Deadlines that a client can send, among them some that client libraries would not send.
 func TestOddDeadlines(t *testing.T) {
 	p := start(t, Config{}, nil)
 	one := string(marshal(t, 1))
@@ -157,7 +157,7 @@ func TestOddDeadlines(t *testing.T) {
 	}
 }
 
-// A body that comes in drops is part of the call.
+// The time in which a slow body arrives counts towards the deadline.
 func TestASlowBodyIsBoundByTheDeadline(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		p := start(t, Config{MaxDeadline: 300 * time.Millisecond, stallTimeout: time.Minute}, nil)

@@ -16,7 +16,7 @@ import (
 	"example.com/roster/server/service"
 )
 
-// A method that nobody wrote a policy for is not served, and New says which it is.
+// A method without a policy is not served: New returns an error that names it.
 func TestAMethodWithoutAPolicyIsAnErrorOfNew(t *testing.T) {
 	mounts := rpctest.Mounts(t, rpctest.Route{Path: "/s.v1.Jobs/Run", Handler: http.NotFoundHandler()})
 	mounts[0].Policies = nil
@@ -60,7 +60,7 @@ func TestThePoliciesOfRosterItself(t *testing.T) {
 	}
 }
 
-// quiet is a server stream that says nothing until it is let go.
+// quiet is a server stream that sends nothing until it is released.
 func quiet(path string, entered chan<- bool, release <-chan struct{}, policy rpc.Policy) rpctest.Route {
 	return rpctest.Route{Path: path, ServerStreams: true, Policy: policy, Handler: connect.NewServerStreamHandler(path,
 		func(ctx context.Context, _ *connect.Request[emptypb.Empty], _ *connect.ServerStream[emptypb.Empty]) error {
@@ -122,7 +122,7 @@ func TestQuietStreamsLeaveRoomForCalls(t *testing.T) {
 	}
 }
 
-// Mounts change while the port serves, and no call fails that is not of a service that went.
+// Mounts change while the port serves, and only calls of services that were removed fail.
 func TestMountsChangeWhileThePortServes(t *testing.T) {
 	p := start(t, Config{}, nil)
 	hello := rpctest.Mounts(t, rpctest.Route{Path: "/s.v1.Hello/Say", Handler: connect.NewUnaryHandlerSimple("/s.v1.Hello/Say",
@@ -171,7 +171,7 @@ func TestMountsChangeWhileThePortServes(t *testing.T) {
 	close(done)
 	others.Wait()
 
-	// What does not fit changes nothing.
+	// A mount that is refused changes nothing.
 	if err := p.server.Mount(hello...); err != nil {
 		t.Fatal(err)
 	}

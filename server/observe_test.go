@@ -56,7 +56,7 @@ func (o *observer) End(c *rpc.Call, _ *http.Request) {
 	o.more <- struct{}{}
 }
 
-// last waits for the end of a request and returns what was seen of it.
+// last waits for the end of a request and returns what the observer saw of it.
 func (o *observer) last(t *testing.T) seen {
 	t.Helper()
 	select {
@@ -113,7 +113,7 @@ func TestWhatObserversSee(t *testing.T) {
 		{"the handler's error, gRPC-Web", "POST", "/s/Fails", "application/grpc-web", string(envelope(0, nil)), nil, seen{"/s/Fails", rpc.GRPCWeb, false, connect.CodeDataLoss, "", 200}},
 		{"the handler's error, Connect", "POST", "/s/Fails", "application/json", "{}", nil, seen{"/s/Fails", rpc.Connect, true, connect.CodeDataLoss, "", 500}},
 
-		// What Connect finds wrong before it calls an interceptor.
+		// Errors that Connect finds before it calls an interceptor.
 		{"malformed, gRPC", "POST", "/MyService/User", "application/grpc", string(envelope(0, []byte("x"))), nil, user(rpc.GRPC, false, connect.CodeInvalidArgument, 200)},
 		{"malformed, gRPC-Web", "POST", "/MyService/User", "application/grpc-web", string(envelope(0, []byte("x"))), nil, user(rpc.GRPCWeb, false, connect.CodeInvalidArgument, 200)},
 		{"malformed, Connect", "POST", "/MyService/User", "application/json", `{`, nil, user(rpc.Connect, true, connect.CodeInvalidArgument, 400)},

@@ -16,8 +16,8 @@ import (
 	"example.com/roster/server/service"
 )
 
-// Nothing of the frozen contract says that it is free of side effects, so no
-// link and no prefetching browser may call it.
+// The methods of the frozen contract are not declared free of side effects, so no link and no
+// prefetching browser can call them.
 func TestMyServiceIsPOSTOnly(t *testing.T) {
 	srv := start(t, Config{}, nil).server
 	for _, method := range srv.Table().Methods() {
@@ -77,8 +77,8 @@ func TestGETIsForCallsWithoutSideEffects(t *testing.T) {
 	}
 }
 
-// A gRPC client shows what it does not know in a header as metadata of the call, so there is no Content-Length, which
-// the engine adds to other replies that leave in one piece.
+// Replies of gRPC have no Content-Length, which the engine adds to other replies that leave in one
+// piece: a gRPC client would present it as metadata of the call.
 func TestOnlyRepliesWithoutGRPCStatusHaveALength(t *testing.T) {
 	for _, standard := range []bool{false, true} {
 		p := start(t, Config{StandardHTTP2: standard}, nil)

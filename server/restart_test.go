@@ -38,7 +38,7 @@ func (p *port) dial() *keptAlive {
 	return &keptAlive{p.t, conn, bufio.NewReader(conn)}
 }
 
-// call makes a call, and tells whether the connection will be closed after it.
+// call makes a call, and reports whether the server closes the connection after it.
 func (c *keptAlive) call() (closing bool) {
 	c.t.Helper()
 	const message = `{"userIDs":[1]}`
@@ -54,7 +54,7 @@ func (c *keptAlive) call() (closing bool) {
 	return response.Close
 }
 
-// stopping stops the port, and returns once it takes no more connections.
+// stopping stops the port, and returns once it accepts no more connections.
 func (p *port) stopping() (stopped chan error) {
 	p.t.Helper()
 	stopped = make(chan error, 1)
@@ -96,7 +96,7 @@ func TestAnHTTP1ConnectionIsClosedWithAReply(t *testing.T) {
 	}
 }
 
-// Nobody waits for an HTTP/2 connection, or for one that has gone.
+// A drain waits neither for HTTP/2 connections nor for closed ones.
 func TestHTTP2ConnectionsNeedNoParting(t *testing.T) {
 	certificate, _ := credentials(t)
 	certificates := []tls.Certificate{certificate}
@@ -127,7 +127,7 @@ func TestHTTP2ConnectionsNeedNoParting(t *testing.T) {
 			defer response.Body.Close()
 			for deadline := time.Now().Add(20 * time.Second); p.server.http1Drain.Open() != 0; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
-					t.Fatalf("%d connections would be waited for, want none", p.server.http1Drain.Open())
+					t.Fatalf("a drain would wait for %d connections, want none", p.server.http1Drain.Open())
 				}
 			}
 		})
@@ -211,7 +211,7 @@ func TestStreamsAreToldToReconnect(t *testing.T) {
 	}
 }
 
-// A stream may be quiet for as long as its route lets it, from one message to the next.
+// A stream may be quiet for as long as its policy allows, from one message to the next.
 func TestAQuietStreamIsEnded(t *testing.T) {
 	const maxQuiet = 300 * time.Millisecond
 	for _, standard := range []bool{false, true} {

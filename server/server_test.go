@@ -53,8 +53,8 @@ func (b *logBuffer) String() string {
 	return b.text.String()
 }
 
-// start serves, more routes too if there are any; wrap, if given, may replace
-// the handler.
+// start serves, with mounts besides Roster's own if there are any; wrap, if given, may replace the
+// handler.
 func start(t *testing.T, config Config, wrap func(http.Handler) http.Handler, more ...rpctest.Route) *port {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "roster.db"))
@@ -380,7 +380,7 @@ func TestAPeerThatStopsReadingIsCut(t *testing.T) {
 	select {
 	case err := <-returned:
 		if err == nil {
-			t.Error("64 MiB were written to nobody")
+			t.Error("64 MiB were written to a peer that does not read")
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("the write still hangs after 10 s")
@@ -494,8 +494,7 @@ func TestAnUnknownCompressionIsNamed(t *testing.T) {
 	}
 }
 
-// The limit is that of the message, not of what compression makes of it: the
-// caller has the same one after unpacking.
+// The limit holds for the message before compression: the caller has the same limit after unpacking.
 func TestAReplyOver4MiBIsRefused(t *testing.T) {
 	p := start(t, Config{}, nil)
 	ids := make([]int32, 10_000)
@@ -531,8 +530,8 @@ func unzipped(t *testing.T, text string) string {
 	return string(content)
 }
 
-// Whatever becomes of a request, the body that it promised over HTTP/1.1 is not
-// waited for longer than a stall may take.
+// Whatever the reply to an HTTP/1.1 request, the server does not wait for the rest of its body for longer
+// than the stall timeout.
 func TestABodyThatNeverComesIsGivenUp(t *testing.T) {
 	p := start(t, Config{stallTimeout: 200 * time.Millisecond}, nil)
 	for name, head := range map[string]string{

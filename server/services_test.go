@@ -140,7 +140,7 @@ func TestHealthFollowsTheStore(t *testing.T) {
 		if got := check(t, health, "MyService"); got != notServing {
 			t.Errorf("Check is %v", got)
 		}
-		// What needs no store is not concerned.
+		// Services that need no store are not affected.
 		if got := check(t, health, healthv1connect.HealthName); got != serving {
 			t.Errorf("Check of health itself is %v", got)
 		}
@@ -173,8 +173,7 @@ func TestHealthOfAPortThatDrains(t *testing.T) {
 	watching(t, health, "").wantEnd(connect.CodeUnavailable, "restarted")
 }
 
-// A port that is closed at once says NOT_SERVING before the end all the same,
-// and its watches do not keep it.
+// A port that is closed at once still says NOT_SERVING to its watches first, and does not wait for them.
 func TestWatchesEndWithThePort(t *testing.T) {
 	for _, standard := range []bool{false, true} {
 		p := start(t, Config{StandardHTTP2: standard}, nil)
@@ -198,7 +197,7 @@ func TestWatchesAreBounded(t *testing.T) {
 	second := watching(t, health, "")
 	second.want(serving)
 	watching(t, health, "").wantEnd(connect.CodeResourceExhausted, "2 calls of /grpc.health.v1.Health/Watch are open, the maximum of this server (--max-watches)")
-	// Whoever leaves makes room, and leaves nothing behind.
+	// A client that leaves makes room for another, and leaves nothing behind.
 	before := runtime.NumGoroutine()
 	for range 100 {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -288,7 +287,7 @@ func TestReflectionIsBounded(t *testing.T) {
 	if connect.CodeOf(err) != connect.CodeResourceExhausted || !strings.Contains(err.Error(), "100 calls of /grpc.reflection.v1.ServerReflection/ServerReflectionInfo are open") {
 		t.Errorf("one too many: %v", err)
 	}
-	// They do not keep the port from stopping.
+	// Open calls do not delay the end of the port.
 	if err := p.stop(); err != nil {
 		t.Error(err)
 	}

@@ -82,8 +82,8 @@ func TestServeTLSAsksForClientCertificates(t *testing.T) {
 	}
 }
 
-// A client that speaks plain HTTP to a port with TLS is told so in whatever it
-// speaks, and gets nothing else.
+// A client that speaks cleartext HTTP to a port with TLS gets an error that says so, in its own protocol,
+// and nothing else.
 func TestAPlainClientOfATLSPort(t *testing.T) {
 	certificate, _ := credentials(t)
 	const want = "this port speaks TLS and was called without: use https://, or in gRPC a channel with TLS credentials"
@@ -120,7 +120,7 @@ func TestAPlainClientOfATLSPort(t *testing.T) {
 	}
 }
 
-// A body that is long, or never comes, holds nobody up.
+// A body that is long, or never arrives, delays neither its own refusal nor other clients.
 func TestAPlainClientOfATLSPortThatGoesOn(t *testing.T) {
 	certificate, _ := credentials(t)
 	p := start(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}, stallTimeout: 100 * time.Millisecond}, nil)
@@ -137,8 +137,7 @@ func TestAPlainClientOfATLSPortThatGoesOn(t *testing.T) {
 	}
 }
 
-// The alert that says why a handshake failed arrives, though the client has
-// sent more by then.
+// The alert that says why a handshake failed arrives, although the client has sent more data by then.
 func TestTheAlertArrives(t *testing.T) {
 	certificate, roots := credentials(t)
 	p := start(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAnyClientCert}}, nil)
@@ -160,7 +159,7 @@ func TestTheAlertArrives(t *testing.T) {
 	}
 }
 
-// What is neither is hung up on.
+// A connection that speaks neither TLS nor HTTP is closed.
 func TestNoiseOnATLSPort(t *testing.T) {
 	certificate, _ := credentials(t)
 	p := start(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}}, nil)

@@ -205,7 +205,7 @@ func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	// A write fails when the client has left, so nobody is there to be told.
+	// A write fails only if the client has gone, and then there is nobody to report it to.
 	_, _ = w.Write(content)
 }
 

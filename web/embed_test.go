@@ -118,7 +118,7 @@ func TestEveryAnswerIsGuarded(t *testing.T) {
 				"microphone=(), midi=(), payment=(), publickey-credentials-get=(), screen-wake-lock=(), serial=(), usb=()",
 			"Referrer-Policy":           "no-referrer",
 			"X-Content-Type-Options":    "nosniff",
-			"Strict-Transport-Security": "", // for whoever knows whether there is TLS
+			"Strict-Transport-Security": "", // set by package server, which knows whether there is TLS
 		} {
 			wantHeader(t, res, name, want)
 		}

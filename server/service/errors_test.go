@@ -16,7 +16,7 @@ import (
 	"example.com/roster/directory"
 )
 
-// What a handler returns, what its caller reads, and what the log has.
+// For each error of a handler: what the caller gets, and what the log has.
 func TestErrorsOnTheWire(t *testing.T) {
 	secret := errors.New("disk /dev/sda1: password is hunter2")
 	tests := []struct {

@@ -33,7 +33,7 @@ func validator(t testing.TB, messages ...proto.Message) validation {
 	return validation{func() (protovalidate.Validator, error) { return v, nil }}
 }
 
-// violations are what a refusal's BadRequest has.
+// violations returns the violations in the BadRequest of an error.
 func violations(t *testing.T, err error) []*errdetails.BadRequest_FieldViolation {
 	t.Helper()
 	refused, ok := err.(*connect.Error)
@@ -108,7 +108,7 @@ func TestTheRulesAreTheDirectorys(t *testing.T) {
 	}
 }
 
-// Whatever a request has wrong, what it is told fits what grpcio takes.
+// However much is wrong with a request, the error fits into the trailers that grpcio accepts.
 func TestARefusalIsSmall(t *testing.T) {
 	rules := validator(t, &rosterv1.BatchGetUsersResponse{})
 	for _, name := range []string{"", "A\n", strings.Repeat("\x00", 40), strings.Repeat("ü\n", 50), strings.Repeat("\n", 70_000)} {
@@ -130,8 +130,7 @@ func TestARefusalIsSmall(t *testing.T) {
 	}
 }
 
-// onTheWire is how many bytes an error's trailers have in gRPC, as HTTP/2
-// counts them.
+// onTheWire returns how many bytes the trailers of an error have in gRPC, as HTTP/2 counts them.
 func onTheWire(t *testing.T, err *connect.Error) int {
 	t.Helper()
 	s := &status.Status{Code: int32(err.Code()), Message: err.Message()}
@@ -211,7 +210,7 @@ func (f *byID) Get(_ context.Context, ids []int32) (found []directory.User, err 
 	return found, nil
 }
 
-// A message of a stream is held to the rules, too.
+// The messages of a stream are validated too.
 func TestAMessageOfAStreamIsHeldToTheRules(t *testing.T) {
 	const procedure = "/test.Service/Stream"
 	handler := connect.NewClientStreamHandlerSimple(procedure,
@@ -231,7 +230,7 @@ func TestAMessageOfAStreamIsHeldToTheRules(t *testing.T) {
 	}
 }
 
-// BenchmarkValidation is what the rules cost a call.
+// BenchmarkValidation measures what the rules cost a call.
 func BenchmarkValidation(b *testing.B) {
 	rules := validator(b, &rosterv1.BatchGetUsersRequest{}, &rosterv1.BatchGetUsersResponse{})
 	var users rosterv1.BatchGetUsersResponse
@@ -254,7 +253,7 @@ func BenchmarkValidation(b *testing.B) {
 	}
 }
 
-// The rules of the proto are right: else every request of the service fails.
+// The rules in the proto compile; otherwise every request of the service would fail.
 func TestTheRulesCompile(t *testing.T) {
 	service := rosterv1.File_roster_v1_directory_proto.Services().ByName("DirectoryService")
 	if err := newValidation(service).check(&rosterv1.BatchGetUsersRequest{Ids: []int32{1}}); err != nil {
@@ -262,7 +261,7 @@ func TestTheRulesCompile(t *testing.T) {
 	}
 }
 
-// BenchmarkRules is what compiling them costs the first request.
+// BenchmarkRules measures what compiling the rules costs the first request.
 func BenchmarkRules(b *testing.B) {
 	service := rosterv1.File_roster_v1_directory_proto.Services().ByName("DirectoryService")
 	for b.Loop() {

@@ -176,7 +176,7 @@ func TestAccessLogKeepsToItsRate(t *testing.T) {
 	})
 }
 
-// A flood of calls that fail, from many goroutines, is as bounded.
+// The lines for a flood of failing calls, from many goroutines, are bounded too.
 func TestAccessLogUnderAFlood(t *testing.T) {
 	var text bytes.Buffer
 	log := telemetry.NewAccessLog(slog.New(slog.NewTextHandler(&text, nil)), telemetry.AccessLogConfig{Successes: 10, Errors: 100})

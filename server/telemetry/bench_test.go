@@ -27,9 +27,8 @@ import (
 	"example.com/roster/server/service"
 )
 
-// BenchmarkCall is the handler chain of a port, for a gRPC call of two ids that
-// are in the cache: what comes on top of the engine. The first is without any
-// observer; otelconnect is there to compare our traces with.
+// BenchmarkCall measures the handler chain of a port, without the engine, for a gRPC call with two ids
+// that are in the cache. The first case has no observer; otelconnect is a comparison for our traces.
 func BenchmarkCall(b *testing.B) {
 	quiet := slog.New(slog.NewJSONHandler(io.Discard, nil))
 	accessLog := func() rpc.Observer {
@@ -92,7 +91,7 @@ func provider(ratio float64) *sdktrace.TracerProvider {
 	return sdktrace.NewTracerProvider(sdktrace.WithBatcher(nothing{}), sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(ratio))))
 }
 
-// nothing is a collector that takes everything.
+// nothing is an exporter of spans that discards them.
 type nothing struct{}
 
 func (nothing) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return nil }
@@ -155,8 +154,8 @@ func benchmark(b *testing.B, handler http.Handler, parent string) {
 	b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
 }
 
-// cpu is what the process has used, the collector included. Unlike the time on
-// the clock it does not say how busy the machine is.
+// cpu returns the CPU time that the process has used, garbage collection included. Unlike elapsed time
+// it does not depend on how busy the machine is.
 func cpu(b *testing.B) time.Duration {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {

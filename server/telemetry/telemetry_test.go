@@ -28,7 +28,7 @@ import (
 	"example.com/roster/server/telemetry"
 )
 
-// newDirectory has two users, and hands its store through wrap if given.
+// newDirectory returns a directory with two users. Its store is wrapped by wrap, if given.
 func newDirectory(t testing.TB, wrap func(directory.Store) directory.Store) *directory.Directory {
 	t.Helper()
 	ctx := context.Background() // a test's own ends before its cleanup
@@ -188,7 +188,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// A store that fails is counted, but not for what its caller did.
+// Failures of the store are counted, but not errors that the caller caused.
 func TestStoreErrors(t *testing.T) {
 	m := telemetry.NewMetrics()
 	broken := &brokenStore{}

@@ -31,7 +31,7 @@ const (
 	spanOfCaller  = "b7ad6b7169203331"
 )
 
-// traced is a port whose spans go to spans, with the users 1 and 2.
+// traced is a port with the users 1 and 2, whose spans are recorded in spans.
 func traced(t *testing.T, sampler sdktrace.Sampler, more ...rpctest.Route) (serve func(path, body string, headers ...string), spans *tracetest.InMemoryExporter) {
 	t.Helper()
 	spans = tracetest.NewInMemoryExporter()
@@ -63,8 +63,7 @@ func traced(t *testing.T, sampler sdktrace.Sampler, more ...rpctest.Route) (serv
 	}, spans
 }
 
-// tree writes spans as lines: name, what it is beneath, kind, status, and the
-// attributes.
+// tree formats spans as lines: name, parent, kind, status and attributes.
 func tree(spans tracetest.SpanStubs) string {
 	names := map[trace.SpanID]string{}
 	for _, s := range spans {
@@ -135,8 +134,8 @@ MyService/User < root server Unset rpc.system.name=connectrpc rpc.method=MyServi
 	}
 }
 
-// What is not sampled has no span, nor has what it waits for: those would be
-// roots of traces of their own.
+// A call that is not sampled has no span, and neither have its queries, which would otherwise be roots
+// of traces of their own.
 func TestNothingIsSampled(t *testing.T) {
 	serve, spans := traced(t, sdktrace.NeverSample())
 	serve("/MyService/User", `{"userIDs":[1]}`)

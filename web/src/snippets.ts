@@ -34,8 +34,8 @@ export function snippet(language: Language, call: Call): string {
 // goes through standard input.
 const MAX_ARGUMENT = 100_000;
 
-// The field is userIDs in JSON too. A server skips fields it does not know,
-// so a call with userIds succeeds and finds nobody.
+// The field is userIDs in JSON too. Roster refuses userIds; other servers of the
+// same proto may ignore it, and then the call succeeds and finds no user.
 function curl({ origin, ids, token }: Call): string {
   const body = `{"userIDs":[${ids.join(",")}]}`;
   const authorization = token ? ` \\\n  -H "authorization: Bearer $ROSTER_TOKEN"` : "";
