@@ -14,7 +14,7 @@ func (c *conn) onSettings(f *http2.SettingsFrame) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sawSetting, c.gotSettings = true, true
+	c.sawSetting, c.live.settled = true, true
 	if err := f.ForeachSetting(c.applySetting); err != nil {
 		return err
 	}

@@ -42,15 +42,21 @@ func (c *conn) readFrames() error {
 		if err != nil {
 			return c.frameError(err)
 		}
-		c.atBoundary = fh.Type == http2.FrameData
+		c.atBoundary = false
+		if fh.Type == http2.FrameData {
+			// The payload belongs to the stream. If it came with its nine bytes cut in two, that
+			// makes no difference.
+			c.atBoundary = true
+			c.live.input.headerEnds()
+		}
 		err = c.onFrame(fh)
 		if err != nil {
 			if err = c.frameError(err); err != nil {
 				return err
 			}
 		}
-		if c.block.id == 0 && c.partial.Load()&1 == 1 {
-			c.partial.Add(1)
+		if c.block.id == 0 {
+			c.live.input.headerEnds()
 		}
 	}
 }
@@ -277,7 +283,8 @@ func (c *conn) takeWindow(fh http2.FrameHeader) (*stream, error) {
 		return s, nil
 	}
 	if n > 0 {
-		s.active = c.timer.now
+		s.moved += uint32(n)
+		s.awaits100 = false
 	}
 	return s, nil
 }

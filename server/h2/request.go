@@ -50,7 +50,7 @@ func (c *conn) onRequest(b *headerBlock) error {
 	s.recvEnd = b.endStream
 	s.sendWindow = c.peerWindow
 	s.recvWindow = int64(c.srv.cfg.StreamWindow)
-	s.active = c.timer.now
+	s.awaits100 = s.body.expects
 	cancelled := c.cancelled
 	c.mu.Unlock()
 	if cancelled {

@@ -71,7 +71,7 @@ func (c *conn) startShutdown() {
 
 // onPingAck handles the answer to one of our PINGs. c.mu is held.
 func (c *conn) onPingAck(data [8]byte) {
-	c.timer.pinging = false
+	c.live.pingAnswered()
 	if data == shutdownPing && c.closing.started {
 		c.finishShutdown()
 	}
@@ -91,7 +91,7 @@ func (c *conn) finishShutdown() {
 
 // becameIdle records that there is no stream any more. c.mu is held.
 func (c *conn) becameIdle() {
-	c.timer.idleSince = c.timer.now
+	c.live.idleSince = c.live.now
 	c.reportState(http.StateIdle)
 	if c.closing.final {
 		c.closing.close = true

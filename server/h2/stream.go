@@ -41,8 +41,10 @@ type stream struct {
 	sendWindow  int64 // bytes that may still be sent to it; can be negative after SETTINGS (RFC 9113 §6.9.2)
 	unacked     int64 // bytes read by the handler and not yet returned to the peer
 	surplus     int64 // bytes received since the reply was complete
-	active      uint32
-	queued      bool // in c.ready
+	progress    progress
+	moved       uint32 // bytes of both directions, and some for what else is progress
+	awaits100   bool   // the client waits for status 100 before it sends the body
+	queued      bool   // in c.ready
 	nextReady   *stream
 	out         pendingReply
 	writeTimer  *time.Timer
@@ -206,12 +208,9 @@ func (c *conn) resetStream(s *stream, code http2.ErrCode, err error) {
 	c.scheduleFlush()
 }
 
-// How many bytes a client may still send of a request whose reply is complete, and how many ticks
-// it may take, before the stream is reset.
-const (
-	maxSurplus     = 64 << 10
-	answeredLinger = 2
-)
+// maxSurplus is how many bytes a client may still send of a request whose reply is complete before
+// the stream is reset.
+const maxSurplus = 64 << 10
 
 // answered reports whether the reply is complete and the handler has returned while the client is
 // still sending. c.mu is held.
