@@ -46,11 +46,9 @@ type conn struct {
 	connCredit atomic.Int64 // body bytes consumed and not yet returned to the peer
 
 	mu         sync.Mutex
-	streams    map[uint32]*stream
+	streams    streamTable
 	active     uint32 // streams that count against MaxConcurrentStreams
 	opened     uint64 // streams so far
-	maxID      uint32 // the highest stream the peer has opened
-	recent     recentlyClosed
 	resets     bucket
 	recvWindow int64
 	dead       bool // nothing more is read or written
@@ -85,7 +83,7 @@ func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn
 		handler:    h,
 		ctx:        ctx,
 		remoteAddr: nc.RemoteAddr().String(),
-		streams:    make(map[uint32]*stream),
+		streams:    streamTable{open: make(map[uint32]*stream)},
 		overhead:   newBucket(s.cfg.OverheadBurst, s.cfg.OverheadRate),
 		resets:     newBucket(s.cfg.ResetBurst, s.cfg.ResetRate),
 		recvWindow: int64(s.cfg.ConnWindow),
@@ -208,20 +206,11 @@ func (c *conn) beforeRead() (idle bool) {
 func (c *conn) cancelStreams() {
 	c.mu.Lock()
 	c.cancelled = true
-	all := c.openStreams()
+	all := c.streams.all()
 	c.mu.Unlock()
 	for _, s := range all {
 		s.ctx.cancel()
 	}
-}
-
-// openStreams returns a copy of the list of open streams. c.mu is held.
-func (c *conn) openStreams() []*stream {
-	all := make([]*stream, 0, len(c.streams))
-	for _, s := range c.streams {
-		all = append(all, s)
-	}
-	return all
 }
 
 // teardown closes the remaining streams once nothing more will be read, and the socket.
@@ -229,7 +218,7 @@ func (c *conn) teardown() {
 	c.stopTimer()
 	c.mu.Lock()
 	c.dead = true
-	all := c.openStreams()
+	all := c.streams.all()
 	for _, s := range all {
 		c.closeStream(s, closedByPeer, errConnClosed)
 		if !s.started {

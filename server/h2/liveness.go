@@ -11,7 +11,7 @@ import (
 type tickClock struct {
 	period                               time.Duration
 	handshake, header, stall, streamIdle uint32
-	ping, pingTimeout                    uint32
+	ping, pingTimeout, closed            uint32
 	idle                                 time.Duration
 	slowest                              int // bytes that the slowest reader takes in one tick
 }
@@ -43,6 +43,7 @@ func newTickClock(cfg Config) tickClock {
 		streamIdle:  ticks(cfg.StreamIdleTimeout),
 		ping:        ticks(cfg.PingInterval),
 		pingTimeout: ticks(cfg.PingTimeout),
+		closed:      ticks(closedMemory),
 		idle:        cfg.IdleTimeout,
 		slowest:     max(1, int(period*slowestReader/time.Second)),
 	}

@@ -316,7 +316,7 @@ func TestAByteNowAndThenIsNoProgress(t *testing.T) {
 	stop := make(chan bool)
 	defer close(stop)
 	go func() {
-		for range 60 {
+		for range 300 {
 			select {
 			case <-stop:
 				return
@@ -325,7 +325,11 @@ func TestAByteNowAndThenIsNoProgress(t *testing.T) {
 			}
 		}
 	}()
+	began := time.Now()
 	if r := c.read(body); !r.reset || r.code != http2.ErrCodeCancel {
 		t.Errorf("got %v", r)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("reset after %v, 25 times StallTimeout", took)
 	}
 }

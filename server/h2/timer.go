@@ -53,6 +53,7 @@ func (c *conn) tick() {
 	idleOut := t.sleeping && !open
 	t.sleeping = false
 	l.tick()
+	c.streams.closed.expire(l.now, clock.closed)
 	idle := l.idle(open)
 	if idle && clock.idle > 0 && l.idleFor() >= clock.idle {
 		idleOut = true
@@ -70,7 +71,7 @@ func (c *conn) tick() {
 		stuck = c.resetStuck()
 	}
 	next := clock.period
-	if idle && !idleOut && l.now-l.idleSince > 1 && l.header&1 == 0 {
+	if idle && !idleOut && l.now-l.idleSince > 1 && l.header&1 == 0 && len(c.streams.closed.resets) == 0 {
 		t.sleeping, t.slept = true, time.Now()
 		if next = clock.idle - l.idleFor(); clock.idle <= 0 {
 			next = 1 << 40 // about 18 minutes, to check again
@@ -110,7 +111,7 @@ func (c *conn) waitsFor(s *stream) (w waits, moved uint32) {
 // resetStuck resets streams that have waited too long and returns those whose handlers are to be
 // interrupted. c.mu is held.
 func (c *conn) resetStuck() (stuck []*stream) {
-	for _, s := range c.streams {
+	for _, s := range c.streams.open {
 		w, moved := c.waitsFor(s)
 		switch {
 		case !s.progress.stuck(&c.live, w, moved):
