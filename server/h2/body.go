@@ -19,8 +19,9 @@ var (
 // from it. It never holds more than the stream's flow-control window, because the peer gets new
 // credit only for bytes that the handler has read.
 type requestBody struct {
-	s       *stream
-	trailer http.Header // from the peer, to be copied to Request.Trailer at EOF
+	s         *stream
+	announced http.Header // the map Request.Trailer, with the keys that the request announced, or nil
+	trailer   http.Header // from the peer, to be copied to announced at EOF
 
 	mu       sync.Mutex
 	wake     chan struct{} // where Read waits; made by the first Read that has to wait
@@ -173,11 +174,12 @@ func (b *requestBody) rewind() {
 }
 
 // copyTrailer sets the trailers that the request announced, at EOF and ignoring any others, as
-// net/http does. b.mu is held.
+// net/http does. The handler may have replaced the request by then, but its copy has the same map.
+// b.mu is held.
 func (b *requestBody) copyTrailer() {
 	for k, v := range b.trailer {
-		if _, announced := b.s.req.Trailer[k]; announced {
-			b.s.req.Trailer[k] = v
+		if _, ok := b.announced[k]; ok {
+			b.announced[k] = v
 		}
 	}
 	b.trailer = nil

@@ -83,17 +83,18 @@ type Config struct {
 	HandshakeTimeout time.Duration
 
 	// HeaderTimeout limits the time from the first byte of a frame that is not DATA, or of a header
-	// block, to its last. Default: http.Server.ReadHeaderTimeout if that is set, else 10 s.
+	// block, to its last, and the time that the first nine bytes of a DATA frame take. Default: http.Server.ReadHeaderTimeout if that is set, else 10 s.
 	HeaderTimeout time.Duration
 
 	// IdleTimeout is how long a connection without open streams is kept. Default:
 	// http.Server.IdleTimeout if that is set, else 10 minutes. Negative: no timeout.
 	IdleTimeout time.Duration
 
-	// StallTimeout resets a stream that has made no progress for this long: the peer has left the
-	// flow-control window of a reply at zero, or has sent nothing of a request body whose length it
-	// has declared. It also closes a connection if writing one output buffer to its socket takes
-	// longer. Default 30 s. Negative: no timeout.
+	// StallTimeout resets a stream that has made no progress for this long, which means at least 64
+	// bytes: the peer has left the flow-control window of a reply, or that of the connection, at
+	// zero, or has not sent a request body whose length it has declared. A reply that waits for its
+	// turn behind others, and a client that waits for status 100, are not stuck. StallTimeout also
+	// closes a connection if writing one output buffer to its socket takes longer. Default 30 s. Negative: no timeout.
 	StallTimeout time.Duration
 
 	// StreamIdleTimeout resets a stream that still awaits request data of undeclared length (a
@@ -108,8 +109,9 @@ type Config struct {
 	RequestContext func(context.Context) context.Context
 
 	// PingInterval is how long a connection with open streams may be silent before it is probed
-	// with a PING, and PingTimeout how long the answer may take before the connection is closed.
-	// Defaults 30 s and 15 s. A negative interval sends no PING.
+	// with a PING, and PingTimeout how long the answer may take before the connection is closed. A
+	// peer that reads slowly has more time if much was written before the PING, and while a write
+	// is blocked, only StallTimeout counts. Defaults 30 s and 15 s. A negative interval sends no PING.
 	PingInterval, PingTimeout time.Duration
 
 	// WorkerIdleTimeout is how long a goroutine that has run a handler is kept for the next one.

@@ -38,44 +38,40 @@ type conn struct {
 	nextPath   int
 	waiting    []*stream // streams without a handler yet, because their requests are not complete
 	sawSetting bool
-	atBoundary bool // no frame and no header block is partly read
+	atBoundary bool // what is read next is no part of a header, see inputMarks
 	handed     bool // net/http no longer holds it (see NewListener); never changes
 	overhead   bucket
 
 	running    atomic.Int32 // handlers that are running
-	reads      atomic.Uint32
-	partial    atomic.Uint32 // counts the starts and ends of partly read frames, so it is odd while there is one
-	connCredit atomic.Int64  // body bytes consumed and not yet returned to the peer
+	connCredit atomic.Int64 // body bytes consumed and not yet returned to the peer
 
-	mu          sync.Mutex
-	streams     map[uint32]*stream
-	active      uint32 // streams that count against MaxConcurrentStreams
-	opened      uint64 // streams so far
-	maxID       uint32 // the highest stream the peer has opened
-	recent      recentlyClosed
-	resets      bucket
-	recvWindow  int64
-	gotSettings bool // the peer's first SETTINGS frame has arrived
-	dead        bool // nothing more is read or written
-	cancelled   bool // the connection's context has ended
+	mu         sync.Mutex
+	streams    streamTable
+	active     uint32 // streams that count against MaxConcurrentStreams
+	opened     uint64 // streams so far
+	resets     bucket
+	recvWindow int64
+	dead       bool // nothing more is read or written
+	cancelled  bool // the connection's context has ended
 
 	// Output, guarded by mu.
 	out        *buffer
 	spare      *buffer
 	flushing   bool // a goroutine is writing out, or will
 	flushDue   bool // a worker was started to do so and has not begun
-	writing    bool // that goroutine is in the system call
 	control    int  // control frames in out
 	earned     int  // tokens for the overhead bucket, collected by the reader goroutine
 	henc       headerEncoder
 	ready      readyQueue // streams whose output did not fit into out
 	sendWindow int64
-	peerWindow int64 // SETTINGS_INITIAL_WINDOW_SIZE of the peer
+	moved      uint32 // bytes sent in DATA frames
+	peerWindow int64  // SETTINGS_INITIAL_WINDOW_SIZE of the peer
 
 	closing   shutdownState
 	states    []http.ConnState // to be reported to http.Server.ConnState
 	reporting bool             // a worker is reporting them
 	timer     connTimer
+	live      liveness
 }
 
 var clientPreface = []byte(http2.ClientPreface)
@@ -87,13 +83,14 @@ func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn
 		handler:    h,
 		ctx:        ctx,
 		remoteAddr: nc.RemoteAddr().String(),
-		streams:    make(map[uint32]*stream),
+		streams:    streamTable{open: make(map[uint32]*stream)},
 		overhead:   newBucket(s.cfg.OverheadBurst, s.cfg.OverheadRate),
 		resets:     newBucket(s.cfg.ResetBurst, s.cfg.ResetRate),
 		recvWindow: int64(s.cfg.ConnWindow),
 		sendWindow: initialWindow,
 		peerWindow: initialWindow,
 	}
+	c.live.clock = &s.clock
 	c.in.init(nc, &s.buffers, c.beforeRead)
 	c.framer = http2.NewFramer((*frameSink)(c), &c.in)
 	c.framer.SetMaxReadFrameSize(s.cfg.MaxFrameSize)
@@ -191,13 +188,14 @@ func (c *conn) beforeRead() (idle bool) {
 		c.start(s)
 	}
 	c.waiting = c.waiting[:0]
-	c.reads.Add(1)
-	if (!c.atBoundary || c.in.buffered() > 0) && c.partial.Load()&1 == 0 {
-		c.partial.Add(1)
+	marks := &c.live.input
+	marks.reads.Add(1)
+	if !c.atBoundary || c.in.buffered() > 0 {
+		marks.headerBegins()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.partial.Load()&1 == 1 {
+	if marks.underWay() {
 		c.timer.wake(c)
 	}
 	c.scheduleFlush()
@@ -208,20 +206,11 @@ func (c *conn) beforeRead() (idle bool) {
 func (c *conn) cancelStreams() {
 	c.mu.Lock()
 	c.cancelled = true
-	all := c.openStreams()
+	all := c.streams.all()
 	c.mu.Unlock()
 	for _, s := range all {
 		s.ctx.cancel()
 	}
-}
-
-// openStreams returns a copy of the list of open streams. c.mu is held.
-func (c *conn) openStreams() []*stream {
-	all := make([]*stream, 0, len(c.streams))
-	for _, s := range c.streams {
-		all = append(all, s)
-	}
-	return all
 }
 
 // teardown closes the remaining streams once nothing more will be read, and the socket.
@@ -229,7 +218,7 @@ func (c *conn) teardown() {
 	c.stopTimer()
 	c.mu.Lock()
 	c.dead = true
-	all := c.openStreams()
+	all := c.streams.all()
 	for _, s := range all {
 		c.closeStream(s, closedByPeer, errConnClosed)
 		if !s.started {

@@ -14,7 +14,7 @@ func (c *conn) onSettings(f *http2.SettingsFrame) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sawSetting, c.gotSettings = true, true
+	c.sawSetting, c.live.settled = true, true
 	if err := f.ForeachSetting(c.applySetting); err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func (c *conn) applySetting(s http2.Setting) error {
 		// negative.
 		change := int64(s.Val) - c.peerWindow
 		c.peerWindow = int64(s.Val)
-		for _, st := range c.streams {
+		for _, st := range c.streams.open {
 			if st.sendWindow += change; st.sendWindow > maxWindow {
 				return connError{http2.ErrCodeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE overflows a stream's window"}
 			}
@@ -68,9 +68,9 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 		}
 		return nil
 	}
-	s := c.streams[f.StreamID]
+	s := c.streams.open[f.StreamID]
 	if s == nil {
-		if f.StreamID > c.maxID || f.StreamID%2 == 0 {
+		if c.streams.idle(f.StreamID) {
 			return protocolError("WINDOW_UPDATE on an idle stream")
 		}
 		return nil
@@ -87,11 +87,11 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 func (c *conn) onReset(f *http2.RSTStreamFrame) error {
 	c.srv.stats.resetsReceived.add(f.ErrCode)
 	c.mu.Lock()
-	if f.StreamID > c.maxID || f.StreamID%2 == 0 {
+	if c.streams.idle(f.StreamID) {
 		c.mu.Unlock()
 		return protocolError("RST_STREAM on an idle stream")
 	}
-	s := c.streams[f.StreamID]
+	s := c.streams.open[f.StreamID]
 	if s == nil {
 		c.mu.Unlock()
 		return nil

@@ -25,11 +25,11 @@ func (c *conn) credit(s *stream, n int, toStream bool) {
 	}
 	if toStream && !s.closed && !s.recvEnd {
 		s.unacked += int64(n)
-		s.active = c.timer.now
 		if s.unacked >= int64(c.srv.cfg.StreamWindow)/4 {
 			s.recvWindow += s.unacked
 			c.framer.WriteWindowUpdate(s.id, uint32(s.unacked))
 			s.unacked = 0
+			s.moved += minProgress // the peer may have waited for it
 			wrote = true
 		}
 	}

@@ -42,15 +42,21 @@ func (c *conn) readFrames() error {
 		if err != nil {
 			return c.frameError(err)
 		}
-		c.atBoundary = fh.Type == http2.FrameData
+		c.atBoundary = false
+		if fh.Type == http2.FrameData {
+			// The payload belongs to the stream. If it came with its nine bytes cut in two, that
+			// makes no difference.
+			c.atBoundary = true
+			c.live.input.headerEnds()
+		}
 		err = c.onFrame(fh)
 		if err != nil {
 			if err = c.frameError(err); err != nil {
 				return err
 			}
 		}
-		if c.block.id == 0 && c.partial.Load()&1 == 1 {
-			c.partial.Add(1)
+		if c.block.id == 0 {
+			c.live.input.headerEnds()
 		}
 	}
 }
@@ -76,18 +82,23 @@ func (c *conn) frameError(err error) error {
 	return err
 }
 
-// onStreamError resets the stream and counts that against the peer's allowance of resets.
+// onStreamError resets the stream and counts that against the peer's allowance of resets. On an idle
+// stream, which must not be reset, it is an error of the connection (RFC 9113 §5.1, §6.4).
 func (c *conn) onStreamError(e streamError) error {
 	c.mu.Lock()
-	s := c.streams[e.id]
+	if c.streams.idle(e.id) {
+		c.mu.Unlock()
+		return connError{e.code, e.reason + ", on an idle stream"}
+	}
+	s := c.streams.open[e.id]
 	if !c.resets.take() {
 		c.mu.Unlock()
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many streams had to be reset"}
 	}
 	if s == nil {
-		c.writeReset(e.id, e.code)
-		if c.recent.reason(e.id) == 0 {
-			c.recent.add(e.id, closedByUs)
+		if c.streams.closed.reason(e.id) != closedByUs {
+			c.writeReset(e.id, e.code)
+			c.streams.closed.add(e.id, closedByUs, c.live.now)
 		}
 		c.mu.Unlock()
 		return nil
@@ -258,7 +269,7 @@ func (c *conn) takeWindow(fh http2.FrameHeader) (*stream, error) {
 		return nil, connError{http2.ErrCodeFlowControl, "DATA exceeds the connection's window"}
 	}
 	c.recvWindow -= n
-	s := c.streams[fh.StreamID]
+	s := c.streams.open[fh.StreamID]
 	if s == nil {
 		return nil, c.lateFrame(fh)
 	}
@@ -277,7 +288,8 @@ func (c *conn) takeWindow(fh http2.FrameHeader) (*stream, error) {
 		return s, nil
 	}
 	if n > 0 {
-		s.active = c.timer.now
+		s.moved += uint32(n)
+		s.awaits100 = false
 	}
 	return s, nil
 }
@@ -286,16 +298,17 @@ func (c *conn) takeWindow(fh http2.FrameHeader) (*stream, error) {
 // is to be ignored (RFC 9113 §5.1). c.mu is held.
 func (c *conn) lateFrame(fh http2.FrameHeader) error {
 	id := fh.StreamID
-	if id > c.maxID || id%2 == 0 {
+	if c.streams.idle(id) {
 		return protocolError(fh.Type.String() + " on an idle stream")
 	}
-	switch c.recent.reason(id) {
+	reason := c.streams.closed.reason(id)
+	switch reason {
 	case closedByUs:
 		return nil // sent before our reset arrived
 	case closedByEnd:
 		return connError{http2.ErrCodeStreamClosed, fh.Type.String() + " on a closed stream"}
 	}
-	if fh.Type == http2.FrameHeaders && c.recent.reason(id) == 0 {
+	if fh.Type == http2.FrameHeaders && reason == 0 {
 		// RFC 9113 §5.1.1: a new stream's number is larger than all before it.
 		return protocolError("stream numbers went down")
 	}

@@ -92,8 +92,8 @@ func FuzzFrames(f *testing.F) {
 				t.Fatalf("%d streams and %d handlers are left", c.active, c.running.Load())
 			}
 		}
-		if len(c.streams) != 0 || len(s.conns) != 0 {
-			t.Fatalf("%d streams, %d connections are left", len(c.streams), len(s.conns))
+		if len(c.streams.open) != 0 || len(s.conns) != 0 {
+			t.Fatalf("%d streams, %d connections are left", len(c.streams.open), len(s.conns))
 		}
 	})
 }

@@ -196,7 +196,7 @@ func (c *conn) onFragment(p []byte, last bool) error {
 // onBlock handles a complete header block: a new request, or the trailers of an open one.
 func (c *conn) onBlock(b *headerBlock) error {
 	c.mu.Lock()
-	s := c.streams[b.id]
+	s := c.streams.open[b.id]
 	if s != nil {
 		recvEnd := s.recvEnd
 		c.mu.Unlock()
@@ -209,14 +209,18 @@ func (c *conn) onBlock(b *headerBlock) error {
 		c.mu.Unlock()
 		return protocolError("client opened a stream with an even number")
 	}
-	if b.id <= c.maxID {
-		defer c.mu.Unlock()
-		return c.lateFrame(http2.FrameHeader{Type: http2.FrameHeaders, StreamID: b.id})
+	if b.id <= c.streams.maxID {
+		err := c.lateFrame(http2.FrameHeader{Type: http2.FrameHeaders, StreamID: b.id})
+		c.mu.Unlock()
+		if err == nil && !c.chargeOverhead() {
+			return connError{http2.ErrCodeEnhanceYourCalm, "too many trailers of streams that were reset"}
+		}
+		return err
 	}
-	c.maxID = b.id
+	c.streams.maxID = b.id
 	refused, full := c.closing.refuses(b.id), c.full()
 	if refused {
-		c.recent.add(b.id, closedByUs) // its body and trailers are ignored too
+		c.streams.closed.add(b.id, closedByUs, c.live.now) // its body and trailers are ignored too
 	}
 	c.mu.Unlock()
 
@@ -249,7 +253,7 @@ func (c *conn) onTrailer(s *stream, b *headerBlock) error {
 		return err
 	}
 	var trailer http.Header
-	if s.req.Trailer != nil {
+	if s.body.announced != nil {
 		trailer = make(http.Header, len(b.fields))
 		for _, f := range b.fields {
 			if !validWireName(f.Name) {

@@ -116,10 +116,10 @@ func setFrameHeader(frame []byte, n int, flags http2.Flags) {
 func (c *conn) emit(s *stream, budget int) {
 	p := &s.out
 	if p.header {
-		s.active = c.timer.now
+		s.moved += minProgress
 		end := p.end && p.size() == 0 && len(p.trailer) == 0
 		c.writeHeaders(s.id, s.reply.status, s.reply.fields, s.reply.length, end)
-		p.header, s.sentHeader = false, true
+		p.header, s.sentHeader, s.awaits100 = false, true, false
 		if end {
 			c.sentEnd(s)
 			return
@@ -156,7 +156,8 @@ func (c *conn) writeData(s *stream, n int, end bool) {
 	if end {
 		flags = http2.FlagDataEndStream
 	}
-	s.active = c.timer.now
+	s.moved += uint32(n)
+	c.moved += uint32(n)
 	s.sendWindow -= int64(n)
 	c.sendWindow -= int64(n)
 	if n >= worthwhileData {
@@ -194,7 +195,6 @@ func (c *conn) sentEnd(s *stream) {
 // submit moves s.out into the output buffer as far as windows and room allow, and queues the rest.
 // If other streams are waiting, s is queued behind them. c.mu is held.
 func (c *conn) submit(s *stream) {
-	s.active = c.timer.now
 	if room := c.room(); c.ready.n == 0 && room > 0 {
 		c.emit(s, max(room, sliceSize))
 	}
@@ -370,17 +370,12 @@ func (c *conn) flushLocked() {
 		b := c.out
 		c.out, c.spare = c.spare, nil
 		c.control = 0
-		c.writing = true
 		c.timer.wake(c)
-		c.timer.wrote = c.timer.now
+		c.live.writeBegins()
 		c.mu.Unlock()
 		_, err := c.nc.Write(b.b)
 		c.mu.Lock()
-		c.writing = false
-		if c.timer.now != c.timer.wrote {
-			// The peer is reading, if slowly, and would see a PING only after all of this output.
-			c.timer.alive, c.timer.pingAt = c.timer.now, c.timer.now
-		}
+		c.live.writeEnds(len(b.b))
 		b.b = b.b[:0]
 		c.spare = b
 		if err != nil {

@@ -46,11 +46,11 @@ func (c *conn) onRequest(b *headerBlock) error {
 	if c.active == 1 {
 		c.becameActive()
 	}
-	c.streams[s.id] = s
+	c.streams.open[s.id] = s
 	s.recvEnd = b.endStream
 	s.sendWindow = c.peerWindow
 	s.recvWindow = int64(c.srv.cfg.StreamWindow)
-	s.active = c.timer.now
+	s.awaits100 = s.body.expects
 	cancelled := c.cancelled
 	c.mu.Unlock()
 	if cancelled {
@@ -122,6 +122,7 @@ func (c *conn) fillRequest(req *http.Request, s *stream, b *headerBlock) error {
 	}
 	if announced, ok := header["Trailer"]; ok {
 		req.Trailer = announcedTrailer(announced)
+		s.body.announced = req.Trailer
 		delete(header, "Trailer")
 	}
 	return nil

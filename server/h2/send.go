@@ -33,5 +33,8 @@ func (c *conn) sendInformational(s *stream, status int, fields []field) {
 // sendContinue sends status 100, for a client that waits for it before it sends the body (RFC 9110
 // §10.1.1).
 func (c *conn) sendContinue(s *stream) {
+	c.mu.Lock()
+	s.awaits100 = false
+	c.mu.Unlock()
 	c.sendInformational(s, http.StatusContinue, nil)
 }

@@ -71,7 +71,7 @@ func (c *conn) startShutdown() {
 
 // onPingAck handles the answer to one of our PINGs. c.mu is held.
 func (c *conn) onPingAck(data [8]byte) {
-	c.timer.pinging = false
+	c.live.pingAnswered()
 	if data == shutdownPing && c.closing.started {
 		c.finishShutdown()
 	}
@@ -83,15 +83,24 @@ func (c *conn) finishShutdown() {
 		return
 	}
 	c.closing.timer.Stop()
-	c.closing.final, c.closing.lastID = true, c.maxID
-	c.framer.WriteGoAway(c.maxID, http2.ErrCodeNo, nil)
+	c.writeLastGoAway(http2.ErrCodeNo, "")
 	c.closing.close = c.active == 0
 	c.scheduleFlush()
 }
 
+// writeLastGoAway sends a GOAWAY that names the last stream. A later one names the same, because the
+// number must not rise (RFC 9113 §6.8): the client may have sent the streams beyond it elsewhere.
+// c.mu is held.
+func (c *conn) writeLastGoAway(code http2.ErrCode, reason string) {
+	if !c.closing.final {
+		c.closing.final, c.closing.lastID = true, c.streams.maxID
+	}
+	c.framer.WriteGoAway(c.closing.lastID, code, []byte(reason))
+}
+
 // becameIdle records that there is no stream any more. c.mu is held.
 func (c *conn) becameIdle() {
-	c.timer.idleSince = c.timer.now
+	c.live.idleSince = c.live.now
 	c.reportState(http.StateIdle)
 	if c.closing.final {
 		c.closing.close = true
@@ -111,7 +120,7 @@ func (c *conn) onGoAway() { c.startShutdown() }
 // goAway ends the connection because of an error (RFC 9113 §5.4.1).
 func (c *conn) goAway(e connError) {
 	c.mu.Lock()
-	all := c.openStreams()
+	all := c.streams.all()
 	for _, s := range all {
 		c.closeStream(s, closedByUs, errConnClosed)
 		if !s.started {
@@ -119,8 +128,8 @@ func (c *conn) goAway(e connError) {
 		}
 	}
 	c.srv.stats.goAwaysSent.add(e.code)
-	c.framer.WriteGoAway(c.maxID, e.code, []byte(e.reason))
-	c.closing.started, c.closing.final, c.closing.close = true, true, true
+	c.writeLastGoAway(e.code, e.reason)
+	c.closing.started, c.closing.close = true, true
 	c.scheduleFlush()
 	c.mu.Unlock()
 	for _, s := range all {

@@ -34,15 +34,17 @@ type stream struct {
 	recvEnd     bool // the peer has ended its side
 	sentHeader  bool // the header of the reply is in the output buffer
 	sendEnd     bool // END_STREAM of the reply is in the output buffer
-	closed      bool // ended by both sides or reset; no longer in c.streams
+	closed      bool // ended by both sides or reset; no longer in c.streams.open
 	handlerDone bool
 	closeErr    error // what writes return after that
 	recvWindow  int64 // bytes that the peer may still send
 	sendWindow  int64 // bytes that may still be sent to it; can be negative after SETTINGS (RFC 9113 §6.9.2)
 	unacked     int64 // bytes read by the handler and not yet returned to the peer
 	surplus     int64 // bytes received since the reply was complete
-	active      uint32
-	queued      bool // in c.ready
+	progress    progress
+	moved       uint32 // bytes of both directions, and some for what else is progress
+	awaits100   bool   // the client waits for status 100 before it sends the body
+	queued      bool   // in c.ready
 	nextReady   *stream
 	out         pendingReply
 	writeTimer  *time.Timer
@@ -136,8 +138,7 @@ func (c *conn) closeStream(s *stream, how closeReason, err error) {
 		return
 	}
 	s.closed, s.closeErr = true, err
-	delete(c.streams, s.id)
-	c.recent.add(s.id, how)
+	c.streams.close(s.id, how, c.live.now)
 	c.unqueue(s)
 	if how == closedByEnd {
 		c.resets.earn(1)
@@ -174,7 +175,7 @@ const handlersPerStream = 4
 // full reports whether there is no room for another stream. c.mu is held.
 func (c *conn) full() bool {
 	most := c.srv.cfg.MaxConcurrentStreams
-	return uint32(len(c.streams)) >= most || uint64(c.active) >= handlersPerStream*uint64(most)
+	return uint32(len(c.streams.open)) >= most || uint64(c.active) >= handlersPerStream*uint64(most)
 }
 
 // freeSlot records that a stream and its handler have ended. c.mu is held.
@@ -206,12 +207,9 @@ func (c *conn) resetStream(s *stream, code http2.ErrCode, err error) {
 	c.scheduleFlush()
 }
 
-// How many bytes a client may still send of a request whose reply is complete, and how many ticks
-// it may take, before the stream is reset.
-const (
-	maxSurplus     = 64 << 10
-	answeredLinger = 2
-)
+// maxSurplus is how many bytes a client may still send of a request whose reply is complete before
+// the stream is reset.
+const maxSurplus = 64 << 10
 
 // answered reports whether the reply is complete and the handler has returned while the client is
 // still sending. c.mu is held.
@@ -231,46 +229,4 @@ func (c *conn) handlerPanicked(s *stream) {
 		return
 	}
 	c.resetStream(s, http2.ErrCodeInternal, errHandlerDone)
-}
-
-// closeReason is how a stream was closed. It decides how a later frame on it is handled (RFC 9113
-// §5.1).
-type closeReason uint8
-
-const (
-	closedByEnd  closeReason = iota + 1 // both sides sent END_STREAM
-	closedByPeer                        // the peer reset it
-	closedByUs                          // the server reset or refused it; frames may have been on their way
-)
-
-// recentlyClosed remembers how the last maxRecent streams were closed.
-type recentlyClosed struct {
-	ring []closedStream // up to maxRecent
-	next int            // the element to overwrite next, once there are maxRecent
-}
-
-type closedStream struct {
-	id  uint32
-	how closeReason
-}
-
-const maxRecent = 64
-
-func (r *recentlyClosed) add(id uint32, how closeReason) {
-	if len(r.ring) < maxRecent {
-		r.ring = append(r.ring, closedStream{id, how})
-		return
-	}
-	r.ring[r.next] = closedStream{id, how}
-	r.next = (r.next + 1) % maxRecent
-}
-
-// reason returns how id was closed, or 0 if that is not known.
-func (r *recentlyClosed) reason(id uint32) closeReason {
-	for i := range r.ring {
-		if r.ring[i].id == id {
-			return r.ring[i].how
-		}
-	}
-	return 0
 }

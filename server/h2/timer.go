@@ -6,59 +6,13 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// tickClock has the timeouts of Config in ticks. Each connection has one timer and measures time in
-// its ticks, so recording the time of an event needs neither a system call nor another timer. Zero
-// ticks mean no timeout.
-type tickClock struct {
-	period                               time.Duration
-	handshake, header, stall, streamIdle uint32
-	ping, pingTimeout                    uint32
-	idle                                 time.Duration
-}
-
-func newTickClock(cfg Config) tickClock {
-	period := 2 * time.Second
-	for _, d := range []time.Duration{cfg.HandshakeTimeout, cfg.HeaderTimeout, cfg.StallTimeout, cfg.PingInterval,
-		cfg.PingTimeout, cfg.IdleTimeout, cfg.StreamIdleTimeout} {
-		if d > 0 {
-			period = min(period, d/4)
-		}
-	}
-	period = max(period, 2*time.Millisecond)
-	ticks := func(d time.Duration) uint32 {
-		if d <= 0 {
-			return 0
-		}
-		return uint32((d+period-1)/period) + 1 // the current tick has begun already, so it does not count
-	}
-	return tickClock{
-		period:      period,
-		handshake:   ticks(cfg.HandshakeTimeout),
-		header:      ticks(cfg.HeaderTimeout),
-		stall:       ticks(cfg.StallTimeout),
-		streamIdle:  ticks(cfg.StreamIdleTimeout),
-		ping:        ticks(cfg.PingInterval),
-		pingTimeout: ticks(cfg.PingTimeout),
-		idle:        cfg.IdleTimeout,
-	}
-}
-
-// connTimer checks the timeouts of one connection. It is guarded by conn.mu.
+// connTimer calls conn.tick every period while the connection has streams, and lets the timer of an
+// idle connection sleep until its idle timeout. It is guarded by conn.mu.
 type connTimer struct {
 	t        *time.Timer
-	now      uint32    // ticks so far
-	sleeping bool      // the connection is idle, so the timer runs only at the idle timeout
+	sleeping bool
 	slept    time.Time // when it began to sleep
 	stopped  bool
-
-	reads     uint32 // conn.reads at the last tick
-	alive     uint32 // the tick when it last changed
-	partial   uint32 // conn.partial at the last tick
-	partialAt uint32 // the tick when it last changed
-	idleSince uint32
-	wrote     uint32 // the tick when the current write began
-	pinging   bool   // a PING is not answered yet
-	pingAt    uint32
 }
 
 func (t *connTimer) start(c *conn) {
@@ -81,9 +35,7 @@ func (c *conn) stopTimer() {
 func (t *connTimer) wake(c *conn) {
 	if t.sleeping && !t.stopped {
 		t.sleeping = false
-		// idleSince stays, so that frames without a stream do not prolong the idle timeout.
-		t.now += uint32(time.Since(t.slept) / c.srv.clock.period)
-		t.alive, t.pinging = t.now, false
+		c.live.slept(time.Since(t.slept))
 		t.t.Reset(c.srv.clock.period)
 	}
 }
@@ -92,42 +44,36 @@ func (t *connTimer) wake(c *conn) {
 func (c *conn) tick() {
 	clock := &c.srv.clock
 	c.mu.Lock()
-	t := &c.timer
+	t, l := &c.timer, &c.live
 	if t.stopped || c.dead {
 		c.mu.Unlock()
 		return
 	}
-	idleOut := t.sleeping && c.active == 0
+	open := c.active > 0
+	idleOut := t.sleeping && !open
 	t.sleeping = false
-	t.now++
-	if reads := c.reads.Load(); reads != t.reads {
-		t.reads, t.alive, t.pinging = reads, t.now, false
-	}
-	if partial := c.partial.Load(); partial != t.partial {
-		t.partial, t.partialAt = partial, t.now
-	}
-	idle := c.active == 0 && c.gotSettings && !c.writing
-	if idle && clock.idle > 0 && time.Duration(t.now-t.idleSince)*clock.period >= clock.idle {
+	l.tick()
+	c.streams.closed.expire(l.now, clock.closed)
+	idle := l.idle(open)
+	if idle && clock.idle > 0 && l.idleFor() >= clock.idle {
 		idleOut = true
 	}
 	var stuck []*stream
-	late := c.late()
-	switch {
+	switch late := l.late(open); {
 	case late != notLate:
 		c.srv.stats.late[late].Add(1)
 		c.fail()
-	case c.active > 0:
-		if !t.pinging && expired(t.now, t.alive, clock.ping) {
-			t.pinging, t.pingAt = true, t.now
+	case open:
+		if l.pingDue(open) {
 			c.framer.WritePing(false, [8]byte{'a', 'l', 'i', 'v', 'e', '?'})
 			c.scheduleFlush()
 		}
 		stuck = c.resetStuck()
 	}
 	next := clock.period
-	if idle && !idleOut && t.now-t.idleSince > 1 && t.partial&1 == 0 {
+	if idle && !idleOut && l.now-l.idleSince > 1 && l.header&1 == 0 && len(c.streams.closed.resets) == 0 {
 		t.sleeping, t.slept = true, time.Now()
-		if next = clock.idle - time.Duration(t.now-t.idleSince)*clock.period; clock.idle <= 0 {
+		if next = clock.idle - l.idleFor(); clock.idle <= 0 {
 			next = 1 << 40 // about 18 minutes, to check again
 		}
 	}
@@ -141,47 +87,37 @@ func (c *conn) tick() {
 	}
 }
 
-// late returns which timeout the peer has exceeded, or notLate. c.mu is held.
-func (c *conn) late() lateReason {
-	clock, t := &c.srv.clock, &c.timer
+// waitsFor returns what a stream waits for, and how many bytes have moved that it waits for. c.mu
+// is held.
+func (c *conn) waitsFor(s *stream) (w waits, moved uint32) {
+	needsWindow := !s.out.header && s.out.size() > 0
 	switch {
-	case expired(t.now, 0, clock.handshake) && !c.gotSettings:
-		return lateHandshake
-	case expired(t.now, t.partialAt, clock.header) && t.partial&1 == 1:
-		return lateHeader
-	case expired(t.now, t.wrote, clock.stall) && c.writing:
-		return lateWrite
-	case expired(t.now, t.pingAt, clock.pingTimeout) && t.pinging && c.active > 0:
-		return latePing
+	case s.answered():
+		return forRest, 0
+	case needsWindow && s.sendWindow <= 0:
+		return forWindow, s.moved
+	case needsWindow && c.sendWindow <= 0:
+		return forConnWindow, c.moved
+	case !s.out.empty():
+		return forTurn, s.moved
+	case s.recvEnd || s.awaits100 || s.recvWindow <= 0 || c.recvWindow <= 0:
+		return forHandler, s.moved
+	case s.declared >= 0:
+		return forBody, s.moved
 	}
-	return notLate
+	return forMessage, s.moved
 }
 
-// expired reports whether a timeout of the given number of ticks, which began at since, has passed.
-func expired(now, since, ticks uint32) bool { return ticks > 0 && now-since >= ticks }
-
-// resetStuck resets streams that have made no progress for too long and returns them: the peer
-// gives no window for a reply, does not send a body whose length it has declared, or sends nothing
-// on a stream whose length is not declared. c.mu is held.
+// resetStuck resets streams that have waited too long and returns those whose handlers are to be
+// interrupted. c.mu is held.
 func (c *conn) resetStuck() (stuck []*stream) {
-	clock, now := &c.srv.clock, c.timer.now
-	for _, s := range c.streams {
-		var why bool
+	for _, s := range c.streams.open {
+		w, moved := c.waitsFor(s)
 		switch {
-		case s.answered():
-			if expired(now, s.active, answeredLinger) {
-				c.stopRequest(s)
-			}
-		case !s.out.empty():
-			why = expired(now, s.active, clock.stall)
-		case s.recvEnd || s.recvWindow <= 0 || c.recvWindow <= 0:
-			// The stream waits for its handler.
-		case s.declared >= 0:
-			why = expired(now, s.active, clock.stall)
+		case !s.progress.stuck(&c.live, w, moved):
+		case w == forRest:
+			c.stopRequest(s)
 		default:
-			why = expired(now, s.active, clock.streamIdle)
-		}
-		if why {
 			c.resetStream(s, http2.ErrCodeCancel, errStreamStuck)
 			stuck = append(stuck, s)
 		}
