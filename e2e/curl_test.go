@@ -49,7 +49,7 @@ func TestCurl(t *testing.T) {
 	}
 }
 
-// What curl sees of limits, as a person would who tries them.
+// The limits, as they look to a person who tries them with curl.
 func TestCurlMeetsLimits(t *testing.T) {
 	_, address := serve(t, "--rate-limit", "0.01", "--rate-burst", "14")
 	headers := filepath.Join(t.TempDir(), "headers")

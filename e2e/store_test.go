@@ -75,7 +75,7 @@ func TestEnvironmentVariablesAreFlags(t *testing.T) {
 	}
 }
 
-// The file system says who may write; root may always, so another user tries.
+// The file mode forbids writing. It does not bind root, so the test runs as another user.
 func TestAReadOnlyStore(t *testing.T) {
 	dir := t.TempDir()
 	store := filepath.Join(dir, "roster.db")

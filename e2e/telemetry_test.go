@@ -237,7 +237,7 @@ func TestAdminBeyondTheLoopbackIsWarnedOf(t *testing.T) {
 	}
 }
 
-// The admin port outlives the other: whoever scrapes sees the drain.
+// The admin port closes after the other one, so that a scrape sees the drain.
 func TestScrapeDuringADrain(t *testing.T) {
 	p, address, admin := serveAdmin(t)
 	conn, err := net.Dial("tcp", address)

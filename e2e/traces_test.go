@@ -170,7 +170,7 @@ func TestTracesWithoutACollector(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone.Close()
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // it never accepts
 	if err != nil {
 		t.Fatal(err)
 	}

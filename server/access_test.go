@@ -20,8 +20,8 @@ import (
 	"example.com/roster/server/tlsfile/certtest"
 )
 
-// tokens returns a set with a reader, a writer, an expired token and an entry for a certificate, and the
-// secrets by name.
+// tokens returns a set with a reader, a writer, an expired token and an entry for a certificate,
+// and the secrets by name.
 func tokens(t testing.TB) (func() *auth.Set, map[string]string) {
 	t.Helper()
 	secrets := make(map[string]string)

@@ -20,8 +20,8 @@ import (
 	"example.com/roster/server"
 )
 
-// A port serves until its context is done, and then drains: a client that follows its health hears of
-// it, and Serve returns nil once every call has ended.
+// A port serves until its context is done, and then drains: a client that follows its health hears
+// of it, and Serve returns nil once every call has ended.
 func ExampleServer() {
 	folder, err := os.MkdirTemp("", "roster-")
 	if err != nil {

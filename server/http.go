@@ -21,11 +21,11 @@ const (
 	maxHeaderBytes = 16 << 10
 	// headerTimeout is how long a request's header may take to arrive.
 	headerTimeout = 10 * time.Second
-	// idleTimeout is how long a connection without requests stays open. It is long, because a call that
-	// is sent at the moment at which its connection is closed may fail.
+	// idleTimeout is how long a connection without requests stays open. It is long, because a call
+	// that is sent at the moment at which its connection is closed may fail.
 	idleTimeout = 15 * time.Minute
-	// cleartextIdleTimeout is the idle timeout of cleartext connections to a port with TLS, where every
-	// call is refused.
+	// cleartextIdleTimeout is the idle timeout of cleartext connections to a port with TLS, where
+	// every call is refused.
 	cleartextIdleTimeout = 10 * time.Second
 	// stallTimeout is how long the transfer of a message, in either direction, may make no progress
 	// before its stream or connection is closed. It does not bound the time of a whole call or stream.
@@ -38,8 +38,8 @@ const (
 	maxStreams = 250
 )
 
-// newHTTPServer returns an HTTP server with the limits of the port. It speaks TLS if tlsConfig is set.
-// HTTP/2 connections are counted in stats.
+// newHTTPServer returns an HTTP server with the limits of the port. It speaks TLS if tlsConfig is
+// set. HTTP/2 connections are counted in stats.
 func (s *Server) newHTTPServer(handler http.Handler, tlsConfig *tls.Config, errorLog *conn.ErrorLog, stats *h2.Stats) (*http.Server, error) {
 	httpServer := &http.Server{
 		Handler:           handler,
@@ -80,9 +80,9 @@ func (s *Server) newHTTPServer(handler http.Handler, tlsConfig *tls.Config, erro
 	return httpServer, err
 }
 
-// knownHeaders are the header fields of gRPC, gRPC-Web and Connect. Package h2 itself knows those of
-// HTTP alone. Replies with a Grpc-Status have no Content-Length, since a gRPC client presents every
-// header field that gRPC does not define as metadata of the call.
+// knownHeaders are the header fields of gRPC, gRPC-Web and Connect. Package h2 itself knows those
+// of HTTP alone. Replies with a Grpc-Status have no Content-Length, since a gRPC client presents
+// every header field that gRPC does not define as metadata of the call.
 var knownHeaders = []h2.KnownHeader{
 	{Name: "Connect-Accept-Encoding"},
 	{Name: "Connect-Content-Encoding"},
@@ -101,8 +101,9 @@ var knownHeaders = []h2.KnownHeader{
 	{Name: "X-User-Agent"},
 }
 
-// refuseLongHeader replies to a request whose header is longer than maxHeaderBytes. A gRPC client gets
-// RESOURCE_EXHAUSTED, because it would report the status 431, which other clients get, as UNKNOWN.
+// refuseLongHeader replies to a request whose header is longer than maxHeaderBytes. A gRPC client
+// gets RESOURCE_EXHAUSTED, because it would report the status 431, which other clients get, as
+// UNKNOWN.
 func refuseLongHeader(w http.ResponseWriter, r *http.Request) {
 	if media, _ := rpc.RequestMediaType(r); media.Protocol != rpc.GRPC {
 		h2.HeaderTooLarge(w, r)

@@ -88,8 +88,8 @@ func rawHTTP2(t *testing.T, address string, fields ...hpack.HeaderField) map[str
 	}
 }
 
-// The statistics of the port are those of its engine, also with TLS, where a second HTTP server refuses
-// cleartext clients.
+// The statistics of the port are those of its engine, also with TLS, where a second HTTP server
+// refuses cleartext clients.
 func TestTheStreamsOfATLSPortAreCounted(t *testing.T) {
 	certificate, roots := credentials(t)
 	p := start(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}}, nil)

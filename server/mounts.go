@@ -29,8 +29,8 @@ type route struct {
 }
 
 // Mount replaces Config.Mounts, or what an earlier Mount set; Roster's own services stay. It may be
-// called while the port serves: running calls go on, and calls that come later find the new services.
-// It fails, and changes nothing, for the reasons for which rpc.NewTable does.
+// called while the port serves: running calls go on, and calls that come later find the new
+// services. It fails, and changes nothing, for the reasons for which rpc.NewTable does.
 func (s *Server) Mount(mounts ...rpc.Mount) error {
 	s.mounting.Lock()
 	defer s.mounting.Unlock()
@@ -88,8 +88,8 @@ func recorded(next http.Handler, observers []rpc.Observer) http.Handler {
 // page serves the web page and its files. It has no state.
 var page = strictTransport(web.Handler())
 
-// servePage serves every path that is no method of the table: it refuses an RPC, in the protocol of its
-// caller, because there is no such procedure; any other request is one for the page.
+// servePage serves every path that is no method of the table: it refuses an RPC, in the protocol of
+// its caller, because there is no such procedure; any other request is one for the page.
 func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
 		if _, ok := rpc.RequestMediaType(r); ok {
@@ -100,9 +100,9 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 	page.ServeHTTP(w, r)
 }
 
-// notFound writes the status 404 in place of 501, which is what Connect's unary protocol has for the
-// code unimplemented. It is the path that does not exist, and Connect's clients and conformance tests
-// expect 404 for that. The body still has the code unimplemented.
+// notFound writes the status 404 in place of 501, which is what Connect's unary protocol has for
+// the code unimplemented. It is the path that does not exist, and Connect's clients and conformance
+// tests expect 404 for that. The body still has the code unimplemented.
 type notFound struct{ http.ResponseWriter }
 
 // WriteHeader implements http.ResponseWriter.
@@ -115,7 +115,8 @@ func (w notFound) WriteHeader(status int) {
 
 // strictTransport tells a browser that connects by TLS to use nothing but TLS with this host for a
 // year (RFC 6797), so that nobody on the network path can downgrade it to cleartext. Browsers apply
-// that to every port of the host, so localhost, where many programs run in turn, gets no such header.
+// that to every port of the host, so localhost, where many programs run in turn, gets no such
+// header.
 func strictTransport(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.TLS != nil && !loopback.Host(r.Host) {

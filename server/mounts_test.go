@@ -89,8 +89,8 @@ func (p *port) openStream(path string) <-chan error {
 	return ended
 }
 
-// Streams have counts of their own: any number of quiet ones leaves all the room to look-ups, and one
-// method's streams leave the room of another's.
+// Streams have counts of their own: any number of quiet ones leaves all the room to look-ups, and
+// one method's streams leave the room of another's.
 func TestQuietStreamsLeaveRoomForCalls(t *testing.T) {
 	entered, release := make(chan bool, 8), make(chan struct{})
 	p := start(t, Config{MaxConcurrentCalls: 1}, nil,

@@ -90,8 +90,8 @@ var spoofed = []string{
 	"http://[::1].evil.example", "file://", "chrome-extension://abc", "http://[fe80::1]", "localhost", "//localhost", "",
 }
 
-// A preflight of a page that may not call is told which flag would let it: where no origin is allowed,
-// too, and on the page's own paths.
+// A preflight of a page that may not call is told which flag would let it: where no origin is
+// allowed, too, and on the page's own paths.
 func TestAForeignPreflightNamesTheFlag(t *testing.T) {
 	for name, config := range map[string]Config{
 		"no origins": {}, "on the loopback": {Local: true}, "another origin": {Origins: []string{appOrigin}},

@@ -14,8 +14,8 @@ import (
 )
 
 // Serve serves on listener until ctx is done, and then drains the port: it goes on serving for
-// Config.DrainDelay, closes the listener, tells clients to open new connections elsewhere, waits up to
-// Config.DrainTimeout for running calls, and closes the connections of those that still run. It
+// Config.DrainDelay, closes the listener, tells clients to open new connections elsewhere, waits up
+// to Config.DrainTimeout for running calls, and closes the connections of those that still run. It
 // returns nil if every call finished. The listener is closed with listen.Retire, which loses no
 // connection even if another process has the address by then. Serve may be called once.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
@@ -69,7 +69,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	return s.end(httpServer, listener, served)
 }
 
-// end closes the listener and waits for running calls. served receives the result of httpServer.Serve.
+// end closes the listener and waits for running calls. served receives the result of
+// httpServer.Serve.
 func (s *Server) end(httpServer *http.Server, listener net.Listener, served <-chan error) error {
 	draining, cancel := context.WithTimeout(context.Background(), s.config.DrainTimeout)
 	defer cancel()

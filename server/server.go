@@ -1,5 +1,5 @@
-// Package server is the port of Roster: one address that answers gRPC, gRPC-Web, Connect and JSON, and
-// shows a web page, over HTTP/1.1 and HTTP/2, with TLS or in cleartext.
+// Package server is the port of Roster: one address that answers gRPC, gRPC-Web, Connect and JSON,
+// and shows a web page, over HTTP/1.1 and HTTP/2, with TLS or in cleartext.
 //
 //	srv, err := server.New(server.Config{Directory: dir, Log: log})
 //	if err != nil {
@@ -12,10 +12,10 @@
 //	return srv.Serve(ctx, listener) // returns when ctx is done and the running calls have ended
 //
 // The package connects others, each of which can be read by itself: conn handles connections, gate
-// checks requests before their handlers, service has the handlers, rpc has what all of them agree on,
-// and h2 is the HTTP/2 engine. Package server itself owns the drain and the statistics of the port. Its
-// files are this one, mounts.go (from a path to its handler), http.go (the HTTP server and its engine)
-// and serve.go (serving, and shutting down without a failed call).
+// checks requests before their handlers, service has the handlers, rpc has what all of them agree
+// on, and h2 is the HTTP/2 engine. Package server itself owns the drain and the statistics of the
+// port. Its files are this one, mounts.go (from a path to its handler), http.go (the HTTP server
+// and its engine) and serve.go (serving, and shutting down without a failed call).
 package server
 
 import (
@@ -60,14 +60,15 @@ type Config struct {
 	RateBurst int
 	// DrainTimeout is how long Serve lets running calls finish once its context is done; 0 means 30 s.
 	DrainTimeout time.Duration
-	// DrainDelay is how long Serve, once its context is done, goes on accepting calls while health says
-	// NOT_SERVING, so that clients and balancers which watch health send their calls elsewhere.
+	// DrainDelay is how long Serve, once its context is done, goes on accepting calls while health
+	// says NOT_SERVING, so that clients and balancers which watch health send their calls
+	// elsewhere.
 	DrainDelay time.Duration
 	// TLS, if set, makes Serve speak TLS and refuse cleartext calls. It has the certificate, and says
 	// whether clients need one. ALPN selects HTTP/2 or HTTP/1.1.
 	TLS *tls.Config
-	// Tokens, if set, returns the current tokens, and calls need one, or a client certificate. If it is
-	// nil, every caller may read, and callers on this machine may write.
+	// Tokens, if set, returns the current tokens, and calls need one, or a client certificate. If
+	// it is nil, every caller may read, and callers on this machine may write.
 	Tokens func() *auth.Set
 	// ClientCertificates accepts the names in verified client certificates as identities.
 	ClientCertificates bool
@@ -137,8 +138,8 @@ type Stats struct {
 	HTTP2 h2.Stats
 }
 
-// New returns a port that does not listen yet. It fails if config is wrong; in particular if a method
-// of Config.Mounts has no policy, and then the error names the method.
+// New returns a port that does not listen yet. It fails if config is wrong; in particular if a
+// method of Config.Mounts has no policy, and then the error names the method.
 func New(config Config) (*Server, error) {
 	if config.Directory == nil {
 		return nil, errors.New("server: Config.Directory is not set")

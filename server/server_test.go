@@ -494,7 +494,8 @@ func TestAnUnknownCompressionIsNamed(t *testing.T) {
 	}
 }
 
-// The limit holds for the message before compression: the caller has the same limit after unpacking.
+// The limit holds for the message before compression: the caller has the same limit after
+// unpacking.
 func TestAReplyOver4MiBIsRefused(t *testing.T) {
 	p := start(t, Config{}, nil)
 	ids := make([]int32, 10_000)
@@ -530,8 +531,8 @@ func unzipped(t *testing.T, text string) string {
 	return string(content)
 }
 
-// Whatever the reply to an HTTP/1.1 request, the server does not wait for the rest of its body for longer
-// than the stall timeout.
+// Whatever the reply to an HTTP/1.1 request, the server does not wait for the rest of its body for
+// longer than the stall timeout.
 func TestABodyThatNeverComesIsGivenUp(t *testing.T) {
 	p := start(t, Config{stallTimeout: 200 * time.Millisecond}, nil)
 	for name, head := range map[string]string{

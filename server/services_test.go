@@ -173,7 +173,8 @@ func TestHealthOfAPortThatDrains(t *testing.T) {
 	watching(t, health, "").wantEnd(connect.CodeUnavailable, "restarted")
 }
 
-// A port that is closed at once still says NOT_SERVING to its watches first, and does not wait for them.
+// A port that is closed at once still says NOT_SERVING to its watches first, and does not wait for
+// them.
 func TestWatchesEndWithThePort(t *testing.T) {
 	for _, standard := range []bool{false, true} {
 		p := start(t, Config{StandardHTTP2: standard}, nil)

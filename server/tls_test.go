@@ -82,8 +82,8 @@ func TestServeTLSAsksForClientCertificates(t *testing.T) {
 	}
 }
 
-// A client that speaks cleartext HTTP to a port with TLS gets an error that says so, in its own protocol,
-// and nothing else.
+// A client that speaks cleartext HTTP to a port with TLS gets an error that says so, in its own
+// protocol, and nothing else.
 func TestAPlainClientOfATLSPort(t *testing.T) {
 	certificate, _ := credentials(t)
 	const want = "this port speaks TLS and was called without: use https://, or in gRPC a channel with TLS credentials"
@@ -137,7 +137,8 @@ func TestAPlainClientOfATLSPortThatGoesOn(t *testing.T) {
 	}
 }
 
-// The alert that says why a handshake failed arrives, although the client has sent more data by then.
+// The alert that says why a handshake failed arrives, although the client has sent more data by
+// then.
 func TestTheAlertArrives(t *testing.T) {
 	certificate, roots := credentials(t)
 	p := start(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAnyClientCert}}, nil)

@@ -13,16 +13,16 @@ import (
 	"example.com/roster/internal/lograte"
 )
 
-// Anybody who reaches the port can cause these log lines, so their number is bounded: logBurst lines
-// of a kind at once, and after that one in each logEvery.
+// Anybody who reaches the port can cause these log lines, so their number is bounded: logBurst
+// lines of a kind at once, and after that one in each logEvery.
 const (
 	logBurst = 10
 	logEvery = 10 * time.Second
 )
 
-// An ErrorLog turns the error messages of net/http into structured log lines. Most of them are about
-// connections that never carried a call. Each kind of message has a bound of its own, so that a scan
-// of the port does not hide other messages.
+// An ErrorLog turns the error messages of net/http into structured log lines. Most of them are
+// about connections that never carried a call. Each kind of message has a bound of its own, so that
+// a scan of the port does not hide other messages.
 type ErrorLog struct {
 	log                                    *slog.Logger
 	handshakes, hangUps, cleartext, panics *lograte.Limit
@@ -85,14 +85,15 @@ func (l *ErrorLog) write(limit *lograte.Limit, level slog.Level, message string,
 	}
 }
 
-// hungUp reports whether a handshake failed because the client closed the connection or fell silent.
+// hungUp reports whether a handshake failed because the client closed the connection or fell
+// silent.
 func hungUp(reason string) bool {
 	return reason == "EOF" || strings.HasSuffix(reason, "connection reset by peer") ||
 		strings.HasSuffix(reason, "broken pipe") || strings.HasSuffix(reason, "i/o timeout")
 }
 
-// handshakeHint returns what to do about a failed handshake, empty if there is no advice. It goes by
-// the text of the error, since net/http passes on nothing else.
+// handshakeHint returns what to do about a failed handshake, empty if there is no advice. It goes
+// by the text of the error, since net/http passes on nothing else.
 func handshakeHint(reason string) string {
 	for _, known := range []struct{ text, hint string }{
 		{cleartextError, "the client must use https:// (a channel with TLS credentials)"},

@@ -13,10 +13,10 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// A client may speak cleartext HTTP to a TLS port, or TLS to a cleartext port; the first byte of the
-// connection shows which. To cleartext HTTP crypto/tls replies by hanging up, which a gRPC client
-// reports as "Socket closed". So a TLS port passes such connections to a second HTTP server, whose
-// only handler is [RefuseCleartext]: it refuses every call in the protocol of its caller.
+// A client may speak cleartext HTTP to a TLS port, or TLS to a cleartext port; the first byte of
+// the connection shows which. To cleartext HTTP crypto/tls replies by hanging up, which a gRPC
+// client reports as "Socket closed". So a TLS port passes such connections to a second HTTP server,
+// whose only handler is [RefuseCleartext]: it refuses every call in the protocol of its caller.
 
 // cleartextError is the reason in the log line for such a connection.
 const cleartextError = "the client speaks HTTP without TLS"
@@ -26,7 +26,8 @@ var (
 	errSpeakTLS  = errors.New("this port speaks TLS and was called without: use https://, or in gRPC a channel with TLS credentials")
 )
 
-// lingerTimeout and lingerBytes bound how long, and how much, is still read after a failed handshake.
+// lingerTimeout and lingerBytes bound how long, and how much, is still read after a failed
+// handshake.
 const (
 	lingerTimeout = time.Second
 	lingerBytes   = 64 << 10
@@ -50,8 +51,8 @@ func (l firstByteListener) Accept() (net.Conn, error) {
 	return &firstByteConn{Conn: conn, listener: l}, nil
 }
 
-// A firstByteConn looks at the first byte that it reads. If the connection belongs to the other server,
-// it moves there: from then on the firstByteConn fails, and leaves the connection alone.
+// A firstByteConn looks at the first byte that it reads. If the connection belongs to the other
+// server, it moves there: from then on the firstByteConn fails, and leaves the connection alone.
 type firstByteConn struct {
 	net.Conn
 	listener firstByteListener
@@ -96,10 +97,10 @@ func (c *firstByteConn) move(read []byte) error {
 	return errCleartext
 }
 
-// Close implements net.Conn. It does nothing if the connection has moved. After a failed handshake the
-// connection stays open for a moment, so that the client can read the TLS alert that says why: in
-// TLS 1.3 the client has sent its first call by then, and closing a socket with unread data resets
-// the connection, which loses the alert.
+// Close implements net.Conn. It does nothing if the connection has moved. After a failed handshake
+// the connection stays open for a moment, so that the client can read the TLS alert that says why:
+// in TLS 1.3 the client has sent its first call by then, and closing a socket with unread data
+// resets the connection, which loses the alert.
 func (c *firstByteConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

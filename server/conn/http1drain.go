@@ -10,10 +10,11 @@ import (
 )
 
 // An HTTP/2 server can announce that it closes a connection (GOAWAY). HTTP/1.1 can only announce it
-// with a reply ("Connection: close"). If an idle connection is closed instead, a request may be on its
-// way; that call fails, and clients do not repeat a POST (RFC 9112 §9.3.1). net/http also drops the
-// requests that it reads after Shutdown was called, even the first one of a new connection. So a drain
-// of HTTP/1.1 needs a phase before Shutdown in which connections are closed only with a reply.
+// with a reply ("Connection: close"). If an idle connection is closed instead, a request may be on
+// its way; that call fails, and clients do not repeat a POST (RFC 9112 §9.3.1). net/http also drops
+// the requests that it reads after Shutdown was called, even the first one of a new connection. So
+// a drain of HTTP/1.1 needs a phase before Shutdown in which connections are closed only with a
+// reply.
 
 const (
 	// drainQuiet ends the phase when no connection has been closed for so long; drainLimit ends it in
@@ -45,8 +46,8 @@ func (d *HTTP1Drain) Handler(next http.Handler) http.Handler {
 // Open returns how many connections there are that do not speak HTTP/2.
 func (d *HTTP1Drain) Open() int64 { return d.conns.Load() }
 
-// Wait starts to close connections with their next reply. It returns when none is open, when none has
-// been closed for a second, after five seconds, or when ctx is done.
+// Wait starts to close connections with their next reply. It returns when none is open, when none
+// has been closed for a second, after five seconds, or when ctx is done.
 func (d *HTTP1Drain) Wait(ctx context.Context) {
 	d.closing.Store(true)
 	ctx, cancel := context.WithTimeout(ctx, drainLimit)
@@ -71,8 +72,8 @@ func (d *HTTP1Drain) Wait(ctx context.Context) {
 
 type connKey struct{}
 
-// Context is the [http.Server.ConnContext] of the port: it puts the connection into the context, for
-// MarkHTTP2 and MarkHTTP2Requests.
+// Context is the [http.Server.ConnContext] of the port: it puts the connection into the context,
+// for MarkHTTP2 and MarkHTTP2Requests.
 func Context(ctx context.Context, conn net.Conn) context.Context {
 	for {
 		switch c := conn.(type) {
@@ -90,7 +91,8 @@ func Context(ctx context.Context, conn net.Conn) context.Context {
 	}
 }
 
-// markHTTP2 records that the connection of ctx speaks HTTP/2, so that HTTP1Drain does not wait for it.
+// markHTTP2 records that the connection of ctx speaks HTTP/2, so that HTTP1Drain does not wait for
+// it.
 func markHTTP2(ctx context.Context) {
 	if c, ok := ctx.Value(connKey{}).(*stallConn); ok {
 		c.leaveDrain()
@@ -110,8 +112,8 @@ func MarkHTTP2(server *http.Server) {
 	}
 }
 
-// MarkHTTP2Requests does what MarkHTTP2 does for a server with net/http's own HTTP/2 engine, which has
-// no hooks that could be wrapped: it marks the connection of each HTTP/2 request.
+// MarkHTTP2Requests does what MarkHTTP2 does for a server with net/http's own HTTP/2 engine, which
+// has no hooks that could be wrapped: it marks the connection of each HTTP/2 request.
 func MarkHTTP2Requests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor == 2 {

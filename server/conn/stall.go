@@ -10,8 +10,8 @@ import (
 )
 
 // BoundLeftovers bounds how long net/http waits for the rest of a request's body that an HTTP/1.1
-// handler left unread: net/http reads that rest in order to reuse the connection, and by itself would
-// wait for it for ever.
+// handler left unread: net/http reads that rest in order to reuse the connection, and by itself
+// would wait for it for ever.
 func BoundLeftovers(next http.Handler, timeout time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor == 1 && r.Body != http.NoBody {
@@ -42,8 +42,8 @@ func (l stallListener) Accept() (net.Conn, error) {
 }
 
 // A stallConn fails a write that has made no progress for timeout, because the peer has stopped
-// reading or has disappeared. A slow peer that goes on reading is never cut off, however long a reply
-// takes, since every piece of stallPiece bytes has a deadline of its own.
+// reading or has disappeared. A slow peer that goes on reading is never cut off, however long a
+// reply takes, since every piece of stallPiece bytes has a deadline of its own.
 type stallConn struct {
 	net.Conn
 	timeout time.Duration
@@ -87,8 +87,8 @@ func (c *stallConn) leaveDrain() {
 	}
 }
 
-// CloseWrite closes the sending side alone. net/http calls it after a reply that refuses a request, so
-// that the peer can read that reply before the connection is closed.
+// CloseWrite closes the sending side alone. net/http calls it after a reply that refuses a request,
+// so that the peer can read that reply before the connection is closed.
 func (c *stallConn) CloseWrite() error { return closeWrite(c.Conn) }
 
 // closeWrite calls conn.CloseWrite if there is one.

@@ -14,9 +14,9 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// codes is the only table from errors of the domain to codes on the wire. The caller gets the text, or
-// the error's own text where the table has none. An error that is not in the table is a fault of the
-// server: the caller gets "internal error", and the log gets the whole error.
+// codes is the only table from errors of the domain to codes on the wire. The caller gets the text,
+// or the error's own text where the table has none. An error that is not in the table is a fault of
+// the server: the caller gets "internal error", and the log gets the whole error.
 var codes = []struct {
 	err  error
 	code connect.Code
@@ -29,8 +29,8 @@ var codes = []struct {
 	{err: context.DeadlineExceeded, code: connect.CodeDeadlineExceeded, text: "the deadline passed before the answer was ready"},
 }
 
-// wireError returns the error that the caller gets for err, and whether it hides a fault which must be
-// logged.
+// wireError returns the error that the caller gets for err, and whether it hides a fault which must
+// be logged.
 func wireError(err error) (wire *connect.Error, hidden bool) {
 	if errors.As(err, &wire) {
 		return wire, false
@@ -52,10 +52,12 @@ func errInternal() *connect.Error {
 	return connect.NewError(connect.CodeInternal, errors.New("internal error"))
 }
 
-// errorInterceptor translates every error of a handler by the table, and turns a panic into an error.
+// errorInterceptor translates every error of a handler by the table, and turns a panic into an
+// error.
 type errorInterceptor struct {
 	log *slog.Logger
-	// unavailable limits the log lines about a store that does not answer, since every call fails then.
+	// unavailable limits the log lines about a store that does not answer, since every call fails
+	// then.
 	unavailable *rate.Limiter
 }
 

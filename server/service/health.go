@@ -32,9 +32,9 @@ func healthMount(config Config) rpc.Mount {
 	}
 }
 
-// uncompressed prevents the compression of replies. A health reply is too short to be compressed, but
-// its header would announce an encoding, and grpcio 1.49 crashes when the health that its channel
-// watches has such a header.
+// uncompressed prevents the compression of replies. A health reply is too short to be compressed,
+// but its header would announce an encoding, and grpcio 1.49 crashes when the health that its
+// channel watches has such a header.
 func uncompressed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Del("Grpc-Accept-Encoding")
@@ -42,18 +42,19 @@ func uncompressed(next http.Handler) http.Handler {
 	})
 }
 
-// goAwayFirst is by how much a Watch delays NOT_SERVING once the port drains, so that GOAWAY arrives
-// first. A client that hears NOT_SERVING and has no other server fails its calls. One that gets GOAWAY
-// before opens another connection, perhaps to this server's successor on the same address, and loses
-// no call.
+// goAwayFirst is by how much a Watch delays NOT_SERVING once the port drains, so that GOAWAY
+// arrives first. A client that hears NOT_SERVING and has no other server fails its calls. One that
+// gets GOAWAY before opens another connection, perhaps to this server's successor on the same
+// address, and loses no call.
 const goAwayFirst = 100 * time.Millisecond
 
-// health implements grpc.health.v1. It says whether the port serves, as a whole (the empty name) and for
-// each service, to load balancers, probes, and clients that choose a server by it (gRFC A17).
+// health implements grpc.health.v1. It says whether the port serves, as a whole (the empty name)
+// and for each service, to load balancers, probes, and clients that choose a server by it (gRFC
+// A17).
 //
-// A service that needs the store is SERVING while the store answers. Once the port drains, no service
-// is. Both states are kept up to date elsewhere: a Check costs no query, and a Watch no goroutine
-// besides its handler's.
+// A service that needs the store is SERVING while the store answers. Once the port drains, no
+// service is. Both states are kept up to date elsewhere: a Check costs no query, and a Watch no
+// goroutine besides its handler's.
 type health struct {
 	directory *directory.Directory
 	drain     *drain.State
@@ -62,8 +63,8 @@ type health struct {
 
 var _ healthv1connect.HealthHandler = (*health)(nil)
 
-// statusOf returns the status of a service in table, and a channel that is closed when the status of
-// the store changes.
+// statusOf returns the status of a service in table, and a channel that is closed when the status
+// of the store changes.
 func (s *health) statusOf(table *rpc.Table, service string) (status healthv1.HealthCheckResponse_ServingStatus, changed <-chan struct{}) {
 	upstream, mounted := rpc.Store, true // the port as a whole needs the store
 	if service != "" {
@@ -105,9 +106,9 @@ func (s *health) List(context.Context, *healthv1.HealthListRequest) (*healthv1.H
 // exist may be watched too: it may be mounted later.
 const maxWatchedName = 1000
 
-// Watch implements healthv1connect.HealthHandler. Once the port drains it says NOT_SERVING, and when the
-// port closes it ends with UNAVAILABLE. After any error but UNIMPLEMENTED a client watches again, on
-// its next connection.
+// Watch implements healthv1connect.HealthHandler. Once the port drains it says NOT_SERVING, and
+// when the port closes it ends with UNAVAILABLE. After any error but UNIMPLEMENTED a client watches
+// again, on its next connection.
 func (s *health) Watch(ctx context.Context, request *healthv1.HealthCheckRequest, stream *connect.ServerStream[healthv1.HealthCheckResponse]) error {
 	service := request.GetService()
 	if len(service) > maxWatchedName {

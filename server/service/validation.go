@@ -17,8 +17,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// Bounds on the size of the error for an invalid request. All of it travels in one header or trailer,
-// in base64 and together with the text, and grpcio accepts 8 KiB of those.
+// Bounds on the size of the error for an invalid request. All of it travels in one header or
+// trailer, in base64 and together with the text, and grpcio accepts 8 KiB of those.
 const (
 	// maxViolations is how many violations an error lists, and maxDetailBytes how many bytes they may
 	// take together.
@@ -33,15 +33,15 @@ const (
 	maxValueRunes = 40
 )
 
-// validation is an interceptor that refuses requests which break the rules in their protos. Only the
-// handlers of services with rules have it, since it costs time for the others, too.
+// validation is an interceptor that refuses requests which break the rules in their protos. Only
+// the handlers of services with rules have it, since it costs time for the others, too.
 type validation struct {
 	validator func() (protovalidate.Validator, error)
 }
 
-// newValidation returns the validation of a service's requests. Its rules are compiled, all at once, at
-// the first request, because they take 3 ms, and a megabyte of memory that a server without such
-// requests does not need.
+// newValidation returns the validation of a service's requests. Its rules are compiled, all at
+// once, at the first request, because they take 3 ms, and a megabyte of memory that a server
+// without such requests does not need.
 func newValidation(service protoreflect.ServiceDescriptor) validation {
 	return validation{sync.OnceValues(func() (protovalidate.Validator, error) {
 		var requests []protoreflect.MessageDescriptor

@@ -29,10 +29,11 @@ type AccessLogConfig struct {
 
 // AccessLog writes a line for a request when it has ended. It is an [rpc.Observer].
 //
-// A line has the time, procedure, protocol, code, duration, the bytes sent, the name of the caller's
-// token or certificate, and the trace if there is one. It has no personal data: nothing of a message,
-// neither ids nor error texts, no path and no query; and of the caller's address only the network, /24
-// or /48. A logger at debug level gets the whole address, and the path of requests that are no RPC.
+// A line has the time, procedure, protocol, code, duration, the bytes sent, the name of the
+// caller's token or certificate, and the trace if there is one. It has no personal data: nothing of
+// a message, neither ids nor error texts, no path and no query; and of the caller's address only
+// the network, /24 or /48. A logger at debug level gets the whole address, and the path of requests
+// that are no RPC.
 type AccessLog struct {
 	log       *slog.Logger
 	config    AccessLogConfig
@@ -182,8 +183,8 @@ func network(address string) string {
 	return prefix.String()
 }
 
-// traceID returns the id of the trace that the request is part of, from our span, or if there is none
-// from the caller's header (W3C Trace Context §3.2).
+// traceID returns the id of the trace that the request is part of, from our span, or if there is
+// none from the caller's header (W3C Trace Context §3.2).
 func traceID(ctx context.Context, r *http.Request) string {
 	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
 		return span.TraceID().String()
@@ -203,8 +204,8 @@ func traceID(ctx context.Context, r *http.Request) string {
 	return id.String()
 }
 
-// A window allows max requests in each second. At the moment at which a second begins it may miscount
-// by a few.
+// A window allows max requests in each second. At the moment at which a second begins it may
+// miscount by a few.
 type window struct {
 	max     int64
 	second  atomic.Int64
@@ -213,8 +214,8 @@ type window struct {
 	told    atomic.Int64 // those of skipped that a line has reported
 }
 
-// take reports whether one more request is allowed in second, and if so, how many were not since the
-// last one that was.
+// take reports whether one more request is allowed in second, and if so, how many were not since
+// the last one that was.
 func (w *window) take(second int64) (leftOut int64, ok bool) {
 	switch {
 	case w.max < 0:

@@ -27,8 +27,9 @@ import (
 	"example.com/roster/server/service"
 )
 
-// BenchmarkCall measures the handler chain of a port, without the engine, for a gRPC call with two ids
-// that are in the cache. The first case has no observer; otelconnect is a comparison for our traces.
+// BenchmarkCall measures the handler chain of a port, without the engine, for a gRPC call with two
+// ids that are in the cache. The first case has no observer; otelconnect is a comparison for our
+// traces.
 func BenchmarkCall(b *testing.B) {
 	quiet := slog.New(slog.NewJSONHandler(io.Discard, nil))
 	accessLog := func() rpc.Observer {
@@ -154,8 +155,8 @@ func benchmark(b *testing.B, handler http.Handler, parent string) {
 	b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
 }
 
-// cpu returns the CPU time that the process has used, garbage collection included. Unlike elapsed time
-// it does not depend on how busy the machine is.
+// cpu returns the CPU time that the process has used, garbage collection included. Unlike elapsed
+// time it does not depend on how busy the machine is.
 func cpu(b *testing.B) time.Duration {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {

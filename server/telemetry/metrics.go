@@ -14,9 +14,10 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// buckets are the upper bounds, in seconds, of the histograms of durations. A look-up of two ids takes
-// some 30 µs, and few callers wait for longer than 10 s. There are no native histograms besides: they
-// cost as much again, and a Prometheus that scrapes them drops the buckets, which dashboards query.
+// buckets are the upper bounds, in seconds, of the histograms of durations. A look-up of two ids
+// takes some 30 µs, and few callers wait for longer than 10 s. There are no native histograms
+// besides: they cost as much again, and a Prometheus that scrapes them drops the buckets, which
+// dashboards query.
 var buckets = [...]float64{
 	50e-6, 100e-6, 250e-6, 500e-6,
 	1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3,
@@ -38,8 +39,8 @@ type Metrics struct {
 	procedures atomic.Pointer[map[string]*procedure]
 }
 
-// A procedure has the metrics of one procedure. It keeps each counter once it has been made, so that
-// counting a call looks up no labels.
+// A procedure has the metrics of one procedure. It keeps each counter once it has been made, so
+// that counting a call looks up no labels.
 type procedure struct {
 	path      string
 	inFlight  atomic.Int64
@@ -66,7 +67,8 @@ var codeNames = [...]string{
 	"internal", "unavailable", "data_loss", "unauthenticated",
 }
 
-// codeIndex returns the index of code in codeNames. A code that gRPC does not have counts as unknown.
+// codeIndex returns the index of code in codeNames. A code that gRPC does not have counts as
+// unknown.
 func codeIndex(code connect.Code) int {
 	if int(code) >= len(codeNames) {
 		return int(connect.CodeUnknown)
@@ -139,9 +141,9 @@ func (m *Metrics) Handler() http.Handler {
 	})
 }
 
-// Serves implements [rpc.Observer]. It makes the usual counters of each procedure at zero: Prometheus
-// sees no rate in a counter that is at 1 when it first appears. A procedure that is no longer mounted
-// keeps its counters.
+// Serves implements [rpc.Observer]. It makes the usual counters of each procedure at zero:
+// Prometheus sees no rate in a counter that is at 1 when it first appears. A procedure that is no
+// longer mounted keeps its counters.
 func (m *Metrics) Serves(mounted *rpc.Table) {
 	table := maps.Clone(*m.procedures.Load())
 	for _, method := range mounted.Methods() {

@@ -71,8 +71,8 @@ var (
 	descPollAge  = desc("roster_store_poll_age_seconds", "Time since the store last answered with its revision: the maximum age of answers from the cache.")
 )
 
-// usualCodes are the error codes that are exported at zero, so that their first occurrence shows in a
-// rate. The many others, most of which never occur, are exported once they have occurred.
+// usualCodes are the error codes that are exported at zero, so that their first occurrence shows in
+// a rate. The many others, most of which never occur, are exported once they have occurred.
 var usualCodes = []string{"no_error", "cancel", "refused_stream", "protocol_error", "enhance_your_calm", "internal_error"}
 
 var allDescs = []*prometheus.Desc{

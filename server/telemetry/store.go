@@ -22,7 +22,8 @@ type operation struct {
 	failures prometheus.Counter
 }
 
-// Store returns a store that passes everything on to of, and measures the queries that a server makes.
+// Store returns a store that passes everything on to of, and measures the queries that a server
+// makes.
 func (m *Metrics) Store(of directory.Store) directory.Store {
 	operation := func(name string) operation {
 		return operation{m.queries.WithLabelValues(name), m.failures.WithLabelValues(name)}

@@ -26,13 +26,13 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// Traces makes a span for every sampled call, as a child of the caller's span if the caller sent one
-// (W3C Trace Context), and child spans for each wait for the store and each query. It is an
+// Traces makes a span for every sampled call, as a child of the caller's span if the caller sent
+// one (W3C Trace Context), and child spans for each wait for the store and each query. It is an
 // [rpc.Observer] and must be the first one of a port: the observers after it, and the handler, find
 // the span in the call's context.
 //
-// Spans follow the semantic conventions for RPC, v1.43. They have the data of the access log, and like
-// it nothing of a message.
+// Spans follow the semantic conventions for RPC, v1.43. They have the data of the access log, and
+// like it nothing of a message.
 type Traces struct {
 	provider   *sdktrace.TracerProvider
 	tracer     trace.Tracer
@@ -42,10 +42,10 @@ type Traces struct {
 	mounted    atomic.Pointer[rpc.Table]
 }
 
-// TracesWanted reports whether the environment asks for traces: at least one of OTEL_TRACES_EXPORTER,
-// OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set, OTEL_SDK_DISABLED is not
-// true, and OTEL_TRACES_EXPORTER is not none. It returns false and an error if the environment asks for
-// an exporter or a protocol that this program does not have.
+// TracesWanted reports whether the environment asks for traces: at least one of
+// OTEL_TRACES_EXPORTER, OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set,
+// OTEL_SDK_DISABLED is not true, and OTEL_TRACES_EXPORTER is not none. It returns false and an
+// error if the environment asks for an exporter or a protocol that this program does not have.
 func TracesWanted() (bool, error) {
 	exporters := os.Getenv("OTEL_TRACES_EXPORTER")
 	endpoint := os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") + os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -68,8 +68,8 @@ func TracesWanted() (bool, error) {
 	return true, nil
 }
 
-// NewTraces starts an exporter that is configured by the environment: by OpenTelemetry's variables for
-// the OTLP exporter, the sampler, the batches, the resource and the propagators. It opens no
+// NewTraces starts an exporter that is configured by the environment: by OpenTelemetry's variables
+// for the OTLP exporter, the sampler, the batches, the resource and the propagators. It opens no
 // connection yet. The caller must call Close.
 //
 // A failing exporter does not slow calls down: spans wait in a queue of a fixed size
@@ -106,8 +106,8 @@ func newTraces(provider *sdktrace.TracerProvider, propagator propagation.TextMap
 	}
 }
 
-// propagators returns the propagators of a list such as OTEL_PROPAGATORS has. Those that this program
-// does not have are left out and named in the error.
+// propagators returns the propagators of a list such as OTEL_PROPAGATORS has. Those that this
+// program does not have are left out and named in the error.
 func propagators(list string) (propagation.TextMapPropagator, error) {
 	if list == "" {
 		list = "tracecontext,baggage"
@@ -142,7 +142,8 @@ func (t *Traces) Provider() trace.TracerProvider { return t.provider }
 // Close exports the spans that still wait. It gives up when ctx is done.
 func (t *Traces) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }
 
-// Exported returns how many spans were exported, and how many were lost because their export failed.
+// Exported returns how many spans were exported, and how many were lost because their export
+// failed.
 func (t *Traces) Exported() (spans, lost uint64) {
 	return t.exporter.exported.Load(), t.exporter.lost.Load()
 }
@@ -207,8 +208,8 @@ var faults = []connect.Code{
 	connect.CodeInternal, connect.CodeUnavailable, connect.CodeDataLoss,
 }
 
-// Waiting is for directory.Config.OnWait. It makes a span for the time in which a call waits for users
-// that the cache does not have.
+// Waiting is for directory.Config.OnWait. It makes a span for the time in which a call waits for
+// users that the cache does not have.
 func (t *Traces) Waiting(ctx context.Context, missing int) (context.Context, func(error)) {
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return ctx, func(error) {}
@@ -255,8 +256,8 @@ func (t *Traces) query(ctx context.Context, operation string, size int) (context
 		trace.WithAttributes(semconv.DBOperationName(operation), attribute.Int("roster.store.rows", size)))
 }
 
-// end ends a span, which may be nil. Of an error the span has only the kind, since its text may contain
-// personal data.
+// end ends a span, which may be nil. Of an error the span has only the kind, since its text may
+// contain personal data.
 func end(span trace.Span, err error) {
 	if span == nil {
 		return
@@ -277,8 +278,8 @@ func end(span trace.Span, err error) {
 	span.End()
 }
 
-// exporter is a SpanExporter that logs one line when exports begin to fail, and one when they succeed
-// again.
+// exporter is a SpanExporter that logs one line when exports begin to fail, and one when they
+// succeed again.
 type exporter struct {
 	sdktrace.SpanExporter
 	log *slog.Logger

@@ -134,8 +134,8 @@ MyService/User < root server Unset rpc.system.name=connectrpc rpc.method=MyServi
 	}
 }
 
-// A call that is not sampled has no span, and neither have its queries, which would otherwise be roots
-// of traces of their own.
+// A call that is not sampled has no span, and neither have its queries, which would otherwise be
+// roots of traces of their own.
 func TestNothingIsSampled(t *testing.T) {
 	serve, spans := traced(t, sdktrace.NeverSample())
 	serve("/MyService/User", `{"userIDs":[1]}`)
