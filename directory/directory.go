@@ -2,8 +2,8 @@
 // from memory what the store said before.
 //
 // It knows nothing of any database, and nothing of any protocol: a server registers how it wants
-// users encoded (Directory.Render), and the Directory keeps the encodings beside them. Stores live in
-// packages of their own (sqlite), and storetest is the suite that each of them passes.
+// users encoded (Directory.Render), and the Directory keeps the encodings beside them. Stores live
+// in packages of their own (sqlite), and storetest is the suite that each of them passes.
 //
 //	store, err := sqlite.Open(ctx, "roster.db")
 //	dir, err := directory.New(ctx, store, directory.Config{})
@@ -24,52 +24,49 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// Config says how a Directory keeps its cache. The zero value is a good one.
+// Config configures the cache of a Directory. The zero value means the defaults.
 type Config struct {
-	// CacheUsers is how many ids are kept in memory, unknown ones included; 0
-	// means 100,000. A user takes about 240 bytes, and what its renderings have: with those of a
-	// Roster server about 480 bytes in all, at most 5 KB.
+	// CacheUsers is how many ids are kept in memory, unknown ones included; 0 means 100,000. A user
+	// takes about 240 bytes, and what its renderings have: with those of a Roster server about 480
+	// bytes in all, at most 5 KB.
 	CacheUsers int
-	// PollInterval is how often the store is asked whether another process
-	// changed it, and so the age that an answer can have; 0 means 250 ms.
+	// PollInterval is how often the store is asked whether another process changed it, and so how
+	// old an answer can be; 0 means 250 ms.
 	PollInterval time.Duration
-	// OnWait, if set, is called when a look-up has to wait for the store: with
-	// its context, and how many of its ids are missing from the cache. The
-	// look-up goes on with the context that it returns, which the store gets
-	// too, and calls done when it is over.
+	// OnWait, if set, is called when a look-up must wait for the store. It gets the context of the
+	// look-up and the number of ids that are not in the cache. The look-up continues with the
+	// context that it returns, and the store gets that context, too. The look-up calls done when it
+	// has ended.
 	OnWait func(ctx context.Context, missing int) (waiting context.Context, done func(error))
-	// Log gets a line when the store stops to answer, and when it is back; nil
-	// drops it.
+	// Log gets a line when the store no longer answers, and when it answers again; nil drops it.
 	Log *slog.Logger
 }
 
 const (
 	defaultCacheUsers   = 100_000
 	defaultPollInterval = 250 * time.Millisecond
-	// loadTimeout bounds a query that several callers may be waiting for, each
-	// with a deadline of its own.
+	// loadTimeout bounds a query that several callers may be waiting for, each with a deadline of
+	// its own.
 	loadTimeout = 10 * time.Second
 )
 
 // A Directory answers look-ups from a bounded cache in front of a Store.
 //
-// The cache is coherent with every write made through the Directory: a look-up
-// that begins after a write returned sees it. What another process commits is
-// seen within Config.PollInterval.
+// The cache is coherent with every write made through the Directory: a look-up that begins after a
+// write returned sees it. Changes of other processes are seen within Config.PollInterval.
 type Directory struct {
 	store Store
 	// cache has nil for an id that the store does not know.
 	cache *otter.Cache[int32, *Entry]
 
-	// mu orders what enters the cache against what drops it. A hit never
-	// takes it.
+	// mu is held while entries are added to the cache or removed from it. A hit never locks it.
 	mu sync.Mutex
-	// loading has the query under way for an id. A write takes its ids out, so
-	// that an answer from before it is never cached and never joined.
+	// loading has the running query for an id. A write removes its ids, so that an answer from
+	// before the write is never cached and never shared.
 	loading map[int32]*load
 	// renderings are made of every user that enters the cache. They change with mu held.
 	renderings atomic.Pointer[[]namedRendering]
-	// revision is the newest that the cache is known to be no older than.
+	// revision is a revision of the store that the cache is no older than.
 	revision int64
 
 	onWait func(context.Context, int) (context.Context, func(error))
@@ -90,8 +87,8 @@ type load struct {
 	err   error
 }
 
-// New returns a Directory in front of store, which it does not close. Its only
-// goroutine ends with Close. New fails if the store does not answer.
+// New returns a Directory in front of store, which it does not close. Its only goroutine ends with
+// Close. New fails if the store does not answer.
 func New(ctx context.Context, store Store, config Config) (*Directory, error) {
 	if config.CacheUsers == 0 {
 		config.CacheUsers = defaultCacheUsers
@@ -135,9 +132,8 @@ func (d *Directory) Close() {
 	<-d.stopped
 }
 
-// Users returns the users with these ids in the order asked: a repeated id is
-// answered each time, an unknown one left out. The users are shared and must
-// not be changed. Errors are the Store's.
+// Users returns the users with these ids in the order asked: a repeated id is answered each time,
+// an unknown one left out. The users are shared and must not be changed. Errors are the Store's.
 func (d *Directory) Users(ctx context.Context, ids []int32) ([]*User, error) {
 	entries, err := d.entries(ctx, ids)
 	if err != nil {
@@ -152,8 +148,8 @@ func (d *Directory) Users(ctx context.Context, ids []int32) ([]*User, error) {
 	return users, nil
 }
 
-// Entries is Users with their renderings: it appends to found an Entry for each of ids, in the order
-// asked, nil where there is no such user.
+// Entries is Users with their renderings: it appends to found an Entry for each of ids, in the
+// order asked, nil where there is no such user.
 func (d *Directory) Entries(ctx context.Context, found []*Entry, ids []int32) ([]*Entry, error) {
 	start := len(found)
 	found = slices.Grow(found, len(ids))
@@ -215,11 +211,11 @@ func (d *Directory) Delete(ctx context.Context, ids []int32) error {
 	return err
 }
 
-// load fills entries at the missing indexes: it joins the queries under way
-// that cover an id, and makes one for all the others.
+// load fills entries at the missing indexes: it joins the queries under way that cover an id, and
+// makes one for all the others.
 func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entries []*Entry) error {
 	if err := d.Status().Err; err != nil {
-		return err // and begin nothing that would only pile up
+		return err // a query would only wait, like those before it
 	}
 	var own *load
 	from := make([]*load, len(missing))
@@ -228,7 +224,7 @@ func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entrie
 		id := ids[i]
 		l := d.loading[id]
 		if l == nil {
-			// A load may have ended since the caller looked.
+			// A load may have ended since the caller looked into the cache.
 			if e, ok := d.cache.GetIfPresent(id); ok {
 				entries[i] = e
 				continue
@@ -244,7 +240,8 @@ func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entrie
 	}
 	d.mu.Unlock()
 	if own != nil {
-		// A goroutine of its own: this caller may give up, others may not.
+		// It has a goroutine of its own, since other callers wait for it after this one has given
+		// up.
 		go d.fetch(context.WithoutCancel(ctx), own)
 	}
 	for n, i := range missing {
@@ -260,7 +257,7 @@ func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entrie
 	return nil
 }
 
-// wait waits for l, but not for a store that is known not to answer.
+// wait waits for l, but fails at once while the store is known not to answer.
 func (d *Directory) wait(ctx context.Context, l *load) error {
 	for {
 		status := d.Status()
@@ -282,7 +279,7 @@ func (d *Directory) wait(ctx context.Context, l *load) error {
 	}
 }
 
-// fetch runs a load's query and caches what nobody changed meanwhile.
+// fetch runs the query of a load and caches the users that were not changed meanwhile.
 func (d *Directory) fetch(ctx context.Context, l *load) {
 	defer close(l.done)
 	l.found, l.err = d.query(ctx, l.ids)
@@ -304,8 +301,8 @@ func (d *Directory) fetch(ctx context.Context, l *load) {
 	}
 }
 
-// query asks the store. It runs on a goroutine of no caller's, where a panic
-// would end the process: here it is an error.
+// query asks the store. A panic of the store becomes an error: it would end the process, since this
+// goroutine belongs to no request.
 func (d *Directory) query(ctx context.Context, ids []int32) (found map[int32]*Entry, err error) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -333,17 +330,17 @@ func (d *Directory) query(ctx context.Context, ids []int32) (found map[int32]*En
 	return found, nil
 }
 
-// wrote drops what a write through this Directory changed. If the revision
-// rose by more than that write, others have written too: all is dropped.
+// wrote removes from the cache what a write through this Directory changed. If the revision rose by
+// more than that write, another process has written too, and it removes everything.
 func (d *Directory) wrote(ids []int32, revision int64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
 	case err != nil:
-		// Perhaps it was committed all the same; then follow sees its revision.
+		// The write may have been committed in spite of the error; then follow sees its revision.
 		d.drop(ids)
 	case revision <= d.revision:
-		// follow, or a later write of ours, was quicker and has dropped all.
+		// follow, or a later write through this Directory, has emptied the cache already.
 	case revision == d.revision+1:
 		d.revision = revision
 		d.drop(ids)
@@ -353,8 +350,8 @@ func (d *Directory) wrote(ids []int32, revision int64, err error) {
 	}
 }
 
-// follow asks the store for its revision, drops all when it rose, and keeps
-// the status.
+// follow asks the store for its revision, empties the cache when it has changed, and keeps the
+// status.
 func (d *Directory) follow(ctx context.Context, interval time.Duration) {
 	defer close(d.stopped)
 	ticker := time.NewTicker(interval)
@@ -367,7 +364,7 @@ func (d *Directory) follow(ctx context.Context, interval time.Duration) {
 		}
 		revision, err := d.ask(ctx)
 		if err != nil {
-			continue // the cache goes on answering
+			continue // look-ups are still answered from the cache
 		}
 		d.counts.answered.Store(time.Now().UnixNano())
 		d.mu.Lock()
@@ -379,7 +376,7 @@ func (d *Directory) follow(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// drop forgets ids; d.mu is held.
+// drop removes ids from the cache; d.mu is held.
 func (d *Directory) drop(ids []int32) {
 	for _, id := range ids {
 		delete(d.loading, id)
@@ -387,7 +384,7 @@ func (d *Directory) drop(ids []int32) {
 	}
 }
 
-// dropAll forgets everything; d.mu is held.
+// dropAll empties the cache; d.mu is held.
 func (d *Directory) dropAll() {
 	clear(d.loading)
 	d.cache.InvalidateAll()

@@ -161,8 +161,8 @@ func TestTooManyRenderings(t *testing.T) {
 	}
 }
 
-// Renderings that are registered while the directory is asked are there for every look-up that begins
-// afterwards.
+// Renderings that are registered while the directory is asked are there for every look-up that
+// begins afterwards.
 func TestRenderingsWhileTheDirectoryIsAsked(t *testing.T) {
 	d := newDirectory(t, openStore(t, filepath.Join(t.TempDir(), "r.db")), directory.Config{})
 	put(t, d, named(1, "Ann"), named(2, "Ben"))
@@ -343,8 +343,8 @@ func TestAFailureIsNotCached(t *testing.T) {
 	}
 }
 
-// A row that a rendering fails for, since another program broke it, is an error of the look-ups that
-// ask for it.
+// A row that a rendering fails for, since another program broke it, is an error of the look-ups
+// that ask for it.
 func TestABrokenRowEndsNothing(t *testing.T) {
 	d := newDirectory(t, openStore(t, filepath.Join(t.TempDir(), "r.db")), directory.Config{})
 	put(t, d, named(1, "Ann"), named(2, "Ben"))
@@ -419,8 +419,8 @@ func TestTheCacheIsBounded(t *testing.T) {
 	}
 }
 
-// A reader that sees a write never sees an older one after it, whatever the
-// mix of hits, misses, evictions and writers of two processes.
+// A reader that sees a write never sees an older one after it, whatever the mix of hits, misses,
+// evictions and writers of two processes.
 func TestCoherenceUnderLoad(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "r.db")
 	d := newDirectory(t, openStore(t, path), directory.Config{CacheUsers: 8, PollInterval: 5 * time.Millisecond})
@@ -559,8 +559,8 @@ func TestStatus(t *testing.T) {
 	})
 }
 
-// Who waits for a store that does not answer any more is told so with the
-// status, and who comes then does not wait at all; what is in memory is answered.
+// Who waits for a store that does not answer any more is told so with the status, and who comes
+// then does not wait at all; what is in memory is answered.
 func TestNobodyWaitsForAStoreThatDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &deaf{let: make(chan struct{})}

@@ -49,8 +49,8 @@ func (d *Directory) Render(name string, rendering Rendering) RenderingID {
 // An Entry is a user in the cache, with its renderings. It is shared and read only.
 type Entry struct {
 	user User
-	// all has the renderings one after another. The strings of user are pieces of it, so that keeping
-	// both costs little more than keeping one.
+	// all has the renderings one after another. The strings of user are pieces of it, so that
+	// keeping both costs little more than keeping one.
 	all  string
 	ends [maxRenderings]int32 // of each rendering in all
 }

@@ -12,8 +12,8 @@ import (
 	"example.com/roster/directory/sqlite"
 )
 
-// A directory answers from memory, in the order asked: a repeated id each time, an unknown one not at
-// all. A rendering is kept beside each user for callers that want it encoded.
+// A directory answers from memory, in the order asked: a repeated id each time, an unknown one not
+// at all. A rendering is kept beside each user for callers that want it encoded.
 func Example() {
 	ctx := context.Background()
 	folder, err := os.MkdirTemp("", "roster-")

@@ -5,19 +5,17 @@ import (
 	"time"
 )
 
-// Stats is what a Directory has done so far, and how it stands.
+// Stats counts what a Directory has done, and has the size of its cache.
 type Stats struct {
-	// Hits and Misses are ids that were in the cache, or were not.
+	// Hits and Misses count ids that were in the cache and ids that were not.
 	Hits, Misses uint64
-	// Cached is how many ids the cache has, unknown ones included, about;
-	// Capacity is the most it may have.
+	// Cached is about how many ids the cache has, unknown ones included; Capacity is its maximum.
 	Cached, Capacity int
-	// Loads are queries for missing ids, one for many of them, that the store
-	// answered, LoadFailures those that it did not.
+	// Loads counts the queries for missing ids that the store answered, LoadFailures those that
+	// failed. One query asks for many ids.
 	Loads, LoadFailures uint64
-	// Answered is when the store last told its revision, which it is asked for
-	// every Config.PollInterval: what another process committed before that is
-	// seen.
+	// Answered is when the store last returned its revision. Changes of other processes before that
+	// time are seen.
 	Answered time.Time
 }
 

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// healthTimeout is the contract's: the store answers within a second.
+// healthTimeout is what the contract says: the store answers within a second.
 const healthTimeout = time.Second
 
-// A Status is what came of asking the store, and holds until Changed.
+// A Status is whether the store answered when it was asked last. It is valid until Changed.
 type Status struct {
-	// Err is nil if the store answered within a second, else what was wrong.
+	// Err is nil if the store answered within a second, otherwise it says what was wrong.
 	Err error
 
 	changed chan struct{}
@@ -23,16 +23,15 @@ func newStatus(err error) *Status { return &Status{Err: err, changed: make(chan 
 // Changed is closed when there is another Status.
 func (s *Status) Changed() <-chan struct{} { return s.changed }
 
-// Status tells whether the store answers, as it was when it was asked last:
-// that is done every Config.PollInterval. It costs nothing. While the store
-// does not answer, what is in the cache still is answered, and the rest fails
-// at once.
+// Status tells whether the store answers. It does not ask the store, which is asked every
+// Config.PollInterval. While the store does not answer, users in the cache are still answered, and
+// look-ups of others fail at once.
 func (d *Directory) Status() *Status { return d.status.Load() }
 
 // Health asks the store whether it answers within a second.
 func (d *Directory) Health(ctx context.Context) error {
 	if err := d.Status().Err; err != nil {
-		return err // and begin nothing that would only pile up
+		return err // a query would only wait, like those before it
 	}
 	limited, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -56,8 +55,7 @@ func (d *Directory) Health(ctx context.Context) error {
 
 func errNoAnswer() error { return fmt.Errorf("%w: no answer within %v", ErrUnavailable, healthTimeout) }
 
-// ask asks the store for its revision and keeps the status. It is the only one
-// to do so.
+// ask asks the store for its revision and keeps the status. It is the only one to do so.
 func (d *Directory) ask(ctx context.Context) (revision int64, err error) {
 	var mu sync.Mutex
 	answered := false

@@ -18,16 +18,16 @@ type User struct {
 	Email string
 }
 
-// The bounds of a User's fields. MaxEmailBytes is RFC 5321 §4.5.3.1: 64 for
-// the local part, the @ and 255 for the domain.
+// The bounds of a User's fields. MaxEmailBytes is RFC 5321 §4.5.3.1: 64 for the local part, the @
+// and 255 for the domain.
 const (
 	MaxNameBytes  = 256
 	MaxAge        = 150
 	MaxEmailBytes = 320
 )
 
-// Validate reports the first field that breaks its bounds, wrapped in
-// ErrInvalid. Every Store holds valid users only.
+// Validate reports the first field that breaks its bounds, wrapped in ErrInvalid. Every Store holds
+// valid users only.
 func (u *User) Validate() error {
 	switch {
 	case u.Name == "":

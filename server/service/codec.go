@@ -18,18 +18,18 @@ type encoder interface {
 	AppendJSON(dst []byte) ([]byte, error)
 }
 
-// jsonReader is a message that reads the usual form of its JSON by itself. ReadJSON reports false for
-// any other form, right or wrong: protojson reads that, or says what is wrong with it.
+// jsonReader is a message that reads the usual form of its JSON by itself. ReadJSON reports false
+// for any other form, right or wrong: protojson reads that, or says what is wrong with it.
 type jsonReader interface {
 	ReadJSON(text []byte) bool
 }
 
-// jsonCodec is the JSON of curl and of browsers: every field is there, zero or not, and a key that the
-// request does not have is refused rather than ignored, since a call with userIds for userIDs would
-// find nobody.
+// jsonCodec is the JSON of curl and of browsers: every field is there, zero or not, and a key that
+// the request does not have is refused rather than ignored, since a call with userIds for userIDs
+// would find nobody.
 type jsonCodec struct{ name string }
 
-// codecs are ours in place of Connect's, under both names that it knows JSON by.
+// codecs returns the codecs that replace those of Connect. JSON has two names there.
 func codecs() connect.HandlerOption {
 	return connect.WithHandlerOptions(
 		connect.WithCodec(protoCodec{}),
@@ -44,8 +44,8 @@ func (c jsonCodec) Name() string { return c.name }
 // Marshal implements connect.Codec.
 func (c jsonCodec) Marshal(message any) ([]byte, error) { return c.MarshalAppend(nil, message) }
 
-// MarshalAppend spares Connect a copy. The output is compact: protojson puts spaces where it likes,
-// different ones in each build.
+// MarshalAppend implements an optional interface of Connect, with which it need not copy the
+// message. The output is compact, since the white space of protojson differs from build to build.
 func (c jsonCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
 	if reply, ok := message.(encoder); ok {
 		return reply.AppendJSON(dst)
@@ -83,11 +83,11 @@ func (c jsonCodec) Unmarshal(data []byte, message any) error {
 // MarshalStable and IsBinary are what Connect needs for GET requests.
 func (c jsonCodec) MarshalStable(message any) ([]byte, error) { return c.Marshal(message) }
 
-// IsBinary tells that JSON can stand in a URL as it is.
+// IsBinary reports that JSON needs no base64 in a URL.
 func (c jsonCodec) IsBinary() bool { return false }
 
-// protoCodec is Connect's own of that name, except that it asks the message to encode itself, and that
-// its error names the message as the contract does, and not a type of this program.
+// protoCodec is like Connect's codec of that name, but asks the message to encode itself, and its
+// errors have the name of the message in the contract instead of a Go type.
 type protoCodec struct{}
 
 // Name implements connect.Codec.
@@ -96,7 +96,8 @@ func (protoCodec) Name() string { return "proto" }
 // Marshal implements connect.Codec.
 func (c protoCodec) Marshal(message any) ([]byte, error) { return c.MarshalAppend(nil, message) }
 
-// MarshalAppend spares Connect a copy.
+// MarshalAppend implements an optional interface of Connect, with which it need not copy the
+// message.
 func (protoCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
 	if reply, ok := message.(encoder); ok {
 		return reply.AppendProto(dst)
@@ -132,5 +133,5 @@ func (protoCodec) MarshalStable(message any) ([]byte, error) {
 	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
 }
 
-// IsBinary tells that protobuf stands in a URL as base64.
+// IsBinary reports that protobuf needs base64 in a URL.
 func (protoCodec) IsBinary() bool { return true }

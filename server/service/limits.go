@@ -18,9 +18,9 @@ func checkBatch(ids, limit int) error {
 		"%d ids in one call, this server takes at most %d (--max-batch): split them over several calls", ids, limit))
 }
 
-// checkReply refuses a reply that is too long before it is compressed: its
-// caller has the same bound after unpacking it, and would fail with less to go
-// by. (Connect compares what it sends, compressed.)
+// checkReply refuses a reply that is too long, by its size before compression: a client has the
+// same limit after decompression, and its error would not say what to do. Connect itself checks the
+// compressed size.
 func checkReply(size int) error {
 	if size <= rpc.MaxMessageBytes {
 		return nil
@@ -29,8 +29,7 @@ func checkReply(size int) error {
 		"the reply would have %d bytes, the limit is %d (fixed, no flag): ask for fewer ids", size, rpc.MaxMessageBytes))
 }
 
-// limitedConn gives what Connect says of a message that is too long in a stream
-// our words.
+// limitedConn replaces the error of Connect for a stream message that is too long with rpc.TooLong.
 type limitedConn struct{ connect.StreamingHandlerConn }
 
 // Receive implements connect.StreamingHandlerConn.
@@ -42,11 +41,11 @@ func (c limitedConn) Receive(message any) error {
 	return err
 }
 
-// maxQuoted is how much of a request an error quotes. What is wrong with a
-// message may be as long as the message, and an error travels in a header.
+// maxQuoted is how much of a request an error quotes. What is wrong with a message may be as long
+// as the message, and an error travels in a header.
 const maxQuoted = 300
 
-// shortened is err without the better part of a text that is too long.
+// shortened returns err, with its text cut if it is too long.
 func shortened(err error) error {
 	if err == nil || len(err.Error()) <= maxQuoted {
 		return err

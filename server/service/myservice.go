@@ -56,13 +56,16 @@ func (s *myService) Health(ctx context.Context, _ *emptypb.Empty) (*emptypb.Empt
 type userReq struct{ apipb.UserReq }
 
 // ReadJSON implements jsonReader.
-func (r *userReq) ReadJSON(text []byte) (ok bool) {
-	r.UserIDs, ok = parseUserReq(text)
+func (r *userReq) ReadJSON(text []byte) bool {
+	ids, ok := parseUserReq(text)
+	if ok {
+		r.UserIDs = ids
+	}
 	return ok
 }
 
-// userReply is the reply of User: users that are encoded already. It is used again once the codec has
-// it, since it would be most of what a look-up allocates.
+// userReply is the reply of User: users that are encoded already. It is used again once the codec
+// has it, since it would be most of what a look-up allocates.
 type userReply struct {
 	foundUsers
 	pool *sync.Pool
@@ -88,8 +91,8 @@ func (r *userReply) giveBack() {
 	}
 }
 
-// newHandler is what apipbconnect.NewMyServiceHandler is, except that User has
-// the request and the reply above.
+// newHandler is what apipbconnect.NewMyServiceHandler is, except that User has the request and the
+// reply above.
 func newHandler(service *myService, options connect.HandlerOption) http.Handler {
 	methods := apipb.File_api_proto.Services().ByName("MyService").Methods()
 	health := connect.NewUnaryHandlerSimple(apipbconnect.MyServiceHealthProcedure, service.Health,
@@ -105,9 +108,8 @@ func newHandler(service *myService, options connect.HandlerOption) http.Handler 
 	})
 }
 
-// success is the message of every reply. wireStart is a reply before its users
-// in protobuf, with field 1 of UserReply; jsonStart and jsonEnd are what stands
-// around them in JSON.
+// success is the message of every reply. wireStart is a reply before its users in protobuf, with
+// field 1 of UserReply; jsonStart and jsonEnd are what stands around them in JSON.
 const (
 	success   = "success"
 	wireStart = "\x0a\x07" + success
@@ -138,9 +140,9 @@ func (r *userReply) encodedSize(codec rpc.Codec) int {
 	return len(jsonStart) + max(size-1, 0) + len(jsonEnd) // no comma after the last user
 }
 
-// parseUserReq is the ids of a UserReq in JSON as programs write it:
-// {"userIDs":[1,2]}, with white space or without. For anything else, right or
-// wrong, ok is false: that is for protojson to read, or to say what is wrong.
+// parseUserReq is the ids of a UserReq in JSON as programs write it: {"userIDs":[1,2]}, with white
+// space or without. For anything else, right or wrong, ok is false: that is for protojson to read,
+// or to say what is wrong.
 func parseUserReq(text []byte) (ids []int32, ok bool) {
 	p := parser{text: text}
 	if !p.token(`{`) || !p.token(`"userIDs"`) || !p.token(`:`) || !p.token(`[`) {
@@ -185,8 +187,8 @@ func (p *parser) token(token string) bool {
 	return true
 }
 
-// int32 skips white space and takes an integer. What comes after it is not
-// looked at: another digit, a fraction or an exponent is no token.
+// int32 skips white space and takes an integer. What comes after it is not looked at: another
+// digit, a fraction or an exponent is no token.
 func (p *parser) int32() (n int32, ok bool) {
 	p.skipSpace()
 	negative := len(p.text) > 0 && p.text[0] == '-'

@@ -13,9 +13,9 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// renderings are the encodings of a user as an element of the list of one reply: in protobuf with the
-// tag and the length of the field, since a field may stand in pieces (a message is the concatenation
-// of its fields), and in JSON with a comma after it.
+// renderings are the encodings of a user as an element of the list of one reply: in protobuf with
+// the tag and the length of the field, since a field may stand in pieces (a message is the
+// concatenation of its fields), and in JSON with a comma after it.
 type renderings [rpc.Codecs]directory.RenderingID
 
 // renderUsers has dir keep the encodings of a user as the message that message makes of it, in the
@@ -88,8 +88,8 @@ func (f *foundUsers) append(dst []byte, codec rpc.Codec) []byte {
 // replyEnds is room for what follows the users in a reply without unknown ids, in bytes.
 const replyEnds = 64
 
-// maxPooledEntries is how many users a reply may have had to be kept for another call: with more, it
-// would hold more memory than it saves.
+// maxPooledEntries is how many users a reply may have had to be kept for another call: with more,
+// it would hold more memory than it saves.
 const maxPooledEntries = 20_000
 
 // giveBack empties the list, so that the reply holds no user while it waits in its pool for another
@@ -116,8 +116,8 @@ func codecOf(ctx context.Context) rpc.Codec {
 	return rpc.JSON
 }
 
-// appendUserJSON appends a user of MyService as the JSON mapping of protobuf has it, with every field,
-// zero or not, and no space.
+// appendUserJSON appends a user of MyService as the JSON mapping of protobuf has it, with every
+// field, zero or not, and no space.
 func appendUserJSON(dst []byte, user *directory.User) []byte {
 	return appendFieldsJSON(append(dst, '{'), user)
 }
@@ -139,7 +139,8 @@ func appendFieldsJSON(dst []byte, user *directory.User) []byte {
 	return append(dst, '}')
 }
 
-// appendJSONString quotes s, which is UTF-8, and escapes what JSON demands and no more (RFC 8259 §7).
+// appendJSONString quotes s, which is UTF-8, and escapes what JSON demands and no more (RFC 8259
+// §7).
 func appendJSONString(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
