@@ -21,13 +21,20 @@ type Config struct {
 
 	// MaxHeaderBytes limits the header list of a request as RFC 9113 §6.5.2 counts it: names,
 	// values and 32 bytes for each field. A request with a longer list is answered by
-	// HeaderTooLarge; a header block of more than twice the size ends the connection. Default:
-	// http.Server.MaxHeaderBytes if that is set, else 32 KiB.
+	// HeaderTooLarge, and other requests of the connection are not affected, as long as the encoded
+	// header block takes at most four times as much and 1 KiB; a longer block ends the connection
+	// with ENHANCE_YOUR_CALM. Default: http.Server.MaxHeaderBytes if that is set, else 32 KiB.
 	MaxHeaderBytes int
 
+	// MaxHeaderFields limits the number of fields of a request's header, and of its trailers. A
+	// field can take a single byte on the wire, but takes fifty in memory. A request with more
+	// fields is answered by HeaderTooLarge. Default 256.
+	MaxHeaderFields int
+
 	// HeaderTooLarge replies in place of the handler to a request whose header list is longer than
-	// MaxHeaderBytes. That request has only the header fields that came before the limit was
-	// reached, and an empty URL. Default: the function [HeaderTooLarge], which replies with status
+	// MaxHeaderBytes or has more fields than MaxHeaderFields. That request has only the header
+	// fields that came before the limit was reached, its Content-Type wherever that came, and an
+	// empty URL. Default: the function [HeaderTooLarge], which replies with status
 	// 431 (RFC 6585 §5).
 	HeaderTooLarge http.HandlerFunc
 
@@ -37,7 +44,8 @@ type Config struct {
 	// none.
 	KnownHeaders []KnownHeader
 
-	// MaxContinuations is how many CONTINUATION frames may follow one HEADERS frame. Default 16.
+	// MaxContinuations is how many CONTINUATION frames may follow one HEADERS frame. Default: as
+	// many full frames as the longest header block takes, at least 16.
 	MaxContinuations int
 
 	// HeaderTableSize is the size in bytes of HPACK's dynamic table for requests, and the largest
@@ -132,11 +140,17 @@ const (
 	maxWindow     = 1<<31 - 1 // RFC 9113 §6.9.1
 )
 
+// maxBlock is how long an encoded header block may be. One that is too large for a request, but not
+// longer than this, is decoded all the same, because all blocks of a connection share HPACK's state
+// (RFC 9113 §4.3): the request alone is refused.
+func (cfg *Config) maxBlock() int { return 4*cfg.MaxHeaderBytes + 1024 }
+
 // withDefaults returns the configuration in force for srv.
 func (cfg Config) withDefaults(srv *http.Server) (Config, error) {
 	cfg.MaxConcurrentStreams = cmp.Or(cfg.MaxConcurrentStreams, 250)
 	cfg.MaxHeaderBytes = cmp.Or(cfg.MaxHeaderBytes, srv.MaxHeaderBytes, 32<<10)
-	cfg.MaxContinuations = cmp.Or(cfg.MaxContinuations, 16)
+	cfg.MaxHeaderFields = cmp.Or(cfg.MaxHeaderFields, 256)
+	cfg.MaxContinuations = cmp.Or(cfg.MaxContinuations, max(16, cfg.maxBlock()/minFrameSize))
 	cfg.HeaderTableSize = cmp.Or(cfg.HeaderTableSize, 4096)
 	cfg.MaxFrameSize = cmp.Or(cfg.MaxFrameSize, minFrameSize)
 	cfg.StreamWindow = cmp.Or(cfg.StreamWindow, 256<<10)
@@ -176,6 +190,7 @@ func (cfg Config) withDefaults(srv *http.Server) (Config, error) {
 	}{
 		{"StreamWindow", int(cfg.StreamWindow)},
 		{"MaxHeaderBytes", cfg.MaxHeaderBytes},
+		{"MaxHeaderFields", cfg.MaxHeaderFields},
 		{"MaxContinuations", cfg.MaxContinuations},
 		{"OutputBuffer", cfg.OutputBuffer},
 		{"MaxQueuedControl", cfg.MaxQueuedControl},

@@ -95,8 +95,8 @@ func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn
 	c.framer = http2.NewFramer((*frameSink)(c), &c.in)
 	c.framer.SetMaxReadFrameSize(s.cfg.MaxFrameSize)
 	c.hdec.dec = hpack.NewDecoder(s.cfg.HeaderTableSize, c.block.add)
-	// checkBlockSize is stricter. A single long field is decoded and answered by HeaderTooLarge.
-	c.hdec.dec.SetMaxStringLength(2*s.cfg.MaxHeaderBytes + 1024)
+	// A longer string is longer than the longest block, also when Huffman's code has shortened it.
+	c.hdec.dec.SetMaxStringLength(2 * s.cfg.maxBlock())
 	c.henc.init(&s.names, s.cfg.HeaderTableSize)
 	return c
 }
@@ -238,6 +238,7 @@ func (c *conn) teardown() {
 	c.waiting = nil
 	c.nc.Close()
 	c.in.release()
+	c.releaseBlock()
 }
 
 // fail closes the socket without sending anything more. c.mu is held.

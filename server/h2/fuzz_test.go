@@ -155,7 +155,7 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		c := s.newConn(&script{}, nil, context.Background())
 		var b headerBlock
-		b.begin(1, false, 32<<10)
+		b.begin(1, false, &Config{MaxHeaderBytes: 32 << 10, MaxHeaderFields: 256})
 		kv := parseFields(text)
 		for i := 0; i < len(kv); i += 2 {
 			b.add(hpack.HeaderField{Name: kv[i], Value: kv[i+1]})

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -17,8 +18,11 @@ type headerBlock struct {
 	selfDep       bool // priority depends on the stream itself
 	continuations int  // how many so far
 	bytes         int  // encoded bytes so far
+	charged       int  // encoded bytes counted in server.longBlocks
 	room          int  // what is left of MaxHeaderBytes
+	roomFields    int  // what is left of MaxHeaderFields
 	tooLarge      bool
+	typed         bool   // there was a content-type
 	invalid       string // why the block is malformed, if it is
 	headerFields
 }
@@ -49,23 +53,26 @@ const (
 	sawPath
 )
 
-func (b *headerBlock) begin(id uint32, endStream bool, limit int) {
-	// Keep no strings of the last request, and no large array that one large request needed.
-	clear(b.fields)
-	fields := b.fields[:0]
-	if cap(fields) > 64 {
-		fields = nil
-	}
-	*b = headerBlock{id: id, endStream: endStream, room: limit, headerFields: headerFields{fields: fields}}
+func (b *headerBlock) begin(id uint32, endStream bool, cfg *Config) {
+	clear(b.fields) // keep no strings of the last request
+	*b = headerBlock{id: id, endStream: endStream, room: cfg.MaxHeaderBytes, roomFields: cfg.MaxHeaderFields,
+		headerFields: headerFields{fields: b.fields[:0]}}
 }
 
 // add adds a field, for the HPACK decoder. Checks follow RFC 9113 §8.2 and §8.3.
 func (b *headerBlock) add(f hpack.HeaderField) {
-	if b.tooLarge || b.invalid != "" {
+	if b.tooLarge {
+		b.addType(f)
 		return
 	}
-	if b.room -= int(f.Size()); b.room < 0 {
+	if b.invalid != "" {
+		return
+	}
+	b.room -= int(f.Size())
+	b.roomFields--
+	if b.room < 0 || b.roomFields < 0 {
 		b.tooLarge = true
+		b.addType(f)
 		return
 	}
 	if !httpguts.ValidHeaderFieldValue(f.Value) {
@@ -80,12 +87,27 @@ func (b *headerBlock) add(f hpack.HeaderField) {
 	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
 		b.invalid = "connection-specific field"
 		return
+	case "content-type":
+		b.typed = true
 	case "te":
 		if f.Value != "trailers" && f.Value != "" {
 			b.invalid = "TE other than trailers"
 			return
 		}
 	}
+	b.fields = append(b.fields, f)
+}
+
+// maxLateType is how long a Content-Type may be that is kept although the header list is too large.
+const maxLateType = 100
+
+// addType adds the first Content-Type of a header list that is too large, which tells HeaderTooLarge
+// the protocol of the request. Some clients send it last.
+func (b *headerBlock) addType(f hpack.HeaderField) {
+	if f.Name != "content-type" || b.typed || len(f.Value) > maxLateType || !httpguts.ValidHeaderFieldValue(f.Value) {
+		return
+	}
+	b.typed = true
 	b.fields = append(b.fields, f)
 }
 
@@ -120,7 +142,7 @@ func (c *conn) onHeaders(fh http2.FrameHeader) error {
 	if fh.StreamID == 0 {
 		return protocolError("HEADERS on stream 0")
 	}
-	c.block.begin(fh.StreamID, fh.Flags.Has(http2.FlagHeadersEndStream), c.srv.cfg.MaxHeaderBytes)
+	c.block.begin(fh.StreamID, fh.Flags.Has(http2.FlagHeadersEndStream), &c.srv.cfg)
 	if err := c.checkBlockSize(fh); err != nil {
 		return err
 	}
@@ -168,28 +190,58 @@ func (c *conn) onContinuation(fh http2.FrameHeader) error {
 	return c.onFragment(p, fh.Flags.Has(http2.FlagContinuationEndHeaders))
 }
 
-// checkBlockSize returns an error if a block is far longer than any block that a client would send
-// in good faith: a field is hardly ever longer in HPACK than its counted size, so twice the limit
-// leaves room for a list that is merely too large, which gets a reply.
+var errBlockTooLarge = connError{http2.ErrCodeEnhanceYourCalm, "header block is too large"}
+
+// maxLongBlocks is how many bytes of header blocks longer than MaxHeaderBytes may be under way on
+// all connections of a server together. Decoding such a block takes memory for nothing but an answer
+// that refuses it.
+const maxLongBlocks = 16 << 20
+
+// checkBlockSize returns an error if a block is longer than any that is worth decoding, or if too
+// many long ones are under way.
 func (c *conn) checkBlockSize(fh http2.FrameHeader) error {
-	c.block.bytes += int(fh.Length)
-	if c.block.bytes > 2*c.srv.cfg.MaxHeaderBytes+1024 {
-		return connError{http2.ErrCodeEnhanceYourCalm, "header block is too large"}
+	b := &c.block
+	if b.bytes += int(fh.Length); b.bytes > c.srv.cfg.maxBlock() {
+		return errBlockTooLarge
+	}
+	if b.bytes <= c.srv.cfg.MaxHeaderBytes {
+		return nil
+	}
+	more := b.bytes - b.charged
+	b.charged = b.bytes
+	if c.srv.longBlocks.Add(int64(more)) > maxLongBlocks {
+		return connError{http2.ErrCodeEnhanceYourCalm, "too many header blocks are too large"}
 	}
 	return nil
+}
+
+// releaseBlock forgets a header block. It keeps no large array that one large request needed.
+func (c *conn) releaseBlock() {
+	b := &c.block
+	b.id = 0
+	if b.charged > 0 {
+		c.srv.longBlocks.Add(-int64(b.charged))
+		b.charged = 0
+	}
+	if cap(b.fields) > 64 {
+		b.fields = nil
+	}
 }
 
 // onFragment decodes a piece of a header block. Every block must be decoded, also that of a refused
 // request, because all blocks of a connection share HPACK's state (RFC 9113 §4.3).
 func (c *conn) onFragment(p []byte, last bool) error {
 	if err := c.hdec.write(&c.block, p, last); err != nil {
+		if errors.Is(err, hpack.ErrStringLength) {
+			return errBlockTooLarge
+		}
 		return connError{http2.ErrCodeCompression, err.Error()}
 	}
 	if !last {
 		return nil
 	}
 	err := c.onBlock(&c.block)
-	c.block.id = 0
+	c.releaseBlock()
 	return err
 }
 
@@ -254,7 +306,7 @@ func (c *conn) onTrailer(s *stream, b *headerBlock) error {
 	}
 	var trailer http.Header
 	if s.body.announced != nil {
-		trailer = make(http.Header, len(b.fields))
+		trailer = make(http.Header, min(len(b.fields), fewFields))
 		for _, f := range b.fields {
 			if !validWireName(f.Name) {
 				return streamError{b.id, http2.ErrCodeProtocol, "malformed field name"}

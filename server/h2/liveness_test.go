@@ -228,7 +228,7 @@ func smallSockets(s *testServer) {
 func TestWaitingForTheTurnIsNoStall(t *testing.T) {
 	const streams, size = 30, 16 << 10
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, size)) }),
-		Config{StallTimeout: 500 * time.Millisecond, PingInterval: -1}, smallSockets)
+		Config{StallTimeout: time.Second, OutputBuffer: 8 << 10, PingInterval: -1}, smallSockets)
 	c := s.dialRaw(t)
 	c.nc.(*net.TCPConn).SetReadBuffer(8 << 10)
 	c.write([]byte(http2.ClientPreface))

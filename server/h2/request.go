@@ -168,9 +168,13 @@ type parsedPath struct {
 	URL        url.URL
 }
 
+// fewFields is how many fields a usual request has at most. A request with more takes only the memory
+// that its distinct names and its values need.
+const fewFields = 32
+
 // newHeader makes the header map. All values share one array, to save an allocation for each.
 func (c *conn) newHeader(b *headerBlock) (http.Header, error) {
-	header := make(http.Header, len(b.fields))
+	header := make(http.Header, min(len(b.fields), fewFields))
 	values := make([]string, len(b.fields))
 	if more := min(len(b.fields), maxNames) - len(c.names); more > 0 {
 		c.names = append(c.names, make([]knownName, more)...)
@@ -181,6 +185,9 @@ func (c *conn) newHeader(b *headerBlock) (http.Header, error) {
 			return nil, streamError{b.id, http2.ErrCodeProtocol, "malformed field name"}
 		}
 		if earlier, repeated := header[key]; repeated {
+			if len(b.fields) > fewFields {
+				return c.groupFields(b)
+			}
 			header[key] = append(earlier, f.Value)
 			continue
 		}
@@ -190,10 +197,34 @@ func (c *conn) newHeader(b *headerBlock) (http.Header, error) {
 	return header, nil
 }
 
+// groupFields is newHeader for many fields, some of which have the same name: it counts the values of
+// each name first, so that no slice grows.
+func (c *conn) groupFields(b *headerBlock) (http.Header, error) {
+	counts := make(map[string]int, fewFields)
+	for i, f := range b.fields {
+		key := c.headerKey(i, f.Name)
+		if key == "" {
+			return nil, streamError{b.id, http2.ErrCodeProtocol, "malformed field name"}
+		}
+		counts[key]++
+	}
+	header := make(http.Header, len(counts))
+	values := make([]string, len(b.fields))
+	for i, f := range b.fields {
+		key := c.headerKey(i, f.Name)
+		if header[key] == nil {
+			n := counts[key]
+			header[key], values = values[:0:n], values[n:]
+		}
+		header[key] = append(header[key], f.Value)
+	}
+	return header, nil
+}
+
 // partialHeader makes the header map of a request whose header list is too large. It has the fields
 // that came before the limit was reached, without those whose name is malformed.
 func (c *conn) partialHeader(b *headerBlock) http.Header {
-	header := make(http.Header, len(b.fields))
+	header := make(http.Header, min(len(b.fields), fewFields))
 	for _, f := range b.fields {
 		if validWireName(f.Name) {
 			key := c.canonicalName(f.Name)

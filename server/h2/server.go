@@ -90,6 +90,8 @@ type server struct {
 	date    atomic.Pointer[dateValue]
 	stats   *Stats
 
+	longBlocks atomic.Int64 // bytes of header blocks, see maxLongBlocks
+
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
 	shutting  bool
