@@ -14,14 +14,13 @@ import (
 // directoryMount mounts the directory's own API.
 func directoryMount(config Config) rpc.Mount {
 	descriptor := rosterv1.File_roster_v1_directory_proto.Services().ByName("DirectoryService")
+	policies := map[string]rpc.Policy{"BatchGetUsers": lookUp(config.MaxBatch)}
 	_, handler := rosterv1connect.NewDirectoryServiceHandler(&directoryService{config.Directory, config.MaxBatch},
-		HandlerOptions(config.Log), connect.WithInterceptors(newValidation(descriptor)))
+		handlerOptions(config.Log, policies), connect.WithInterceptors(newValidation(descriptor)))
 	return rpc.Mount{
-		Service: descriptor,
-		Handler: handler,
-		Policies: map[string]rpc.Policy{
-			"BatchGetUsers": {Role: rpc.Reader, Upstream: rpc.Store},
-		},
+		Service:  descriptor,
+		Handler:  handler,
+		Policies: policies,
 	}
 }
 

@@ -48,15 +48,35 @@ func checkMessage(ctx context.Context, reply proto.Message) error {
 	return checkReply(size)
 }
 
-// limitedConn gives what Connect says of a message that is too long in a stream
-// our words.
-type limitedConn struct{ connect.StreamingHandlerConn }
+// messageLimit replaces Connect's error for a message of a stream that is too long by one that names
+// the limit of the method.
+type messageLimit struct{ policy rpc.Policy }
+
+// WrapUnary implements connect.Interceptor. The request has been read by then.
+func (messageLimit) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc { return next }
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (l messageLimit) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		return next(ctx, limitedConn{conn, l.policy})
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor; servers have no clients.
+func (messageLimit) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+type limitedConn struct {
+	connect.StreamingHandlerConn
+	policy rpc.Policy
+}
 
 // Receive implements connect.StreamingHandlerConn.
 func (c limitedConn) Receive(message any) error {
 	err := c.StreamingHandlerConn.Receive(message)
 	if err != nil && connect.CodeOf(err) == connect.CodeResourceExhausted {
-		return rpc.TooLong()
+		return c.policy.TooLong()
 	}
 	return err
 }
