@@ -55,7 +55,7 @@ func TestEachLimitSaysWhichItIs(t *testing.T) {
 	for i := range ids {
 		ids[i] = int32(i)
 	}
-	const tooLong = "a message is longer than 4194304 bytes, before or after compression (a fixed limit, no flag)"
+	const tooLong = "a message is longer than 336352 bytes, before or after compression (as much as --max-batch allows)"
 	long := &apipb.UserReq{UserIDs: make([]int32, 5<<20)}
 	for i := range long.UserIDs {
 		long.UserIDs[i] = 1

@@ -117,9 +117,13 @@ func TestHealthOfEachService(t *testing.T) {
 	if connect.CodeOf(err) != connect.CodeNotFound || !strings.Contains(err.Error(), `no service "myservice"`) {
 		t.Errorf("an unknown service: %v", err)
 	}
-	_, err = health.Check(t.Context(), &healthv1.HealthCheckRequest{Service: strings.Repeat("x", 1<<20)})
+	_, err = health.Check(t.Context(), &healthv1.HealthCheckRequest{Service: strings.Repeat("x", 1500)})
 	if connect.CodeOf(err) != connect.CodeNotFound || len(err.Error()) > 1000 {
-		t.Errorf("a service of a megabyte: %.2000v", err)
+		t.Errorf("a service with a long name: %.2000v", err)
+	}
+	_, err = health.Check(t.Context(), &healthv1.HealthCheckRequest{Service: strings.Repeat("x", 1<<20)})
+	if connect.CodeOf(err) != connect.CodeResourceExhausted || !strings.Contains(err.Error(), "longer than 2048 bytes") {
+		t.Errorf("a service with a name of a megabyte: %.2000v", err)
 	}
 	watching(t, health, "myservice").want(unknown)
 }

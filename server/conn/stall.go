@@ -41,34 +41,61 @@ func (l stallListener) Accept() (net.Conn, error) {
 	return &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, drain: l.drain}, nil
 }
 
-// A stallConn fails a write that has made no progress for timeout, because the peer has stopped
-// reading or has disappeared. A slow peer that goes on reading is never cut off, however long a
-// reply takes, since every piece of stallPiece bytes has a deadline of its own.
+// A stallConn fails a write of which less than minProgress bytes leave in timeout: the peer has stopped
+// reading, or has disconnected. A peer that reads slowly is not cut, however long a reply takes, unless
+// SetWriteDeadline has set an end: the deadline of each piece starts anew.
 type stallConn struct {
 	net.Conn
 	timeout time.Duration
+	until   atomic.Int64 // set by SetWriteDeadline, in Unix nanoseconds; 0 is no deadline
 	stats   *Stats
 	closed  atomic.Bool
 	drain   *HTTP1Drain
 	left    atomic.Bool // drain no longer counts this connection
 }
 
-// stallPiece is how many bytes are written under one deadline.
-const stallPiece = 64 << 10
+const (
+	// stallPiece is how many bytes are written under one deadline.
+	stallPiece = 64 << 10
+	// minProgress is the number of bytes that have to leave in each timeout.
+	minProgress = 64
+)
 
 // Write implements net.Conn.
 func (c *stallConn) Write(p []byte) (written int, err error) {
 	for {
 		piece := p[written:min(len(p), written+stallPiece)]
-		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
+		deadline, last := time.Now().Add(c.timeout), false
+		if until := c.until.Load(); until != 0 && until < deadline.UnixNano() {
+			deadline, last = time.Unix(0, until), true
+		}
+		if err := c.Conn.SetWriteDeadline(deadline); err != nil {
 			return written, err
 		}
 		n, err := c.Conn.Write(piece)
 		written += n
-		if written == len(p) || err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
+		if written == len(p) || err != nil && (last || n < minProgress || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return written, err
 		}
 	}
+}
+
+// SetWriteDeadline implements net.Conn. It may be called during a Write.
+func (c *stallConn) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() {
+		c.until.Store(0)
+		return nil // each Write sets a deadline
+	}
+	c.until.Store(t.UnixNano())
+	if time.Until(t) < c.timeout {
+		return c.Conn.SetWriteDeadline(t)
+	}
+	return nil
+}
+
+// SetDeadline implements net.Conn.
+func (c *stallConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetWriteDeadline(t), c.Conn.SetReadDeadline(t))
 }
 
 // Close implements net.Conn. It may be called more than once.

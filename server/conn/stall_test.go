@@ -32,3 +32,54 @@ func TestASlowReaderIsNotCut(t *testing.T) {
 		t.Errorf("to a peer that does not read: %d bytes, %v", n, err)
 	}
 }
+
+// A reader of one byte at a time is cut: less than 64 bytes in the timeout are no progress.
+func TestAReaderOfSingleBytesIsCut(t *testing.T) {
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	go func() {
+		for piece := make([]byte, 1); ; time.Sleep(5 * time.Millisecond) {
+			if _, err := far.Read(piece); err != nil {
+				return
+			}
+		}
+	}()
+	c := &stallConn{Conn: near, timeout: 50 * time.Millisecond, stats: new(Stats), drain: new(HTTP1Drain)}
+	if n, err := c.Write(make([]byte, 200)); n >= minProgress || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d bytes written: %v", n, err)
+	}
+}
+
+// A deadline ends a write to a peer that reads on, set before the write or during it.
+func TestAWriteEndsAtItsDeadline(t *testing.T) {
+	for _, during := range []bool{false, true} {
+		near, far := net.Pipe()
+		defer near.Close()
+		defer far.Close()
+		go func() {
+			for piece := make([]byte, 128); ; time.Sleep(2 * time.Millisecond) {
+				if _, err := far.Read(piece); err != nil {
+					return
+				}
+			}
+		}()
+		c := &stallConn{Conn: near, timeout: time.Second, stats: new(Stats), drain: new(HTTP1Drain)}
+		set := func() { c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) }
+		if during {
+			time.AfterFunc(20*time.Millisecond, set)
+		} else {
+			set()
+		}
+		began := time.Now()
+		n, err := c.Write(make([]byte, 4<<20))
+		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took > 900*time.Millisecond {
+			t.Errorf("set during the write %v: %d bytes in %v, %v", during, n, took, err)
+		}
+		// The next reply on the connection is bound by the stall timeout alone.
+		c.SetWriteDeadline(time.Time{})
+		if _, err := c.Write(make([]byte, 256)); err != nil {
+			t.Errorf("without the deadline: %v", err)
+		}
+	}
+}

@@ -17,50 +17,111 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// maxBodyBytes bounds what is read of a request: one message of the maximum size, its envelope, and
-// some of what exceeds it.
-const maxBodyBytes = rpc.MaxMessageBytes + 64<<10
+const (
+	// maxBodyBytes bounds what is read of a request. What exceeds the message limit of the method is
+	// discarded: see discard.
+	maxBodyBytes = rpc.MaxMessageBytes + 64<<10
+	// minProgress is the number of bytes that have to arrive of a body in each stall timeout.
+	minProgress = 64
+	// receiving is the maximum size of the requests of the port that are being received or answered, in
+	// bytes. A request that is not longer than shortRequest, or that package h2 has received as a whole
+	// before its handler starts, is not counted. Of the last quarter a caller gets up to 2 MiB and a
+	// connection up to 1 MiB.
+	receiving = 32 << 20
+)
 
-// body bounds the body of a request that is one message: its size, and how long it may stall. It
-// does not apply to a stream of messages, which the gate streams bounds.
-type body struct{ stall time.Duration }
+// body receives the message of a request before the request is passed on, and bounds its size and the
+// time that it may stall. It does not apply to a stream of messages, which the gate streams bounds.
+type body struct {
+	stall     time.Duration
+	receiving *limit
+	full      *connect.Error
+}
+
+func newBody(stall time.Duration) body {
+	return body{stall, newLimit(receiving, receiving/4, 2<<20, 1<<20), retryLater(connect.CodeUnavailable, shedRetry, fmt.Errorf(
+		"this server is receiving requests of %d bytes, the most that it may at a time (a fixed limit, no flag): call again later", receiving))}
+}
 
 func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	if method.ClientStreams {
 		return next
 	}
+	most := int64(method.MessageLimit()) + rpc.EnvelopeBytes
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, ok := complete(r); ok {
-			if method.ServerStreams {
-				next.ServeHTTP(w, r)
+		_, engine := r.Body.(h2.Body)
+		if size, ok := complete(r); r.Body != http.NoBody && (!ok || size > most) {
+			incoming := &incoming{
+				ReadCloser: http.MaxBytesReader(serversOwn(w), r.Body, maxBodyBytes),
+				request:    r,
+				control:    http.NewResponseController(w),
+				timeout:    b.stall,
+				policy:     method.Policy,
+			}
+			whole, claimed, ok := b.receive(incoming)
+			defer claimed.giveBack()
+			if !ok {
+				rpc.Refuse(w, r, rpc.ReasonUnavailable, b.full)
 				return
 			}
-			// Connect flushes after the message and again after the trailers.
-			next.ServeHTTP(h2.OnePiece(w), r)
-			w.WriteHeader(http.StatusOK) // for observers, if the reply was nothing but trailers
+			r.Body = whole
+		}
+		if method.ServerStreams {
+			next.ServeHTTP(w, r)
 			return
 		}
-		media, _ := rpc.RequestMediaType(r)
-		body := &boundBody{
-			ReadCloser: http.MaxBytesReader(serversOwn(w), r.Body, maxBodyBytes),
-			request:    r,
-			control:    http.NewResponseController(w),
-			timeout:    b.stall,
-			enveloped:  media.Enveloped,
+		if !engine {
+			next.ServeHTTP(w, r)
+			return
 		}
-		defer body.stop()
-		r.Body = body
-		next.ServeHTTP(w, r)
+		// Connect flushes after the message and again after the trailers.
+		next.ServeHTTP(h2.OnePiece(w), r)
+		w.WriteHeader(http.StatusOK) // for observers, if the reply was nothing but trailers
 	})
 }
 
-// complete reports whether package h2 has received the whole body already, and the body's size in
-// bytes. Such a body is within the bounds of that package, and reading it never waits.
+// receive reads the whole body. An error of the body becomes one of whole, so that Connect answers it.
+// receive reports false if the port is receiving too much already.
+func (b body) receive(in *incoming) (whole *wholeBody, claimed claim, ok bool) {
+	defer in.stop()
+	media, _ := rpc.RequestMediaType(in.request)
+	most := int64(in.policy.MessageLimit())
+	if media.Enveloped {
+		most += rpc.EnvelopeBytes
+	}
+	expected := most
+	if length := in.request.ContentLength; length >= 0 {
+		expected = min(length, most)
+	}
+	data := make([]byte, 0, min(expected+1, shortRequest))
+	for {
+		if len(data) == cap(data) {
+			if claimed.limit == nil {
+				if claimed, ok = b.receiving.take(in.request, expected); !ok {
+					return nil, claimed, false
+				}
+			}
+			data = append(make([]byte, 0, min(int64(4*cap(data)), most+1)), data...)
+		}
+		n, err := in.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		promised := media.Enveloped && len(data) >= rpc.EnvelopeBytes && int64(binary.BigEndian.Uint32(data[1:])) > most-rpc.EnvelopeBytes
+		if promised || int64(len(data)) > most {
+			return &wholeBody{err: in.discard(err)}, claimed, true
+		}
+		if err != nil {
+			return &wholeBody{data: data, size: int64(len(data)), err: err}, claimed, true
+		}
+	}
+}
+
+// complete reports whether the whole body has been received already, and the body's size in bytes:
+// reading it never waits.
 func complete(r *http.Request) (size int64, ok bool) {
 	if body, ok := r.Body.(h2.Body); ok {
 		return body.Complete()
 	}
-	return 0, false
+	return 0, r.Body == http.NoBody
 }
 
 // serversOwn unwraps w down to the ResponseWriter of the HTTP server. http.MaxBytesReader has to be
@@ -75,62 +136,67 @@ func serversOwn(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
-// boundBody is a body of one message that has not arrived completely. A read fails if nothing has
-// arrived for timeout, and if the message is too long. One timer serves the whole body: a read only
-// records the time, which the timer checks when it fires.
-type boundBody struct {
+// wholeBody is a body that has been received, up to its end or to an error.
+type wholeBody struct {
+	data []byte
+	size int64
+	err  error
+}
+
+// Read implements io.Reader. It does not keep what has been read: a stream may last long after that.
+func (b *wholeBody) Read(p []byte) (int, error) {
+	if len(b.data) == 0 {
+		b.data = nil
+		return 0, b.err
+	}
+	n := copy(p, b.data)
+	b.data = b.data[n:]
+	return n, nil
+}
+
+// Complete implements h2.Body.
+func (b *wholeBody) Complete() (int64, bool) { return b.size, b.err == io.EOF }
+
+// Close does nothing: the server closes the request's own body after the handler, and then reads the
+// rest of it, which conn.BoundLeftovers limits.
+func (b *wholeBody) Close() error { return nil }
+
+// incoming is a body of one message that has not arrived completely. A read fails if less than
+// minProgress bytes have arrived in timeout. One timer serves the whole body: a read only records what
+// has arrived, which the timer checks when it fires.
+type incoming struct {
 	io.ReadCloser
-	request   *http.Request
-	control   *http.ResponseController
-	timeout   time.Duration
-	size      int64 // bytes read
-	enveloped bool  // the length of the message precedes it
+	request *http.Request
+	control *http.ResponseController
+	timeout time.Duration
+	policy  rpc.Policy
 
 	mu      sync.Mutex
 	timer   *time.Timer
-	last    time.Time // of the last bytes
+	since   time.Time // when the current timeout began
+	arrived int       // bytes since then
 	stopped bool      // the body has ended, or the handler has returned
 }
 
 // Read implements io.Reader.
-func (b *boundBody) Read(p []byte) (int, error) {
-	n, err := b.read(p)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return n, late(b.request.Context(), connect.NewError(connect.CodeDeadlineExceeded,
-			fmt.Errorf("the request's body stood still for %v", b.timeout)))
-	}
-	if b.tooLong(p[:n]) {
-		return 0, b.discard()
-	}
-	b.size += int64(n)
-	return n, err
-}
-
-func (b *boundBody) read(p []byte) (int, error) {
-	b.note(nil)
+func (b *incoming) Read(p []byte) (int, error) {
+	b.note(0, nil)
 	n, err := b.ReadCloser.Read(p)
-	b.note(err)
-	return n, err
-}
-
-// tooLong reports whether the message, of which next are the next bytes, exceeds the maximum: by the
-// length in its envelope, or else by its bytes so far.
-func (b *boundBody) tooLong(next []byte) bool {
-	if !b.enveloped {
-		return b.size+int64(len(next)) > rpc.MaxMessageBytes
+	b.note(n, err)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, late(b.request.Context(), connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf(
+			"the request's body stood still for %v: less than %d bytes have arrived", b.timeout, minProgress)))
 	}
-	return b.size == 0 && len(next) >= rpc.EnvelopeBytes && binary.BigEndian.Uint32(next[1:]) > rpc.MaxMessageBytes
+	return n, err
 }
 
 // discard reads the rest of the body, up to maxBodyBytes, because some clients do not read the reply
-// before they have sent the whole request.
-func (b *boundBody) discard() error {
-	buffer := make([]byte, 32<<10)
-	for {
-		if _, err := b.read(buffer); err != nil {
-			return rpc.TooLong()
-		}
+// before they have sent the whole request. err is the error of the last read.
+func (b *incoming) discard(err error) error {
+	for buffer := make([]byte, 32<<10); err == nil; {
+		_, err = b.Read(buffer)
 	}
+	return b.policy.TooLong()
 }
 
 // late is the error of a request whose wait was ended: Overdue if the call's deadline has passed, else
@@ -147,28 +213,27 @@ func gone(ctx context.Context, err error) *connect.Error {
 	return late(ctx, connect.NewError(connect.CodeCanceled, err))
 }
 
-// Close does nothing: the server closes the body after the handler, and then reads the rest of it,
-// which BoundLeftovers limits.
-func (b *boundBody) Close() error { return nil }
-
-func (b *boundBody) note(err error) {
+func (b *incoming) note(n int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch {
-	case b.stopped:
-	case err != nil:
+	if b.stopped {
+		return
+	}
+	if err != nil {
 		b.stopLocked()
-	default:
-		b.last = time.Now()
-		if b.timer == nil {
-			b.timer = time.AfterFunc(b.left(), b.check)
-		}
+		return
+	}
+	if b.arrived += n; b.timer == nil || b.arrived >= minProgress {
+		b.since, b.arrived = time.Now(), 0
+	}
+	if b.timer == nil {
+		b.timer = time.AfterFunc(b.left(), b.check)
 	}
 }
 
 // left is how long the read may still wait: until the stall timeout or the call's deadline.
-func (b *boundBody) left() time.Duration {
-	left := b.timeout - time.Since(b.last)
+func (b *incoming) left() time.Duration {
+	left := b.timeout - time.Since(b.since)
 	if deadline, ok := b.request.Context().Deadline(); ok {
 		left = min(left, time.Until(deadline))
 	}
@@ -176,7 +241,7 @@ func (b *boundBody) left() time.Duration {
 }
 
 // check ends the current read if it has waited too long.
-func (b *boundBody) check() {
+func (b *incoming) check() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stopped {
@@ -190,14 +255,14 @@ func (b *boundBody) check() {
 	_ = b.control.SetReadDeadline(time.Unix(1, 0))
 }
 
-// stop is called before the handler returns. The request must not be used after that.
-func (b *boundBody) stop() {
+// stop is called before the request is passed on.
+func (b *incoming) stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.stopLocked()
 }
 
-func (b *boundBody) stopLocked() {
+func (b *incoming) stopLocked() {
 	b.stopped = true
 	if b.timer != nil {
 		b.timer.Stop()

@@ -15,18 +15,19 @@ import (
 func TestUnpackedSize(t *testing.T) {
 	for _, test := range []struct {
 		method, target, name, encoding string
-		size, want                     int64
+		size, most, want               int64
 	}{
-		{"POST", "/", "Grpc-Encoding", "", 60, 60},
-		{"POST", "/", "Grpc-Encoding", "identity", 60, 60},
-		{"POST", "/", "Grpc-Encoding", "gzip", 60, 42 * 1032},
-		{"POST", "/", "Content-Encoding", "gzip", 19, 1032},
-		{"POST", "/", "Connect-Content-Encoding", "gzip", 5, 5},
-		{"GET", "/?compression=gzip", "X", "", 118, 100 * 1032},
+		{"POST", "/", "Grpc-Encoding", "", 60, 1 << 20, 60},
+		{"POST", "/", "Grpc-Encoding", "identity", 60, 1 << 20, 60},
+		{"POST", "/", "Grpc-Encoding", "gzip", 60, 1 << 20, 42 * 1032},
+		{"POST", "/", "Grpc-Encoding", "gzip", 4000, 1 << 20, 1 << 20},
+		{"POST", "/", "Content-Encoding", "gzip", 19, 1 << 20, 1032},
+		{"POST", "/", "Connect-Content-Encoding", "gzip", 5, 1 << 20, 5},
+		{"GET", "/?compression=gzip", "X", "", 118, 1 << 20, 100 * 1032},
 	} {
 		r := httptest.NewRequest(test.method, test.target, nil)
 		r.Header.Set(test.name, test.encoding)
-		if got := unpackedSize(r, test.size); got != test.want {
+		if got := unpackedSize(r, test.size, test.most); got != test.want {
 			t.Errorf("%+v: %d", test, got)
 		}
 	}
@@ -43,18 +44,18 @@ func TestLongRequestsOfAConnectionWaitForEachOther(t *testing.T) {
 	elsewhere, _ := request()
 	var first, second, third, short, other share
 	for _, s := range []*share{&first, &second} {
-		if err := s.take(r, longRequest/2); err != nil {
+		if err := s.take(r, longRequest/2, replyFactor); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := short.take(r, shortRequest); err != nil {
+	if err := short.take(r, shortRequest, replyFactor); err != nil {
 		t.Errorf("a short request waits: %v", err)
 	}
-	if err := other.take(elsewhere, 1<<30); err != nil {
+	if err := other.take(elsewhere, 1<<30, replyFactor); err != nil {
 		t.Errorf("another connection waits: %v", err)
 	}
 	taken := make(chan *connect.Error, 1)
-	go func() { taken <- third.take(r, longRequest/2) }()
+	go func() { taken <- third.take(r, longRequest/2, replyFactor) }()
 	select {
 	case <-taken:
 		t.Error("the budget is not enforced")
@@ -66,7 +67,7 @@ func TestLongRequestsOfAConnectionWaitForEachOther(t *testing.T) {
 	}
 	cancel()
 	var late share
-	if err := late.take(r, longRequest); err.Code() != connect.CodeCanceled {
+	if err := late.take(r, longRequest, replyFactor); err.Code() != connect.CodeCanceled {
 		t.Errorf("a cancelled call: %v", err)
 	}
 }

@@ -1,5 +1,5 @@
 // Package gate has the checks and limits that a request passes before its handler. Every gate is a
-// file: origins, access, rate, shed, deadline, protocol, streams, body, budget. This file has their
+// file: origins, access, rate, deadline, protocol, streams, body, shed, budget. This file has their
 // order.
 //
 // A gate decides without the handler: by the caller's identity, the page that calls, the size of the
@@ -45,7 +45,8 @@ type Config struct {
 	MaxConcurrentCalls int
 	// MaxDeadline is how long a unary call may take, its body included; 0 or less is no bound.
 	MaxDeadline time.Duration
-	// StallTimeout is how long the body of a unary call may stall.
+	// StallTimeout is how long the body of a request that is one message may stall: less than 64 bytes
+	// in that time is a stall.
 	StallTimeout time.Duration
 	// Drain is the state of the port: it ends streams when the port closes.
 	Drain *drain.State
@@ -57,6 +58,7 @@ type Config struct {
 type Chain struct {
 	gates   []Gate
 	origins *origins
+	body    body
 	budget  budget
 }
 
@@ -68,18 +70,19 @@ func New(config Config) *Chain {
 	rate := newRate(config.Rate)
 	access := newAccess(config.Access, rate, refused)
 	origins := newOrigins(config.Origins, refused)
+	body := newBody(config.StallTimeout)
 	shed := newShed(config.MaxConcurrentCalls)
 	streams := newStreams(config.Drain)
 	budget := newBudget()
-	return &Chain{origins: origins, budget: budget, gates: []Gate{
+	return &Chain{origins: origins, body: body, budget: budget, gates: []Gate{
 		{"origins", []rpc.Reason{rpc.ReasonOrigin}, origins.wrap},
 		{"access", []rpc.Reason{rpc.ReasonUnauthenticated, rpc.ReasonPermissionDenied, rpc.ReasonResourceExhausted}, access.wrap},
 		{"rate", []rpc.Reason{rpc.ReasonResourceExhausted}, rate.wrap},
-		{"shed", []rpc.Reason{rpc.ReasonUnavailable}, shed.wrap},
 		{"deadline", nil, deadline{config.MaxDeadline}.wrap},
 		{"protocol", []rpc.Reason{rpc.ReasonMethod, rpc.ReasonContentType, rpc.ReasonUnimplemented}, wrapProtocol},
 		{"streams", []rpc.Reason{rpc.ReasonResourceExhausted}, streams.wrap},
-		{"body", nil, body{config.StallTimeout}.wrap},
+		{"body", []rpc.Reason{rpc.ReasonUnavailable}, body.wrap},
+		{"shed", []rpc.Reason{rpc.ReasonUnavailable}, shed.wrap},
 		{"budget", []rpc.Reason{rpc.ReasonCanceled, rpc.ReasonDeadlineExceeded}, budget.wrap},
 	}}
 }

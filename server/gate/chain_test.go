@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -59,7 +60,11 @@ func newPort(t *testing.T, change func(*Config)) *port {
 // reply and the reason of a refusal.
 func (p *port) call(t *testing.T, handler http.Handler, method string, header ...string) (status int, refused rpc.Reason) {
 	t.Helper()
-	r := httptest.NewRequestWithContext(p.conn, method, "/s/Look", strings.NewReader("{}"))
+	return p.send(handler, method, strings.NewReader("{}"), header...)
+}
+
+func (p *port) send(handler http.Handler, method string, body io.Reader, header ...string) (status int, refused rpc.Reason) {
+	r := httptest.NewRequestWithContext(p.conn, method, "/s/Look", body)
 	r.Header.Set("Content-Type", "application/json")
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
@@ -122,15 +127,6 @@ func TestTheOrderOfTheGates(t *testing.T) {
 			}
 			p.call(t, p.look, "POST")
 		}},
-		{"shed", "a call that finds no slot is refused without a look at its header or body", func(t *testing.T) {
-			p := newPort(t, func(c *Config) { c.MaxConcurrentCalls = 1 })
-			p.during = func() {
-				if _, refused := p.call(t, p.look, "POST", "Content-Type", "text/plain"); refused != rpc.ReasonUnavailable {
-					t.Errorf("refused for %q, want the slots", refused)
-				}
-			}
-			p.call(t, p.look, "POST")
-		}},
 		{"deadline", "the gates that may wait, body and budget, wait no longer than that", func(t *testing.T) {
 			p := newPort(t, func(c *Config) { c.MaxDeadline = 20 * time.Millisecond })
 			p.holdBudget(t)
@@ -156,7 +152,25 @@ func TestTheOrderOfTheGates(t *testing.T) {
 			}
 			p.call(t, p.follow, "POST")
 		}},
-		{"body", "it bounds how long the body takes that the budget is charged for", nil},
+		{"body", "no later gate has to wait for the body, or to count with one that never comes", nil},
+		{"shed", "a call whose request is not complete does not use a slot", func(t *testing.T) {
+			p := newPort(t, func(c *Config) { c.MaxConcurrentCalls = 1 })
+			message, rest := io.Pipe()
+			done := make(chan rpc.Reason)
+			go func() {
+				_, refused := p.send(p.look, "POST", message)
+				done <- refused
+			}()
+			_, _ = rest.Write([]byte("{")) // is read, so the call has come as far as its body
+			if status, refused := p.call(t, p.look, "POST"); status != 200 {
+				t.Errorf("beside a request that has not arrived: %d, %q", status, refused)
+			}
+			_, _ = rest.Write([]byte("}"))
+			rest.Close()
+			if refused := <-done; refused != "" {
+				t.Errorf("a slow request is refused for %q", refused)
+			}
+		}},
 		{"budget", "it is charged for a request that every other gate has passed", nil},
 	}
 	gates := newPort(t, nil).chain.Gates()
@@ -220,6 +234,11 @@ func TestTheReasonsOfTheGates(t *testing.T) {
 		}, func(t *testing.T, p *port) rpc.Reason {
 			p.call(t, p.look, "POST")
 			_, reason := p.call(t, p.look, "POST")
+			return reason
+		}},
+		{"body", rpc.ReasonUnavailable, plain, func(t *testing.T, p *port) rpc.Reason {
+			p.chain.body.receiving.used.Add(receiving)
+			_, reason := p.send(p.look, "POST", strings.NewReader(strings.Repeat("x", 4*shortRequest)))
 			return reason
 		}},
 		{"shed", rpc.ReasonUnavailable, func(c *Config) { c.MaxConcurrentCalls = 1 }, func(t *testing.T, p *port) (reason rpc.Reason) {

@@ -21,3 +21,21 @@ func (d deadline) wrap(method *rpc.Method, next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
+
+// boundReply ends the writing of a reply at the deadline of its call, for a peer that reads the reply
+// slowly. A stream has no deadline, and so no such bound. Call what it returns when the handler has
+// returned. Over HTTP/2 it costs a timer, so only calls whose replies may be long are bounded by it.
+func boundReply(w http.ResponseWriter, r *http.Request) (stop func()) {
+	deadline, ok := r.Context().Deadline()
+	if !ok {
+		return func() {}
+	}
+	control := http.NewResponseController(w)
+	// An HTTP server that does not support it has its own timers.
+	_ = control.SetWriteDeadline(deadline)
+	return func() {
+		if r.ProtoMajor == 1 {
+			_ = control.SetWriteDeadline(time.Time{}) // the connection's next reply has its own
+		}
+	}
+}

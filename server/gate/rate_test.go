@@ -3,6 +3,8 @@ package gate
 import (
 	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -11,6 +13,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"example.com/roster/server/drain"
 	"example.com/roster/server/rpc"
 )
 
@@ -104,20 +107,19 @@ func TestARefusalWaits(t *testing.T) {
 	})
 }
 
-// The cost of the limits for a call that is within them.
+// The cost of the limits for a call that is within them, complete as it comes from package h2.
 func BenchmarkLimits(b *testing.B) {
 	for _, limited := range []bool{false, true} {
-		config := RateConfig{}
+		config := Config{MaxConcurrentCalls: 10_000, MaxDeadline: time.Minute, StallTimeout: time.Minute, Drain: drain.New(), Log: slog.New(slog.DiscardHandler)}
 		if limited {
-			config = RateConfig{PerSecond: 1e9, Burst: 1 << 30}
+			config.Rate = RateConfig{PerSecond: 1e9, Burst: 1 << 30}
 		}
 		b.Run(fmt.Sprintf("rate limit %v", limited), func(b *testing.B) {
-			method := &rpc.Method{}
-			handler := http.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-			handler = deadline{time.Minute}.wrap(method, handler)
-			handler = newShed(10_000).wrap(method, handler)
-			handler = newRate(config).wrap(method, handler)
+			nothing := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+			handler := New(config).Wrap(&rpc.Method{Policy: rpc.Policy{Role: rpc.Reader}, Handler: nothing})
 			r := httptest.NewRequest("POST", "/MyService/User", nil)
+			r.Header.Set("Content-Type", "application/grpc")
+			r.ProtoMajor, r.Body = 2, &wholeBody{size: 10, err: io.EOF}
 			c, r := rpc.Of(r)
 			defer c.End()
 			w := httptest.NewRecorder()

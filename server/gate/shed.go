@@ -3,7 +3,6 @@ package gate
 import (
 	"fmt"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -17,15 +16,18 @@ const shedRetry = 100 * time.Millisecond
 // shed refuses unary calls beyond a maximum of concurrent ones. They do not wait instead, because on a
 // slow server all waiting calls would be answered too late. Streams have their own maximum, in the
 // gate streams, because an idle stream costs no work.
+//
+// A call takes its slot once its request is complete. The last quarter of the slots is shared out, see
+// limit: to a caller an eighth of all slots, to a connection a 64th.
 type shed struct {
-	running atomic.Int64
-	max     int64
-	full    *connect.Error
+	slots *limit
+	full  *connect.Error
 }
 
 func newShed(maxCalls int) *shed {
+	all := int64(maxCalls)
 	return &shed{
-		max: int64(maxCalls),
+		slots: newLimit(all, all/4, all/8, all/64),
 		// UNAVAILABLE and not RESOURCE_EXHAUSTED: the cause is not this caller, nothing was done, and
 		// clients and proxies may try another server.
 		full: retryLater(connect.CodeUnavailable, shedRetry, fmt.Errorf(
@@ -39,11 +41,12 @@ func (s *shed) wrap(method *rpc.Method, next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer s.running.Add(-1)
-		if s.running.Add(1) > s.max {
+		slot, ok := s.slots.take(r, 1)
+		if !ok {
 			rpc.Refuse(w, r, rpc.ReasonUnavailable, s.full)
 			return
 		}
+		defer slot.giveBack()
 		next.ServeHTTP(w, r)
 	})
 }

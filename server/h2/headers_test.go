@@ -126,12 +126,12 @@ func TestManySmallFields(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got <- r.Header }), Config{})
 	c := s.dial(t)
 	send := func(n int) reply {
-		block := bytes.NewBuffer(c.block(":method", "GET", ":scheme", "http", ":path", "/", ":authority", "a"))
+		block := bytes.NewBuffer(c.Block(":method", "GET", ":scheme", "http", ":path", "/", ":authority", "a"))
 		for range n {
 			block.WriteByte(0x80 | 19) // accept-encoding is 16, accept 19 in the static table
 		}
-		id := c.next
-		c.next += 2
+		id := c.NextID
+		c.NextID += 2
 		c.must(c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true}))
 		return c.read(id)
 	}

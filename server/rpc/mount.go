@@ -1,11 +1,13 @@
 package rpc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
@@ -33,6 +35,13 @@ type Policy struct {
 	MaxStreams int
 	// StreamsFlag is the flag that sets MaxStreams, for error messages. It is empty if no flag does.
 	StreamsFlag string
+	// MaxMessage is the maximum size of one request message in bytes, compressed or not: as much as the
+	// method can use. A message is unpacked and decoded only up to it. 0 means MaxMessageBytes, which
+	// suits a method whose requests have no bound of their own, such as one of another server.
+	MaxMessage int
+	// MessageFlag is the flag that MaxMessage is derived from, for error messages. It is empty if no
+	// flag sets it.
+	MessageFlag string
 	// MaxQuiet is how long a client that streams may pause between messages; 0 is no limit.
 	MaxQuiet time.Duration
 	// Upstream names what the method depends on, such as [Store]; empty if it depends on nothing. The
@@ -52,6 +61,19 @@ func SamePolicy(service protoreflect.ServiceDescriptor, unary Policy, maxStreams
 		policies[string(method.Name())] = policy
 	}
 	return policies
+}
+
+// MessageLimit is the maximum size of a request message in bytes.
+func (p Policy) MessageLimit() int { return cmp.Or(p.MaxMessage, MaxMessageBytes) }
+
+// TooLong is the error of a request message over MessageLimit.
+func (p Policy) TooLong() *connect.Error {
+	set := "a fixed limit, no flag"
+	if p.MessageFlag != "" {
+		set = "as much as " + p.MessageFlag + " allows"
+	}
+	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+		"a message is longer than %d bytes, before or after compression (%s): split it over several calls", p.MessageLimit(), set))
 }
 
 // Store is the upstream of the methods that read or write users.
@@ -168,6 +190,8 @@ func (m *Method) check() error {
 		return fmt.Errorf("the policy of %s has no MaxStreams: a streaming method must have a bound on its open calls", m.Path)
 	case !m.Streams() && m.MaxStreams != 0:
 		return fmt.Errorf("the policy of %s has MaxStreams, but the method is unary", m.Path)
+	case m.MaxMessage < 0 || m.MaxMessage > MaxMessageBytes:
+		return fmt.Errorf("the policy of %s has the MaxMessage %d: it must be from 0 to %d", m.Path, m.MaxMessage, MaxMessageBytes)
 	case !m.ClientStreams && m.MaxQuiet != 0:
 		return fmt.Errorf("the policy of %s has MaxQuiet, but its clients do not stream", m.Path)
 	}

@@ -7,8 +7,8 @@ import (
 	"connectrpc.com/connect"
 )
 
-// MaxMessageBytes is the maximum size of a message in either direction, compressed or not. It is the
-// default of gRPC libraries.
+// MaxMessageBytes is the maximum size of a message in either direction, compressed or not: the default
+// of gRPC libraries. The policy of a method may set a lower one for its requests (Policy.MaxMessage).
 const MaxMessageBytes = 4 << 20
 
 // EnvelopeBytes is the size of the prefix of an enveloped message: one byte of flags, four of length.
@@ -16,12 +16,6 @@ const EnvelopeBytes = 5
 
 // The error of a limit is RESOURCE_EXHAUSTED. Its text names the limit and the flag that sets it, or
 // says that the limit is fixed.
-
-// TooLong is the error of a message that is longer than MaxMessageBytes.
-func TooLong() *connect.Error {
-	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
-		"a message is longer than %d bytes, before or after compression (a fixed limit, no flag): split it over several calls", MaxMessageBytes))
-}
 
 // Overdue is the error of a call that took longer than the server allows.
 func Overdue(limit time.Duration) *connect.Error {

@@ -19,13 +19,12 @@ import (
 // directoryMount mounts the directory's own API.
 func directoryMount(config Config) rpc.Mount {
 	descriptor := rosterv1.File_roster_v1_directory_proto.Services().ByName("DirectoryService")
+	policies := map[string]rpc.Policy{"BatchGetUsers": lookUp(config.MaxBatch)}
 	return rpc.Mount{
 		Service: descriptor,
 		Handler: newDirectoryService(config.Directory, config.MaxBatch).handler(
-			HandlerOptions(config.Log), connect.WithInterceptors(newValidation(descriptor))),
-		Policies: map[string]rpc.Policy{
-			"BatchGetUsers": {Role: rpc.Reader, Upstream: rpc.Store},
-		},
+			handlerOptions(config.Log, policies), connect.WithInterceptors(newValidation(descriptor))),
+		Policies: policies,
 	}
 }
 

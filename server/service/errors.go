@@ -77,7 +77,7 @@ func (i errorInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 func (i errorInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
 		defer func() { err = i.translate(ctx, conn.Spec(), err, recover()) }()
-		return next(ctx, limitedConn{conn})
+		return next(ctx, conn)
 	}
 }
 

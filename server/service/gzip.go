@@ -10,10 +10,10 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-func gzipCompression() connect.HandlerOption {
+func gzipCompression(policy rpc.Policy) connect.HandlerOption {
 	return connect.WithCompression("gzip",
 		func() connect.Decompressor {
-			return boundedgzip.New(rpc.MaxMessageBytes, func() error { return rpc.TooLong() })
+			return boundedgzip.New(int64(policy.MessageLimit()), func() error { return policy.TooLong() })
 		},
 		func() connect.Compressor { return gzip.NewWriter(io.Discard) },
 	)

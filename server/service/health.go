@@ -18,17 +18,18 @@ import (
 
 // healthMount mounts grpc.health.v1.
 func healthMount(config Config) rpc.Mount {
+	policies := map[string]rpc.Policy{
+		"Check": {Role: rpc.Anyone, Vital: true, MaxMessage: smallMessage},
+		"List":  {Role: rpc.Anyone, Vital: true, MaxMessage: smallMessage},
+		"Watch": {Role: rpc.Anyone, Vital: true, MaxStreams: config.MaxWatches, StreamsFlag: "--max-watches", MaxMessage: smallMessage},
+	}
 	_, handler := healthv1connect.NewHealthHandler(&health{
 		directory: config.Directory, drain: config.Drain, table: config.Table,
-	}, HandlerOptions(config.Log))
+	}, handlerOptions(config.Log, policies))
 	return rpc.Mount{
-		Service: healthv1.File_grpc_health_v1_health_proto.Services().ByName("Health"),
-		Handler: uncompressed(handler),
-		Policies: map[string]rpc.Policy{
-			"Check": {Role: rpc.Anyone, Vital: true},
-			"List":  {Role: rpc.Anyone, Vital: true},
-			"Watch": {Role: rpc.Anyone, Vital: true, MaxStreams: config.MaxWatches, StreamsFlag: "--max-watches"},
-		},
+		Service:  healthv1.File_grpc_health_v1_health_proto.Services().ByName("Health"),
+		Handler:  uncompressed(handler),
+		Policies: policies,
 	}
 }
 

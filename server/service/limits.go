@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -29,14 +30,35 @@ func checkReply(size int) error {
 		"the reply would have %d bytes, the limit is %d (fixed, no flag): ask for fewer ids", size, rpc.MaxMessageBytes))
 }
 
-// limitedConn replaces the error of Connect for a stream message that is too long with rpc.TooLong.
-type limitedConn struct{ connect.StreamingHandlerConn }
+// messageLimit replaces Connect's error for a message of a stream that is too long by one that names
+// the limit of the method.
+type messageLimit struct{ policy rpc.Policy }
+
+// WrapUnary implements connect.Interceptor. The request has been read by then.
+func (messageLimit) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc { return next }
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (l messageLimit) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		return next(ctx, limitedConn{conn, l.policy})
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor; servers have no clients.
+func (messageLimit) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+type limitedConn struct {
+	connect.StreamingHandlerConn
+	policy rpc.Policy
+}
 
 // Receive implements connect.StreamingHandlerConn.
 func (c limitedConn) Receive(message any) error {
 	err := c.StreamingHandlerConn.Receive(message)
 	if err != nil && connect.CodeOf(err) == connect.CodeResourceExhausted {
-		return rpc.TooLong()
+		return c.policy.TooLong()
 	}
 	return err
 }

@@ -19,13 +19,14 @@ import (
 // myServiceMount mounts the frozen contract.
 func myServiceMount(config Config) rpc.Mount {
 	service := newMyService(config.Directory, config.MaxBatch)
+	policies := map[string]rpc.Policy{
+		"User":   lookUp(config.MaxBatch),
+		"Health": {Role: rpc.Anyone, Vital: true, Upstream: rpc.Store, MaxMessage: smallMessage},
+	}
 	return rpc.Mount{
-		Service: apipb.File_api_proto.Services().ByName("MyService"),
-		Handler: newHandler(service, HandlerOptions(config.Log)),
-		Policies: map[string]rpc.Policy{
-			"User":   {Role: rpc.Reader, Upstream: rpc.Store},
-			"Health": {Role: rpc.Anyone, Vital: true, Upstream: rpc.Store},
-		},
+		Service:  apipb.File_api_proto.Services().ByName("MyService"),
+		Handler:  newHandler(service, handlerOptions(config.Log, policies)),
+		Policies: policies,
 	}
 }
 

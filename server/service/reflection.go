@@ -26,14 +26,11 @@ func reflectionMounts(config Config) []rpc.Mount {
 	reflector := grpcreflect.NewReflector(namer(config.Table))
 	mount := func(newHandler func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler),
 		file protoreflect.FileDescriptor) rpc.Mount {
-		_, handler := newHandler(reflector, HandlerOptions(config.Log))
-		return rpc.Mount{
-			Service: file.Services().ByName("ServerReflection"),
-			Handler: handler,
-			Policies: map[string]rpc.Policy{
-				"ServerReflectionInfo": {Role: rpc.Reader, Vital: true, MaxStreams: maxReflections, MaxQuiet: reflectionQuiet},
-			},
-		}
+		policies := map[string]rpc.Policy{"ServerReflectionInfo": {
+			Role: rpc.Reader, Vital: true, MaxStreams: maxReflections, MaxQuiet: reflectionQuiet, MaxMessage: smallMessage,
+		}}
+		_, handler := newHandler(reflector, handlerOptions(config.Log, policies))
+		return rpc.Mount{Service: file.Services().ByName("ServerReflection"), Handler: handler, Policies: policies}
 	}
 	return []rpc.Mount{
 		mount(grpcreflect.NewHandlerV1, reflectionv1.File_grpc_reflection_v1_reflection_proto),

@@ -10,6 +10,7 @@ package service
 
 import (
 	"log/slog"
+	"path"
 
 	"connectrpc.com/connect"
 
@@ -46,15 +47,40 @@ func Mounts(config Config) []rpc.Mount {
 	}, reflectionMounts(config)...)
 }
 
-// HandlerOptions is what all handlers of the port share: limits, codecs, and
-// what becomes of errors and panics.
-func HandlerOptions(log *slog.Logger) connect.HandlerOption {
+// HandlerOptions are the options of every handler of the port: limits, codecs, and how errors and
+// panics are reported. The methods have no limit of their own for their requests.
+func HandlerOptions(log *slog.Logger) connect.HandlerOption { return handlerOptions(log, nil) }
+
+// handlerOptions are those of a service with these policies, by the name of the method.
+func handlerOptions(log *slog.Logger, policies map[string]rpc.Policy) connect.HandlerOption {
 	return connect.WithHandlerOptions(
-		connect.WithReadMaxBytes(rpc.MaxMessageBytes),
 		connect.WithSendMaxBytes(rpc.MaxMessageBytes),
 		connect.WithCompressMinBytes(compressMinBytes),
-		gzipCompression(),
 		codecs(),
 		connect.WithInterceptors(newErrorInterceptor(log)),
+		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
+			policy := policies[path.Base(spec.Procedure)]
+			return []connect.HandlerOption{
+				connect.WithReadMaxBytes(policy.MessageLimit()),
+				gzipCompression(policy),
+				connect.WithInterceptors(messageLimit{policy}),
+			}
+		}),
 	)
 }
+
+// lookUp is the policy of a method that answers a look-up of up to maxBatch ids. An id takes up to 11
+// bytes in protobuf. In JSON it takes up to 14, with quotes and a comma, and has a line of its own in
+// indented text: idBytes leaves room for that. A little more is allowed for the rest of the message,
+// and so that a message in the query of a GET, which is bounded by the header, is never too long.
+func lookUp(maxBatch int) rpc.Policy {
+	const idBytes, rest = 32, 16 << 10
+	limit := rpc.MaxMessageBytes
+	if maxBatch < (limit-rest)/idBytes {
+		limit = rest + idBytes*maxBatch
+	}
+	return rpc.Policy{Role: rpc.Reader, Upstream: rpc.Store, MaxMessage: limit, MessageFlag: "--max-batch"}
+}
+
+// smallMessage is the maximum size of a request that has at most a name in it, in bytes.
+const smallMessage = 2 << 10

@@ -1,0 +1,64 @@
+package gate
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"example.com/roster/server/rpc"
+)
+
+// Once a limit is nearly reached, nobody holds all of what is left.
+func TestTheReserveOfALimitIsSharedOut(t *testing.T) {
+	budget := newBudget()
+	from := func(address string) *http.Request {
+		r := httptest.NewRequestWithContext(budget.connContext(context.Background()), "POST", "/", nil)
+		r.RemoteAddr = address + ":1"
+		_, r = rpc.Of(r)
+		return r
+	}
+	l := newLimit(100, 40, 10, 4)
+	var claims []claim
+	take := func(r *http.Request, times int) (taken int) {
+		for range times {
+			if c, ok := l.take(r, 1); ok {
+				claims = append(claims, c)
+				taken++
+			}
+		}
+		return taken
+	}
+	greedy := from("192.0.2.1")
+	if got := take(greedy, 1000); got != 60+4 {
+		t.Errorf("one connection took %d, want 60 and 4 of the reserve", got)
+	}
+	if got := take(from("192.0.2.1"), 1000); got != 4 {
+		t.Errorf("the caller's second connection took %d, want 4", got)
+	}
+	if got := take(from("192.0.2.1"), 1000) + take(from("192.0.2.1"), 1000); got != 2+1 {
+		t.Errorf("the caller's third and fourth took %d, want what is left to the caller, and one", got)
+	}
+	if got := take(from("192.0.2.2"), 1000); got != 4 {
+		t.Errorf("another caller took %d, want 4", got)
+	}
+	for i := range claims {
+		claims[i].giveBack()
+	}
+	if used := l.used.Load(); used != 0 || len(l.held) != 0 {
+		t.Errorf("%d are used after all is given back, by %d holders", used, len(l.held))
+	}
+	if got := take(from("192.0.2.3"), 60); got != 60 {
+		t.Errorf("then one takes %d, want 60", got)
+	}
+}
+
+func TestALimitIsNotExceeded(t *testing.T) {
+	l := newLimit(2, 0, 0, 0)
+	r := httptest.NewRequest("POST", "/", nil)
+	for i, want := range []bool{true, true, false} {
+		if _, ok := l.take(r, 1); ok != want {
+			t.Errorf("claim %d: %v", i, ok)
+		}
+	}
+}
