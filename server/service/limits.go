@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -37,8 +36,7 @@ func checkReply(size int) error {
 func checkMessage(ctx context.Context, reply proto.Message) error {
 	size := proto.Size(reply)
 	// JSON is longer, but not often needs to be looked at.
-	if call, ok := connect.CallInfoForHandlerContext(ctx); ok && size > rpc.MaxMessageBytes/4 &&
-		strings.Contains(call.RequestHeader().Get("Content-Type"), "json") {
+	if call := rpc.From(ctx); call != nil && size > rpc.MaxMessageBytes/4 && call.Codec == rpc.JSON {
 		text, err := jsonCodec{}.Marshal(reply)
 		if err != nil {
 			return err
