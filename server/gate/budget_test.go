@@ -27,6 +27,9 @@ func TestUnpackedSize(t *testing.T) {
 	} {
 		r := httptest.NewRequest(test.method, test.target, nil)
 		r.Header.Set(test.name, test.encoding)
+		if test.name == "Grpc-Encoding" {
+			r.Header.Set("Content-Type", "application/grpc")
+		}
 		if got := unpackedSize(r, test.size, test.most); got != test.want {
 			t.Errorf("%+v: %d", test, got)
 		}

@@ -141,16 +141,16 @@ func TestTheOrderOfTheGates(t *testing.T) {
 					t.Errorf("refused for %q, want the content type", refused)
 				}
 			}
-			p.call(t, p.follow, "POST")
+			p.call(t, p.follow, "POST", "Content-Type", "application/connect+json")
 		}},
 		{"streams", "a stream that is one too many is refused before its body is read", func(t *testing.T) {
 			p := newPort(t, nil)
 			p.during = func() {
-				if _, refused := p.call(t, p.follow, "POST"); refused != rpc.ReasonResourceExhausted {
+				if _, refused := p.call(t, p.follow, "POST", "Content-Type", "application/connect+json"); refused != rpc.ReasonResourceExhausted {
 					t.Errorf("refused for %q, want the number of streams", refused)
 				}
 			}
-			p.call(t, p.follow, "POST")
+			p.call(t, p.follow, "POST", "Content-Type", "application/connect+json")
 		}},
 		{"body", "no later gate has to wait for the body, or to count with one that never comes", nil},
 		{"shed", "a call whose request is not complete does not use a slot", func(t *testing.T) {
@@ -259,8 +259,8 @@ func TestTheReasonsOfTheGates(t *testing.T) {
 			return reason
 		}},
 		{"streams", rpc.ReasonResourceExhausted, plain, func(t *testing.T, p *port) (reason rpc.Reason) {
-			p.during = func() { _, reason = p.call(t, p.follow, "POST") }
-			p.call(t, p.follow, "POST")
+			p.during = func() { _, reason = p.call(t, p.follow, "POST", "Content-Type", "application/connect+json") }
+			p.call(t, p.follow, "POST", "Content-Type", "application/connect+json")
 			return reason
 		}},
 		{"budget", rpc.ReasonDeadlineExceeded, func(c *Config) { c.MaxDeadline = 20 * time.Millisecond }, func(t *testing.T, p *port) rpc.Reason {

@@ -13,29 +13,34 @@ import (
 // with an error that says what to send; Connect's own has no text. GET is only for procedures without
 // side effects, because browsers send a GET to follow or prefetch a link.
 func wrapProtocol(method *rpc.Method, next http.Handler) http.Handler {
-	allow := http.MethodPost
-	if method.SideEffectFree {
+	allow, accept := http.MethodPost, rpc.AcceptPost
+	get := method.SideEffectFree && !method.Streams()
+	if get {
 		allow = http.MethodGet + ", " + http.MethodPost
+	}
+	if method.Streams() {
+		accept = rpc.AcceptPostStream
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Method == http.MethodPost:
 			contentType := rpc.Header(r, "Content-Type")
-			if _, ok := rpc.ParseMediaType(contentType); !ok {
+			media, ok := rpc.ParseMediaType(contentType)
+			if !ok || !media.Fits(method) {
 				rpc.RefuseHTTP(r, rpc.ReasonContentType)
-				w.Header().Set("Accept-Post", rpc.AcceptPost)
-				http.Error(w, fmt.Sprintf("content-type %q is not one of %s", contentType, rpc.AcceptPost),
+				w.Header().Set("Accept-Post", accept)
+				http.Error(w, fmt.Sprintf("content-type %q is not one of %s", contentType, accept),
 					http.StatusUnsupportedMediaType)
 				return
 			}
-			if encoding := rpc.Header(r, "Grpc-Encoding"); !rpc.IsCompression(encoding) {
+			if encoding := rpc.Header(r, "Grpc-Encoding"); media.Protocol != rpc.Connect && !rpc.IsCompression(encoding) {
 				// Connect's own answer has an empty Grpc-Encoding, which newer grpcio rejects.
 				w.Header().Set("Grpc-Accept-Encoding", rpc.Compressions)
 				rpc.Refuse(w, r, rpc.ReasonUnimplemented, connect.NewError(connect.CodeUnimplemented, fmt.Errorf(
 					"unknown compression %.50q: supported encodings are %s", encoding, rpc.Compressions)))
 				return
 			}
-		case r.Method == http.MethodGet && method.SideEffectFree:
+		case r.Method == http.MethodGet && get:
 			if _, ok := rpc.RequestMediaType(r); !ok {
 				rpc.RefuseHTTP(r, rpc.ReasonContentType)
 				http.Error(w, fmt.Sprintf(

@@ -9,17 +9,25 @@ const Compressions = "gzip"
 // supported compression. An empty name means that the message is not compressed.
 func IsCompression(name string) bool { return name == "" || name == "identity" || name == "gzip" }
 
-// Compressed reports whether a request declares its message compressed: in the header field of its
-// protocol or, for a GET of Connect, in the query.
+// Compressed reports whether a request declares its message compressed: see Compression.
 func Compressed(r *http.Request) bool {
-	for _, name := range [...]string{"Grpc-Encoding", "Content-Encoding", "Connect-Content-Encoding"} {
-		if encoding := Header(r, name); encoding != "" && encoding != "identity" {
-			return true
-		}
-	}
-	if r.Method != http.MethodGet {
-		return false
-	}
-	encoding := r.URL.Query().Get("compression")
+	encoding := Compression(r)
 	return encoding != "" && encoding != "identity"
+}
+
+// Compression is the compression that a request declares for its message, in the header field of its
+// protocol or, for a GET of Connect, in the query; empty if it declares none. Connect reads the same
+// place: a field of another protocol means nothing.
+func Compression(r *http.Request) string {
+	if r.Method == http.MethodGet {
+		return r.URL.Query().Get("compression")
+	}
+	media, _ := RequestMediaType(r)
+	switch {
+	case media.Protocol == GRPC || media.Protocol == GRPCWeb:
+		return Header(r, "Grpc-Encoding")
+	case media.Enveloped:
+		return Header(r, "Connect-Content-Encoding")
+	}
+	return Header(r, "Content-Encoding")
 }

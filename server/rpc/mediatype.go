@@ -64,39 +64,54 @@ type MediaType struct {
 	InStatus bool
 }
 
-// AcceptPost lists the content types of unary calls. A request with another one is told them.
+// AcceptPost and AcceptPostStream list the content types of unary calls and of streams. A request with
+// another one is told them.
 const AcceptPost = "application/json, application/proto, application/grpc, application/grpc+json, " +
+	"application/grpc-web, application/grpc-web+json"
+
+// AcceptPostStream: see AcceptPost.
+const AcceptPostStream = "application/connect+json, application/connect+proto, application/grpc, application/grpc+json, " +
 	"application/grpc-web, application/grpc-web+json"
 
 // ParseMediaType parses a Content-Type. It reports false for one that no RPC has. Every part of the
 // port calls this function, so that all agree on the protocol of a request.
 func ParseMediaType(contentType string) (MediaType, bool) {
+	if media, ok := parseMediaType(contentType); ok {
+		return media, true
+	}
+	// Connect compares the same form. It knows JSON with a charset as a codec of its own; every other
+	// parameter makes a type that it does not know.
+	base, parameters, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return MediaType{}, false
+	}
+	if charset, ok := parameters["charset"]; ok {
+		parameters["charset"] = strings.ToLower(charset)
+	}
+	return parseMediaType(mime.FormatMediaType(base, parameters))
+}
+
+// parseMediaType parses a Content-Type in canonical form.
+func parseMediaType(contentType string) (MediaType, bool) {
 	switch contentType {
 	case "application/grpc", "application/grpc+proto":
 		return MediaType{Protocol: GRPC, Enveloped: true}, true
-	case "application/grpc+json":
+	case "application/grpc+json", "application/grpc+json; charset=utf-8":
 		return MediaType{Protocol: GRPC, Codec: JSON, Enveloped: true}, true
 	case "application/grpc-web", "application/grpc-web+proto":
 		return MediaType{Protocol: GRPCWeb, Enveloped: true}, true
-	case "application/grpc-web+json":
+	case "application/grpc-web+json", "application/grpc-web+json; charset=utf-8":
 		return MediaType{Protocol: GRPCWeb, Codec: JSON, Enveloped: true}, true
 	case "application/connect+proto":
 		return MediaType{Protocol: Connect, Enveloped: true}, true
-	case "application/connect+json":
+	case "application/connect+json", "application/connect+json; charset=utf-8":
 		return MediaType{Protocol: Connect, Codec: JSON, Enveloped: true}, true
 	case "application/proto":
 		return MediaType{Protocol: Connect, InStatus: true}, true
 	case "application/json", "application/json; charset=utf-8":
 		return MediaType{Protocol: Connect, Codec: JSON, InStatus: true}, true
 	}
-	base, parameters, err := mime.ParseMediaType(contentType)
-	if err != nil || base == contentType {
-		return MediaType{}, false
-	}
-	if charset := parameters["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return MediaType{}, false
-	}
-	return ParseMediaType(base)
+	return MediaType{}, false
 }
 
 // RequestMediaType is the media type of a request: from its content type or, for a GET of Connect,
@@ -108,10 +123,16 @@ func RequestMediaType(r *http.Request) (MediaType, bool) {
 	switch r.URL.Query().Get("encoding") {
 	case "proto":
 		return MediaType{Protocol: Connect, InStatus: true}, true
-	case "json":
+	case "json", "json; charset=utf-8":
 		return MediaType{Protocol: Connect, Codec: JSON, InStatus: true}, true
 	}
 	return MediaType{}, false
+}
+
+// Fits reports whether a method can be called so: Connect has one content type for unary methods and
+// another for streams.
+func (t MediaType) Fits(method *Method) bool {
+	return t.Protocol != Connect || t.Enveloped == method.Streams()
 }
 
 // Header returns the first value of a header field. The name must be in canonical form: unlike

@@ -44,7 +44,7 @@ func Refuse(w http.ResponseWriter, r *http.Request, reason Reason, why *connect.
 // Answer writes an error: in the protocol of the caller if the request is an RPC, else as an HTTP
 // status and a line of text.
 func Answer(w http.ResponseWriter, r *http.Request, why *connect.Error) {
-	if _, ok := ParseMediaType(Header(r, "Content-Type")); ok && errorWriter.IsSupported(r) {
+	if _, ok := RequestMediaType(r); ok && errorWriter.IsSupported(r) {
 		// If writing fails, the caller has disconnected, and nothing is left to do.
 		_ = errorWriter.Write(w, r, why)
 		return

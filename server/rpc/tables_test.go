@@ -24,7 +24,9 @@ func TestMediaTypes(t *testing.T) {
 		"application/json; charset=utf-8":       {Protocol: rpc.Connect, Codec: rpc.JSON, InStatus: true},
 		"application/json;charset=UTF-8":        {Protocol: rpc.Connect, Codec: rpc.JSON, InStatus: true},
 		"Application/JSON ; Charset=\"utf-8\"":  {Protocol: rpc.Connect, Codec: rpc.JSON, InStatus: true},
-		"application/grpc; charset=utf-8; v=1":  {Protocol: rpc.GRPC, Enveloped: true},
+		"application/grpc; charset=utf-8; v=1":  {},
+		"application/proto; charset=utf-8":      {},
+		"application/grpc+json; charset=UTF-8":  {Protocol: rpc.GRPC, Codec: rpc.JSON, Enveloped: true},
 		"application/grpc-web+json; charset=":   {},
 		"application/json; charset=iso-8859-1":  {},
 		"application/grpc+thrift":               {},
@@ -71,12 +73,18 @@ func TestCompressed(t *testing.T) {
 			t.Errorf("GET ?%s: %v, want %v", query, got, want)
 		}
 	}
-	for _, name := range []string{"Grpc-Encoding", "Content-Encoding", "Connect-Content-Encoding"} {
-		for value, want := range map[string]bool{"gzip": true, "br": true, "identity": false, "": false} {
-			r := httptest.NewRequest("POST", "/?compression=gzip", nil)
-			r.Header.Set(name, value)
-			if got := rpc.Compressed(r); got != want {
-				t.Errorf("%s: %s: %v, want %v", name, value, got, want)
+	for contentType, reads := range map[string]string{
+		"application/grpc": "Grpc-Encoding", "application/grpc-web+json": "Grpc-Encoding",
+		"application/json": "Content-Encoding", "application/connect+proto": "Connect-Content-Encoding",
+	} {
+		for _, name := range []string{"Grpc-Encoding", "Content-Encoding", "Connect-Content-Encoding"} {
+			for value, compressed := range map[string]bool{"gzip": true, "br": true, "identity": false, "": false} {
+				r := httptest.NewRequest("POST", "/?compression=gzip", nil)
+				r.Header.Set("Content-Type", contentType)
+				r.Header.Set(name, value)
+				if got, want := rpc.Compressed(r), compressed && name == reads; got != want {
+					t.Errorf("%s, %s: %s: %v, want %v", contentType, name, value, got, want)
+				}
 			}
 		}
 	}
