@@ -227,3 +227,22 @@ func (p *port) raw(t *testing.T) net.Conn {
 	t.Cleanup(func() { conn.Close() })
 	return conn
 }
+
+// What a request says will come takes nothing from other callers: only what has arrived counts.
+func TestDeclaredLengthsTakeNothing(t *testing.T) {
+	p := start(t, Config{}, nil)
+	body := `{"userIDs":[` + strings.Repeat("1,", 200) + `1]}`
+	for range 150 {
+		c, err := net.Dial("tcp", p.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "POST /MyService/User HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 330000\r\n\r\n%s",
+			strings.Repeat(" ", 200))
+	}
+	time.Sleep(300 * time.Millisecond) // for the bodies to arrive
+	if response, text := p.post(false, "/MyService/User", "application/json", strings.NewReader(body)); response.StatusCode != 200 {
+		t.Errorf("while others have sent 30 KB in all: %d %.200s", response.StatusCode, text)
+	}
+}

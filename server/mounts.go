@@ -62,7 +62,9 @@ func (s *Server) Table() *rpc.Table { return s.routes.Load().table }
 func (s *Server) newHandler() http.Handler {
 	page := s.chain.WrapPage(http.HandlerFunc(s.servePage))
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if route, ok := s.routes.Load().methods[r.URL.Path]; ok {
+		// A path in another encoding, which has a RawPath, is no procedure: a proxy that has rules by
+		// path would read it as another one.
+		if route, ok := s.routes.Load().methods[r.URL.Path]; ok && r.URL.RawPath == "" {
 			rpc.From(r.Context()).Recognize(route.method, r)
 			route.handler.ServeHTTP(w, r)
 			return

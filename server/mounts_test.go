@@ -189,7 +189,7 @@ func TestMountsChangeWhileThePortServes(t *testing.T) {
 // A path in another form than the procedure's is no procedure, in the caller's own protocol.
 func TestOtherFormsOfAPath(t *testing.T) {
 	p := start(t, Config{}, nil)
-	for _, path := range []string{"//MyService/User", "/./MyService/User", "/MyService//User", "/MyService/User/", "/myservice/user", "/MyService/../MyService/User"} {
+	for _, path := range []string{"//MyService/User", "/./MyService/User", "/MyService//User", "/MyService/User/", "/myservice/user", "/MyService/../MyService/User", "/MyService%2FUser", "/%4dyService/User"} {
 		response, _ := p.post(true, path, "application/grpc", strings.NewReader("\x00\x00\x00\x00\x00"))
 		if status := response.Header.Get("Grpc-Status"); response.StatusCode != 200 || status != "12" {
 			t.Errorf("%s: %d, Grpc-Status %q, want UNIMPLEMENTED", path, response.StatusCode, status)

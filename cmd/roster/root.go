@@ -46,15 +46,15 @@ func noCommand(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		return usage("no command %q: did you mean %q?", args[0], near[0])
+		return usage("no command %q: did you mean %q?", redactStore(args[0]), near[0])
 	}
-	return usage("no command %q", args[0])
+	return usage("no command %q", redactStore(args[0]))
 }
 
 // noArguments is for commands that take only flags.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usage("%s takes no arguments, got %q", cmd.CommandPath(), args[0])
+		return usage("%s takes no arguments, got %q", cmd.CommandPath(), redactStore(args[0]))
 	}
 	return nil
 }

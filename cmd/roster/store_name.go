@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 // redacted stands for a password that is not shown.
@@ -16,15 +17,39 @@ var (
 	passwordSetting = regexp.MustCompile(`(?i)(\b(?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'?|\S+)`)
 )
 
+// mayHaveSecret finds what looks like a password that is still shown: after a key that means one, or
+// between a colon and an @. portless finds a colon in the authority of a URL that no port follows.
+var (
+	mayHaveSecret = regexp.MustCompile(`(?i)(pass\w*|pwd|secret|token)\w*["']?\s*[=:][^&\s]|:[^@/\s:]+@`)
+	portless      = regexp.MustCompile(`://[^/?#]*:[^0-9/?#,@]`)
+	ipv6          = regexp.MustCompile(`\[[0-9a-fA-F:.]*\]`)
+)
+
 // isDatabaseURL reports whether --store names a database server, by a URL or a connection string,
 // and not a file.
 func isDatabaseURL(name string) bool {
-	return databaseScheme.MatchString(name) || passwordSetting.MatchString(name)
+	path := strings.TrimPrefix(name, "sqlite:")
+	return databaseScheme.MatchString(name) || passwordSetting.MatchString(name) || strings.Contains(path, "://") ||
+		mayHaveSecret.MatchString(path)
 }
 
-// redactStore returns a --store without the passwords in it, so that it can be logged. Where the
-// password ends is not always certain, and then it leaves out too much rather than too little.
+// redactStore returns a --store, or a word that was perhaps meant to be one, without the passwords in
+// it, so that it can be logged. Where the password ends is not always certain, and then it leaves out
+// too much rather than too little.
 func redactStore(name string) string {
+	shown := redactKnownForms(name)
+	scheme := databaseScheme.FindString(shown)
+	rest := strings.TrimPrefix(ipv6.ReplaceAllString(strings.ReplaceAll(shown, redacted, ""), ""), "sqlite:")
+	switch {
+	case mayHaveSecret.MatchString(rest), portless.MatchString(rest), scheme == "" && strings.Contains(rest, "://"),
+		strings.ContainsFunc(shown, unicode.IsControl):
+		return scheme + redacted
+	}
+	return shown
+}
+
+// redactKnownForms takes the password out of a URL and of a connection string as libpq reads it.
+func redactKnownForms(name string) string {
 	scheme := databaseScheme.FindString(name)
 	if scheme == "" {
 		return passwordSetting.ReplaceAllString(name, "${1}"+redacted)

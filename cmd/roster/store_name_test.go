@@ -52,6 +52,23 @@ func TestRedactStore(t *testing.T) {
 		"host=h PASSWORD = 'S3 CRET' dbname=": "host=h PASSWORD = xxxxx dbname=",
 		`host=h password='S3\' CRET' user=me`: "host=h password=xxxxx user=me",
 		"host=h password='S3CRET":             "host=h password=xxxxx",
+		`"postgres://me:S3CRET@host/db"`:      "xxxxx",
+		"'postgres://me:S3CRET@host/db'":      "xxxxx",
+		"jdbc:postgresql://me:S3CRET@host/db": "xxxxx",
+		"DATABASE_URL=postgres://me:S3CRET@h": "xxxxx",
+		"postgres//me:S3CRET@host/db":         "xxxxx",
+		"https:/me:S3CRET@host":               "xxxxx",
+		"file:postgres://me:S3CRET@host/db":   "xxxxx",
+		"me:S3CRET@tcp(host:3306)/db":         "xxxxx",
+		"PGPASSWORD=S3CRET host=h":            "xxxxx",
+		"Server=h;Uid=me;Pwd=S3CRET":          "xxxxx",
+		"postgres://h/db?a=x;password=S3CRET": "postgres://xxxxx",
+		"postgres://h/db?pwd=S3CRET":          "postgres://xxxxx",
+		"postgres://h/db#password=S3CRET":     "postgres://xxxxx",
+		"postgres://me:S3CRET":                "postgres://xxxxx",
+		"postgres://me:S3CRET/host/db":        "postgres://xxxxx",
+		"host=h password='S3''CRET'":          "xxxxx",
+		"host=h password=\\\nS3CRET":          "xxxxx",
 	} {
 		if got := redactStore(name); got != want || strings.Contains(got, "S3") || strings.Contains(got, "CRET") {
 			t.Errorf("%s is shown as %s, want %s", name, got, want)

@@ -50,7 +50,7 @@ func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	most := int64(method.MessageLimit()) + rpc.EnvelopeBytes
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, engine := r.Body.(h2.Body)
-		if size, ok := complete(r); r.Body != http.NoBody && (!ok || size > most) {
+		if size, ok := complete(r); r.Body != http.NoBody && (!ok || size > most || rpc.Compressed(r)) {
 			incoming := &incoming{
 				ReadCloser: http.MaxBytesReader(serversOwn(w), r.Body, maxBodyBytes),
 				request:    r,
@@ -96,12 +96,13 @@ func (b body) receive(in *incoming) (whole *wholeBody, claimed claim, ok bool) {
 	data := make([]byte, 0, min(expected+1, shortRequest))
 	for {
 		if len(data) == cap(data) {
-			if claimed.limit == nil {
-				if claimed, ok = b.receiving.take(in.request, expected); !ok {
-					return nil, claimed, false
-				}
+			// What has arrived is claimed, and not what the request says will come.
+			size := min(int64(4*cap(data)), most+1)
+			claimed.giveBack()
+			if claimed, ok = b.receiving.take(in.request, size); !ok {
+				return nil, claimed, false
 			}
-			data = append(make([]byte, 0, min(int64(4*cap(data)), most+1)), data...)
+			data = append(make([]byte, 0, size), data...)
 		}
 		n, err := in.Read(data[len(data):cap(data)])
 		data = data[:len(data)+n]
@@ -110,7 +111,11 @@ func (b body) receive(in *incoming) (whole *wholeBody, claimed claim, ok bool) {
 			return &wholeBody{err: in.discard(err)}, claimed, true
 		}
 		if err != nil {
-			return &wholeBody{data: data, size: int64(len(data)), err: err}, claimed, true
+			whole = &wholeBody{data: data, size: int64(len(data)), unpacked: int64(len(data)), err: err}
+			if rpc.Compressed(in.request) {
+				whole.unpacked = max(whole.size, countUnpacked(data, media.Enveloped, most))
+			}
+			return whole, claimed, true
 		}
 	}
 }
@@ -138,9 +143,9 @@ func serversOwn(w http.ResponseWriter) http.ResponseWriter {
 
 // wholeBody is a body that has been received, up to its end or to an error.
 type wholeBody struct {
-	data []byte
-	size int64
-	err  error
+	data           []byte
+	size, unpacked int64 // in bytes, as received and decompressed
+	err            error
 }
 
 // Read implements io.Reader. It does not keep what has been read: a stream may last long after that.

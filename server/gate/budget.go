@@ -1,8 +1,12 @@
 package gate
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"io"
 	"net/http"
+	"sync"
 
 	"connectrpc.com/connect"
 	"golang.org/x/sync/semaphore"
@@ -79,12 +83,7 @@ func (b budget) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var share share
 		defer share.giveBack()
-		size, _ := complete(r) // or else Connect answers with the error of the body
-		if r.Method == http.MethodGet {
-			size = int64(len(r.URL.RawQuery)) // which has the message
-		}
-		size = unpackedSize(r, size, most)
-		if err := share.take(r, size, factor); err != nil {
+		if err := share.take(r, requestSize(r, most), factor); err != nil {
 			rpc.Refuse(w, r, rpc.Reason(err.Code().String()), err)
 			return
 		}
@@ -95,13 +94,43 @@ func (b budget) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	})
 }
 
-// unpackedSize is the maximum size, once it is unpacked, of a request of size bytes to a method whose
-// messages have at most the given size.
-func unpackedSize(r *http.Request, size, most int64) int64 {
-	if !rpc.Compressed(r) {
+// requestSize is the size of the message of a request once it is decompressed, in bytes, up to a
+// message of most bytes. The body gate has counted it; the message of a GET is in the query, and
+// counts as the most that it can be.
+func requestSize(r *http.Request, most int64) int64 {
+	if r.Method == http.MethodGet {
+		size := int64(len(r.URL.RawQuery))
+		if rpc.Compressed(r) {
+			size = max(size, min((size-gzipFrame)*gzipRatio, most))
+		}
 		return size
 	}
-	return max(size, min((size-gzipFrame)*gzipRatio, most))
+	if body, ok := r.Body.(*wholeBody); ok {
+		return body.unpacked
+	}
+	size, _ := complete(r) // or else Connect answers with the error of the body
+	return size
+}
+
+// unpackers are gzip readers, of 40 KB each.
+var unpackers = sync.Pool{New: func() any { return new(gzip.Reader) }}
+
+// countUnpacked is how many bytes a compressed body has decompressed, up to a message of most bytes. A
+// body that is not gzip counts as what could be read of it: Connect answers with the error.
+func countUnpacked(body []byte, enveloped bool, most int64) int64 {
+	if enveloped {
+		if len(body) < rpc.EnvelopeBytes || body[0]&1 == 0 {
+			return 0 // this message is not compressed although the request says that messages may be
+		}
+		body = body[rpc.EnvelopeBytes:]
+	}
+	unpacker := unpackers.Get().(*gzip.Reader)
+	defer unpackers.Put(unpacker)
+	if err := unpacker.Reset(bytes.NewReader(body)); err != nil {
+		return 0
+	}
+	n, _ := io.CopyN(io.Discard, unpacker, most)
+	return n
 }
 
 // A share is the part of the budgets that one request holds.

@@ -1,9 +1,12 @@
 package gate
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,26 +15,54 @@ import (
 )
 
 // A request is charged by the size that it may have once it is unpacked.
-func TestUnpackedSize(t *testing.T) {
-	for _, test := range []struct {
-		method, target, name, encoding string
-		size, most, want               int64
+func TestTheSizeOfARequestIsThatOfItsMessage(t *testing.T) {
+	zipped := func(n int) []byte {
+		var buffer bytes.Buffer
+		w := gzip.NewWriter(&buffer)
+		_, _ = w.Write(make([]byte, n))
+		_ = w.Close()
+		return buffer.Bytes()
+	}
+	envelope := func(flags byte, message []byte) []byte {
+		return append([]byte{flags, 0, 0, byte(len(message) >> 8), byte(len(message))}, message...)
+	}
+	for name, test := range map[string]struct {
+		contentType, header, encoding string
+		body                          []byte
+		want                          int64
 	}{
-		{"POST", "/", "Grpc-Encoding", "", 60, 1 << 20, 60},
-		{"POST", "/", "Grpc-Encoding", "identity", 60, 1 << 20, 60},
-		{"POST", "/", "Grpc-Encoding", "gzip", 60, 1 << 20, 42 * 1032},
-		{"POST", "/", "Grpc-Encoding", "gzip", 4000, 1 << 20, 1 << 20},
-		{"POST", "/", "Content-Encoding", "gzip", 19, 1 << 20, 1032},
-		{"POST", "/", "Connect-Content-Encoding", "gzip", 5, 1 << 20, 5},
-		{"GET", "/?compression=gzip", "X", "", 118, 1 << 20, 100 * 1032},
+		"not compressed":           {"application/json", "Content-Encoding", "", make([]byte, 60), 60},
+		"identity":                 {"application/grpc", "Grpc-Encoding", "identity", envelope(0, make([]byte, 60)), 65},
+		"gzip":                     {"application/json", "Content-Encoding", "gzip", zipped(5000), 5000},
+		"gzip, gRPC":               {"application/grpc", "Grpc-Encoding", "gzip", envelope(1, zipped(5000)), 5000},
+		"gzip that is longer":      {"application/json", "Content-Encoding", "gzip", zipped(1), int64(len(zipped(1)))},
+		"a bomb":                   {"application/json", "Content-Encoding", "gzip", zipped(1 << 20), 10_000},
+		"not compressed this time": {"application/grpc", "Grpc-Encoding", "gzip", envelope(0, make([]byte, 60)), 65},
+		"not gzip":                 {"application/json", "Content-Encoding", "gzip", make([]byte, 60), 60},
+		"cut":                      {"application/json", "Content-Encoding", "gzip", zipped(5000)[:20], 20},
+		"no envelope":              {"application/grpc", "Grpc-Encoding", "gzip", []byte{1}, 1},
 	} {
-		r := httptest.NewRequest(test.method, test.target, nil)
-		r.Header.Set(test.name, test.encoding)
-		if test.name == "Grpc-Encoding" {
-			r.Header.Set("Content-Type", "application/grpc")
+		r := httptest.NewRequest("POST", "/", bytes.NewReader(test.body))
+		r.Header.Set("Content-Type", test.contentType)
+		r.Header.Set(test.header, test.encoding)
+		got := int64(-1)
+		method := &rpc.Method{Policy: rpc.Policy{MaxMessage: 10_000, MessageFlag: "a test"}}
+		c, r := rpc.Of(r)
+		newBody(time.Second).wrap(method, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			got = requestSize(r, 10_000)
+		})).ServeHTTP(httptest.NewRecorder(), r)
+		c.End()
+		if got != test.want {
+			t.Errorf("%s: %d bytes of a message, want %d", name, got, test.want)
 		}
-		if got := unpackedSize(r, test.size, test.most); got != test.want {
-			t.Errorf("%+v: %d", test, got)
+	}
+	// Short compressed calls of a connection do not wait for each other.
+	ctx := newBudget().connContext(t.Context())
+	for range 10 {
+		_, r := rpc.Of(httptest.NewRequestWithContext(ctx, "GET", "/?compression=identity&encoding=json&message="+strings.Repeat("x", 50), nil))
+		var s share
+		if err := s.take(r, requestSize(r, 10_000), replyFactor); err != nil || s.weight != 0 {
+			t.Errorf("a short call is charged %d, %v", s.weight, err)
 		}
 	}
 }

@@ -11,8 +11,8 @@ import (
 // A limit bounds something that all requests of a port share, such as slots or bytes. Most of it goes
 // to any request that comes. The rest, the reserve, is shared out once the limit is nearly reached:
 // no caller and no connection may hold more than a certain part of the reserve, so that none can keep
-// the others out by holding everything. A connection that holds nothing of the reserve always gets
-// what one request needs, as long as there is some left, because callers may share an address.
+// the others out by holding everything. A connection that holds nothing of the reserve gets what one
+// request needs, even if that is more than its part.
 type limit struct {
 	free    int64 // the part that needs no shares
 	size    int64 // that and the reserve
@@ -51,7 +51,7 @@ func (l *limit) take(r *http.Request, n int64) (claim, bool) {
 	c := claim{l, n, callerOf(r), conn, true}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.held[c.conn] > 0 && (l.held[c.conn]+n > l.perConn || l.held[c.user]+n > l.perUser) {
+	if l.held[c.user]+n > l.perUser || l.held[c.conn] > 0 && l.held[c.conn]+n > l.perConn {
 		l.used.Add(-n)
 		return claim{}, false
 	}
