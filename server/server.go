@@ -47,6 +47,9 @@ type Config struct {
 	MaxBatch int
 	// MaxWatches is how many calls may follow the port's health at a time; 0 means 10,000.
 	MaxWatches int
+	// MaxConnections is how many connections may be open; 0 means 10,000, and a negative one is no
+	// limit. Once it is reached, idle connections give way to new ones, and no address keeps all.
+	MaxConnections int
 	// MaxDeadline is how long a unary call may take, its body included, whatever deadline its client
 	// sets; 0 means 60 s, and a negative one is no bound.
 	MaxDeadline time.Duration
@@ -94,6 +97,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxDeadline == 0 {
 		c.MaxDeadline = time.Minute
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = 10_000
 	}
 	if c.MaxConcurrentCalls == 0 {
 		c.MaxConcurrentCalls = 10_000

@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// Config says what becomes of the connections of a port. Every field but Cleartext must be set.
+// Config says what becomes of the connections of a port. Every field but Cleartext and MaxConnections must
+// be set.
 type Config struct {
 	// StallTimeout is how long a write to a peer that has stopped reading may stand still before the
 	// connection fails.
@@ -26,6 +27,9 @@ type Config struct {
 	Parting *Parting
 	// Log gets a line for a client that speaks TLS to a port without.
 	Log *ErrorLog
+	// MaxConnections is how many connections may be open; 0 is no limit. Once it is reached, idle
+	// connections give way to new ones, and no address keeps all of them.
+	MaxConnections int
 	// Cleartext, if set, says that the port speaks TLS, and serves the connections whose client does
 	// not. It serves until it is closed.
 	Cleartext *http.Server
@@ -33,7 +37,7 @@ type Config struct {
 
 // NewListener returns a listener whose connections are those of inner, as config has them.
 func NewListener(inner net.Listener, config Config) net.Listener {
-	stalling := stallListener{inner, config.StallTimeout, config.Stats, config.Parting}
+	stalling := stallListener{inner, config.StallTimeout, config.Stats, config.Parting, newLimit(config.MaxConnections), config.Log}
 	sorting := sortingListener{Listener: stalling, log: config.Log}
 	if config.Cleartext != nil {
 		sorting.cleartext = newHandedListener(inner.Addr())

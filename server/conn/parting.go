@@ -32,13 +32,18 @@ type Parting struct {
 	closing atomic.Bool
 }
 
-// Handler closes HTTP/1.1 connections with their next reply, once it is time.
+// Handler closes HTTP/1.1 connections with their next reply, once it is time. It also notes which of
+// them are idle, for Config.MaxConnections.
 func (p *Parting) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 1 && p.closing.Load() {
+		if r.ProtoMajor != 1 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if p.closing.Load() {
 			w.Header().Set("Connection", "close")
 		}
-		next.ServeHTTP(w, r)
+		noteIdle(next, w, r)
 	})
 }
 
@@ -92,6 +97,7 @@ func Context(ctx context.Context, conn net.Conn) context.Context {
 func markHTTP2(ctx context.Context) {
 	if c, ok := ctx.Value(connKey{}).(*stallConn); ok {
 		c.partedWith()
+		c.setIdle(false)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
@@ -27,17 +28,32 @@ type stallListener struct {
 	timeout time.Duration
 	stats   *Stats
 	parting *Parting
+	limit   *limit
+	log     *ErrorLog
 }
 
 // Accept implements net.Listener.
 func (l stallListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		c := &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, parting: l.parting, limit: l.limit}
+		if l.limit.max > 0 {
+			c.address, c.accepted = addressOf(conn), time.Now().UnixNano()
+			c.idleSince.Store(c.accepted) // until its first request
+		}
+		// Counted before, since it may have to give way as soon as it is admitted.
+		l.stats.accepted.Add(1)
+		l.parting.conns.Add(1)
+		if l.limit.admit(c) {
+			return c, nil
+		}
+		l.stats.refused.Add(1)
+		c.Close()
+		l.log.tooManyConnections(conn.RemoteAddr().String(), l.limit.max)
 	}
-	l.stats.accepted.Add(1)
-	l.parting.conns.Add(1)
-	return &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, parting: l.parting}, nil
 }
 
 // A stallConn fails a write of which less than minProgress bytes leave in timeout: the peer has stopped
@@ -50,7 +66,13 @@ type stallConn struct {
 	stats   *Stats
 	closed  atomic.Bool
 	parting *Parting
-	settled atomic.Bool // no longer counted in parting
+	limit   *limit
+	address netip.Addr // that the limit attributes it to
+	// accepted and idleSince are Unix times in nanoseconds. idleSince is 0 while there is a request,
+	// and for an HTTP/2 connection.
+	accepted  int64
+	idleSince atomic.Int64
+	settled   atomic.Bool // no longer counted in parting
 }
 
 const (
@@ -100,6 +122,7 @@ func (c *stallConn) SetDeadline(t time.Time) error {
 func (c *stallConn) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
 		c.stats.closed.Add(1)
+		c.limit.remove(c)
 	}
 	c.partedWith()
 	return c.Conn.Close()
