@@ -26,10 +26,11 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	connConfig := conn.Config{
-		StallTimeout: s.config.stallTimeout,
-		Stats:        &s.stats.Connections,
-		HTTP1Drain:   &s.http1Drain,
-		Log:          errorLog,
+		StallTimeout:   s.config.stallTimeout,
+		MaxConnections: s.config.MaxConnections,
+		Stats:          &s.stats.Connections,
+		HTTP1Drain:     &s.http1Drain,
+		Log:            errorLog,
 	}
 	if s.config.TLS != nil {
 		refuse := conn.BoundLeftovers(conn.RefuseCleartext(), s.config.stallTimeout)

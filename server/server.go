@@ -47,6 +47,9 @@ type Config struct {
 	MaxBatch int
 	// MaxWatches is how many health Watch calls may be open at a time; 0 means 10,000.
 	MaxWatches int
+	// MaxConnections is the maximum number of open connections; 0 means 10,000, a negative value no
+	// maximum. Once it is reached, idle connections give way to new ones, and no address keeps all.
+	MaxConnections int
 	// MaxDeadline is how long a unary call may take, including the time in which its body arrives. A
 	// client can set a shorter deadline and no longer one. 0 means 60 s; a negative value, no maximum.
 	MaxDeadline time.Duration
@@ -97,6 +100,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxDeadline == 0 {
 		c.MaxDeadline = time.Minute
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = 10_000
 	}
 	if c.MaxConcurrentCalls == 0 {
 		c.MaxConcurrentCalls = 10_000

@@ -153,6 +153,7 @@ func (f serveFlags) config() server.Config {
 		MaxConcurrentCalls: f.maxConcurrentCalls,
 		MaxDeadline:        f.maxDeadline,
 		MaxWatches:         f.maxWatches,
+		MaxConnections:     f.maxConnections,
 		RateLimit:          f.rateLimit,
 		RateBurst:          f.rateBurst,
 		DrainTimeout:       f.drainTimeout,

@@ -25,10 +25,11 @@ type serveFlags struct {
 	tokens    string
 	openReads bool
 
-	maxBatch, maxConcurrentCalls, maxWatches int
-	maxDeadline                              time.Duration
-	rateLimit                                float64
-	rateBurst                                int
+	maxBatch, maxConcurrentCalls int
+	maxConnections, maxWatches   int
+	maxDeadline                  time.Duration
+	rateLimit                    float64
+	rateBurst                    int
 
 	corsOrigins []string
 
@@ -77,6 +78,8 @@ func (f *serveFlags) table() []flagRow {
 			"maximum ids in one call"},
 		{limits, "max-concurrent-calls", into(&f.maxConcurrentCalls, 10_000, atLeastOne),
 			"maximum concurrent calls; more are refused. Health and reflection do not count"},
+		{limits, "max-connections", into(&f.maxConnections, 10_000, atLeastOne),
+			"maximum open connections; idle ones give way to new ones, and no address keeps all of them"},
 		{limits, "max-deadline", into(&f.maxDeadline, time.Minute, positive),
 			"maximum duration of a call, whatever deadline the client sets; streams have no such limit"},
 		{limits, "max-watches", into(&f.maxWatches, 10_000, atLeastOne),

@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// Config configures the connections of a port. Every field but Cleartext must be set.
+// Config configures the connections of a port. Every field but MaxConnections and Cleartext must be
+// set.
 type Config struct {
 	// StallTimeout is how long a write may make no progress before it fails, because the peer has
 	// stopped reading.
@@ -26,6 +27,9 @@ type Config struct {
 	HTTP1Drain *HTTP1Drain
 	// Log gets a line for each client that speaks TLS to a cleartext port.
 	Log *ErrorLog
+	// MaxConnections is the maximum number of open connections; 0 is no limit. Once it is reached, idle
+	// connections give way to new ones, and no address keeps all of them.
+	MaxConnections int
 	// Cleartext must be set for a port that speaks TLS, and only there: it serves the connections of
 	// clients that speak cleartext HTTP. The caller closes it.
 	Cleartext *http.Server
@@ -34,7 +38,7 @@ type Config struct {
 // NewListener returns a listener that accepts the connections of inner and handles them as config
 // says.
 func NewListener(inner net.Listener, config Config) net.Listener {
-	stalling := stallListener{inner, config.StallTimeout, config.Stats, config.HTTP1Drain}
+	stalling := stallListener{inner, config.StallTimeout, config.Stats, config.HTTP1Drain, newLimit(config.MaxConnections), config.Log}
 	listener := firstByteListener{Listener: stalling, log: config.Log}
 	if config.Cleartext != nil {
 		listener.cleartext = newQueueListener(inner.Addr())

@@ -26,13 +26,13 @@ const (
 type ErrorLog struct {
 	log                                    *slog.Logger
 	handshakes, hangUps, cleartext, panics *lograte.Limit
-	rest                                   *lograte.Limit
+	full, rest                             *lograte.Limit
 }
 
 // NewErrorLog returns an ErrorLog that writes to log.
 func NewErrorLog(log *slog.Logger) *ErrorLog {
 	limit := func() *lograte.Limit { return lograte.New(rate.Every(logEvery), logBurst) }
-	return &ErrorLog{log: log, handshakes: limit(), hangUps: limit(), cleartext: limit(), panics: limit(), rest: limit()}
+	return &ErrorLog{log: log, handshakes: limit(), hangUps: limit(), cleartext: limit(), panics: limit(), full: limit(), rest: limit()}
 }
 
 // Logger returns the logger for [http.Server.ErrorLog].
@@ -74,6 +74,12 @@ func (l *ErrorLog) handshake(remote, reason string) {
 func (l *ErrorLog) tlsOnCleartext(remote string) {
 	l.write(l.cleartext, slog.LevelWarn, "a client speaks TLS to this port, which does not", slog.String("remote", remote),
 		slog.String("hint", "serve with --tls-cert and --tls-key, or have the client use http:// (an insecure channel)"))
+}
+
+// tooManyConnections logs a connection that was refused because of the maximum.
+func (l *ErrorLog) tooManyConnections(remote string, max int) {
+	l.write(l.full, slog.LevelWarn, "a connection was refused: the port has its maximum of them", slog.String("remote", remote),
+		slog.Int("max", max), slog.String("hint", "raise --max-connections, or find the clients that open so many"))
 }
 
 func (l *ErrorLog) write(limit *lograte.Limit, level slog.Level, message string, attributes ...slog.Attr) {

@@ -33,13 +33,17 @@ type HTTP1Drain struct {
 }
 
 // Handler returns a handler that calls next, and closes HTTP/1.1 connections with their next reply
-// once Wait has been called.
+// once Wait has been called. It also notes which of them are idle, for Config.MaxConnections.
 func (d *HTTP1Drain) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 1 && d.closing.Load() {
+		if r.ProtoMajor != 1 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if d.closing.Load() {
 			w.Header().Set("Connection", "close")
 		}
-		next.ServeHTTP(w, r)
+		noteIdle(next, w, r)
 	})
 }
 
@@ -96,6 +100,7 @@ func Context(ctx context.Context, conn net.Conn) context.Context {
 func markHTTP2(ctx context.Context) {
 	if c, ok := ctx.Value(connKey{}).(*stallConn); ok {
 		c.leaveDrain()
+		c.setIdle(false)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
@@ -28,17 +29,32 @@ type stallListener struct {
 	timeout time.Duration
 	stats   *Stats
 	drain   *HTTP1Drain
+	limit   *limit
+	log     *ErrorLog
 }
 
 // Accept implements net.Listener.
 func (l stallListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		c := &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, drain: l.drain, limit: l.limit}
+		if l.limit.max > 0 {
+			c.address, c.accepted = addressOf(conn), time.Now().UnixNano()
+			c.idleSince.Store(c.accepted) // until its first request
+		}
+		// Counted before, since it may have to give way as soon as it is admitted.
+		l.stats.accepted.Add(1)
+		l.drain.conns.Add(1)
+		if l.limit.admit(c) {
+			return c, nil
+		}
+		l.stats.refused.Add(1)
+		c.Close()
+		l.log.tooManyConnections(conn.RemoteAddr().String(), l.limit.max)
 	}
-	l.stats.accepted.Add(1)
-	l.drain.conns.Add(1)
-	return &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, drain: l.drain}, nil
 }
 
 // A stallConn fails a write of which less than minProgress bytes leave in timeout: the peer has stopped
@@ -52,6 +68,12 @@ type stallConn struct {
 	closed  atomic.Bool
 	drain   *HTTP1Drain
 	left    atomic.Bool // drain no longer counts this connection
+	limit   *limit
+	address netip.Addr // that the limit attributes it to
+	// accepted and idleSince are Unix times in nanoseconds. idleSince is 0 while there is a request,
+	// and for an HTTP/2 connection.
+	accepted  int64
+	idleSince atomic.Int64
 }
 
 const (
@@ -102,6 +124,7 @@ func (c *stallConn) SetDeadline(t time.Time) error {
 func (c *stallConn) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
 		c.stats.closed.Add(1)
+		c.limit.remove(c)
 	}
 	c.leaveDrain()
 	return c.Conn.Close()

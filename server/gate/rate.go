@@ -133,22 +133,13 @@ func (l *rateLimit) refuse(w http.ResponseWriter, r *http.Request, why *connect.
 	rpc.Refuse(w, r, rpc.ReasonResourceExhausted, why)
 }
 
-// addressOf is the address that a request is attributed to: an IPv4 address, or the /64 network of an
-// IPv6 address, because a subscriber has at least a whole one (RFC 6177).
+// addressOf is the address that a request is attributed to.
 func addressOf(r *http.Request) netip.Addr {
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
-	address := remote.Addr().Unmap()
-	if address.Is4() {
-		return address
-	}
-	network, err := address.WithZone("").Prefix(64)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return network.Addr()
+	return rpc.Network(remote.Addr())
 }
 
 // retryLater returns an error with a RetryInfo. It is created once and never changed, so that all
