@@ -43,11 +43,15 @@
 //   - There is no server push: the ResponseWriter does not implement [http.Pusher]. Priorities
 //     are checked and otherwise ignored (RFC 9113 §5.3.2). The upgrade from HTTP/1.1 that RFC
 //     7540 had is not supported (RFC 9113 §3.1 deprecates it).
+//   - Handlers run on goroutines that run other handlers later. Their pprof labels and
+//     [debug.SetPanicOnFault] are reset in between. A handler that calls [runtime.LockOSThread] calls
+//     [runtime.UnlockOSThread] before it returns.
 //   - A handler starts when its request is complete or nothing more can be read at once. With
 //     net/http it starts as soon as the header has been read.
-//   - A request that RFC 9113 calls malformed is reset: for example one whose Host differs from
-//     its :authority, whose path does not start with a slash, or whose body is not as long as its
-//     Content-Length says. net/http leaves some of these to the handler.
+//   - A request that RFC 9113 calls malformed is reset: for example one whose path does not start
+//     with a slash, or whose body is not as long as its Content-Length says. One whose Host names
+//     another host than its :authority is answered with status 400. net/http leaves some of these
+//     to the handler.
 //   - [http.Server.ReadTimeout] and [http.Server.WriteTimeout] bound each request and each reply.
 //     The limits on the time of a whole connection are those of [Config].
 //   - [http.Server.ConnState] reports StateActive and StateIdle too, from a goroutine of its own.

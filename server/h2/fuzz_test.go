@@ -178,7 +178,7 @@ func FuzzRequest(f *testing.F) {
 		if r.Method != "CONNECT" && (r.RequestURI == "" || r.RequestURI[0] != '/' && r.RequestURI != "*") {
 			t.Fatalf("request URI %q", r.RequestURI)
 		}
-		if r.Host != "" && !httpguts.ValidHostHeader(r.Host) {
+		if r.Host != "" && !validAuthority(r.Host) {
 			t.Fatalf("host %q", r.Host)
 		}
 		for k, vv := range r.Header {

@@ -111,10 +111,14 @@ func setFrameHeader(frame []byte, n int, flags http2.Flags) {
 	frame[0], frame[1], frame[2], frame[4] = byte(n>>16), byte(n>>8), byte(n), byte(flags)
 }
 
-// emit moves up to budget bytes of the stream's reply body into the output buffer, with the header
+// emit moves up to budget bytes of the stream's reply body into the output buffer, with the headers
 // before them and the trailers after them. c.mu is held.
 func (c *conn) emit(s *stream, budget int) {
 	p := &s.out
+	if p.informational != 0 {
+		c.writeHeaders(s.id, p.informational, p.informationalFields, -1, false)
+		p.informational, p.informationalFields = 0, nil
+	}
 	if p.header {
 		s.moved += minProgress
 		end := p.end && p.size() == 0 && len(p.trailer) == 0
@@ -209,7 +213,7 @@ type readyQueue struct {
 
 // enqueue adds s to the end of the queue if it has output that its window allows. c.mu is held.
 func (c *conn) enqueue(s *stream) {
-	if s.queued || s.closed || s.out.empty() || s.sendWindow <= 0 && !s.out.header && s.out.size() > 0 {
+	if s.queued || s.closed || s.out.empty() || s.sendWindow <= 0 && s.out.needsWindow() {
 		return
 	}
 	s.queued = true

@@ -34,6 +34,8 @@ func (c *conn) onRequest(b *headerBlock) error {
 	case b.tooLarge:
 		c.srv.stats.refusedHeader.Add(1)
 		s.reply.override = c.srv.cfg.HeaderTooLarge
+	case s.reply.override != nil:
+		c.srv.stats.refusedHost.Add(1)
 	case b.method == http.MethodConnect:
 		c.srv.stats.refusedConnect.Add(1)
 		s.reply.override = replyConnect
@@ -99,8 +101,12 @@ func (c *conn) fillRequest(req *http.Request, s *stream, b *headerBlock) error {
 		return err
 	}
 	req.Header = header
-	if req.Host, err = hostOf(b, header); err != nil {
+	var sameHost bool
+	if req.Host, sameHost, err = hostOf(b, header); err != nil {
 		return err
+	}
+	if !sameHost {
+		s.reply.override = replyBadHost
 	}
 	if connect {
 		s.url.Host, req.RequestURI = req.Host, req.Host
@@ -258,24 +264,43 @@ func (c *conn) headerKey(i int, wire string) string {
 }
 
 // hostOf returns the authority of the request, from :authority or Host, which must not differ (RFC
-// 9113 §8.3.1).
-func hostOf(b *headerBlock, header http.Header) (string, error) {
-	host := b.authority
-	if h, ok := header["Host"]; ok {
+// 9113 §8.3.1). If they do, same is false.
+func hostOf(b *headerBlock, header http.Header) (host string, same bool, err error) {
+	host = b.authority
+	if h, found := header["Host"]; found {
 		switch {
 		case len(h) > 1:
-			return "", streamError{b.id, http2.ErrCodeProtocol, "more than one Host"}
+			return "", false, nil
 		case host == "":
 			host = h[0]
-		case h[0] != host:
-			return "", streamError{b.id, http2.ErrCodeProtocol, "Host differs from :authority"}
+		case h[0] != host && !equalHosts(h[0], host, b.scheme):
+			return "", false, nil
 		}
 		delete(header, "Host")
 	}
-	if host != "" && (strings.IndexByte(host, '@') >= 0 || !httpguts.ValidHostHeader(host)) {
-		return "", streamError{b.id, http2.ErrCodeProtocol, "malformed authority"}
+	if host != "" && !validAuthority(host) {
+		return "", false, streamError{b.id, http2.ErrCodeProtocol, "malformed authority"}
 	}
-	return host, nil
+	return host, true, nil
+}
+
+// equalHosts reports whether two authorities name the same, whatever the case of their letters and
+// whether or not they name the default port of the scheme (RFC 9110 §4.2.3).
+func equalHosts(a, b, scheme string) bool {
+	port := ":80"
+	if scheme == "https" {
+		port = ":443"
+	}
+	return strings.EqualFold(strings.TrimSuffix(a, port), strings.TrimSuffix(b, port))
+}
+
+// validAuthority reports whether host may be an authority. Clients of a Unix socket send its path,
+// percent-encoded (gRPC) or as it is (grpc-java).
+func validAuthority(host string) bool {
+	if host[0] == '/' {
+		host = strings.ReplaceAll(host, "/", "")
+	}
+	return strings.IndexByte(host, '@') < 0 && httpguts.ValidHostHeader(host)
 }
 
 // setLength sets the length of the request's body from Content-Length (RFC 9113 §8.1.1).

@@ -433,6 +433,11 @@ func HeaderTooLarge(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprint(w, "<h1>HTTP Error 431</h1><p>Request Header Field(s) Too Large</p>")
 }
 
+// replyBadHost answers a request whose Host differs from its authority, or that has two.
+func replyBadHost(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "Host differs from the authority of the request", http.StatusBadRequest)
+}
+
 // replyConnect answers CONNECT, which only a proxy supports.
 func replyConnect(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, "CONNECT is not supported", http.StatusNotImplemented)

@@ -16,7 +16,7 @@ type Stats struct {
 	resetsSent, resetsReceived    codeCounts
 	goAwaysSent, goAwaysReceived  codeCounts
 	refusedHeader, refusedConnect atomic.Uint64
-	refusedTLS                    atomic.Uint64
+	refusedTLS, refusedHost       atomic.Uint64
 	late                          [lateReasons]atomic.Uint64
 
 	mu      sync.Mutex
@@ -38,7 +38,7 @@ type Counts struct {
 	ResetsSent, ResetsReceived   map[string]uint64
 	GoAwaysSent, GoAwaysReceived map[string]uint64
 	// Refused counts requests that the engine answered in place of the handler ("header_too_large",
-	// "connect_method") and connections whose TLS version or cipher suite is too weak ("tls").
+	// "connect_method", "bad_host") and connections whose TLS version or cipher suite is too weak ("tls").
 	Refused map[string]uint64
 	// TimedOut counts connections that were closed because the peer took too long: to send its
 	// first SETTINGS ("handshake"), to send the rest of a header block or control frame ("header"),
@@ -90,6 +90,7 @@ func (s *Stats) Read() Counts {
 			"header_too_large": s.refusedHeader.Load(),
 			"connect_method":   s.refusedConnect.Load(),
 			"tls":              s.refusedTLS.Load(),
+			"bad_host":         s.refusedHost.Load(),
 		},
 		TimedOut: make(map[string]uint64, lateReasons),
 	}

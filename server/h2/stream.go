@@ -59,6 +59,10 @@ type stream struct {
 
 // pendingReply is the part of a reply that is not in the connection's output buffer yet.
 type pendingReply struct {
+	// A header block with a status from 100 to 199 is to be sent first, unless informational is 0.
+	informational       int
+	informationalFields []field
+
 	// The header block is still to be sent. It consists of status, fields and length of
 	// stream.reply, which are written before header is set, under c.mu, and not again until it is
 	// false.
@@ -71,7 +75,14 @@ type pendingReply struct {
 
 func (p *pendingReply) size() int { return len(p.data[0]) + len(p.data[1]) }
 
-func (p *pendingReply) empty() bool { return !p.header && p.size() == 0 && !p.end }
+// needsWindow reports whether the next that is to be sent is DATA with a payload.
+func (p *pendingReply) needsWindow() bool {
+	return p.informational == 0 && !p.header && p.size() > 0
+}
+
+func (p *pendingReply) empty() bool {
+	return !p.header && p.size() == 0 && !p.end && p.informational == 0
+}
 
 // run implements task: it runs the handler.
 func (s *stream) run() {

@@ -90,7 +90,7 @@ func (c *conn) tick() {
 // waitsFor returns what a stream waits for, and how many bytes have moved that it waits for. c.mu
 // is held.
 func (c *conn) waitsFor(s *stream) (w waits, moved uint32) {
-	needsWindow := !s.out.header && s.out.size() > 0
+	needsWindow := s.out.needsWindow()
 	switch {
 	case s.answered():
 		return forRest, 0

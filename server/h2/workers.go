@@ -1,6 +1,9 @@
 package h2
 
 import (
+	"context"
+	"runtime/debug"
+	"runtime/pprof"
 	"sync"
 	"time"
 )
@@ -46,11 +49,19 @@ func (w *worker) loop(ws *workers, t task) {
 	for t != nil {
 		t.run()
 		t = nil
+		resetGoroutine()
 		if !ws.park(w) {
 			return
 		}
 		t = w.wait()
 	}
+}
+
+// resetGoroutine takes back what a handler may have changed of its goroutine. What cannot be taken
+// back is documented: a handler must undo its calls of runtime.LockOSThread.
+func resetGoroutine() {
+	pprof.SetGoroutineLabels(context.Background())
+	debug.SetPanicOnFault(false)
 }
 
 // wait blocks until there is a task. Its stack frame is large on purpose: the garbage collector
