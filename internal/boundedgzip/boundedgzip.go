@@ -19,7 +19,9 @@ type Reader struct {
 
 // New returns a Reader for messages of up to maxBytes each, decompressed. A longer one fails with the
 // error that tooLong returns.
-func New(maxBytes int64, tooLong func() error) *Reader { return &Reader{max: maxBytes, tooLong: tooLong} }
+func New(maxBytes int64, tooLong func() error) *Reader {
+	return &Reader{max: maxBytes, tooLong: tooLong}
+}
 
 // Reset begins a message that comes compressed from source.
 func (r *Reader) Reset(source io.Reader) error {
