@@ -216,6 +216,65 @@ func TestADeadlineEndsTheWritingOfAReply(t *testing.T) {
 	}
 }
 
+// Over HTTP/2 a peer that opens its window by one byte at a time is no stalled one, and the deadline ends
+// its call, too.
+func TestADeadlineEndsTheWritingOfAReplyOverHTTP2(t *testing.T) {
+	p := start(t, Config{MaxDeadline: 500 * time.Millisecond}, nil)
+	conn := p.raw(t)
+	framer := http2.NewFramer(conn, conn)
+	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
+		t.Fatal(err)
+	}
+	framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	body := envelope(0, marshal(t, threes(7000)...))
+	for _, field := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", "/MyService/User"},
+		{":authority", "x"}, {"content-type", "application/grpc"}, {"te", "trailers"}} {
+		encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
+	}
+	framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true})
+	began := time.Now()
+	framer.WriteData(1, true, body)
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(50 * time.Millisecond):
+				framer.WriteWindowUpdate(1, 1)
+			}
+		}
+	}()
+	conn.SetReadDeadline(began.Add(10 * time.Second))
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			t.Fatalf("after %v: %v, want a reset of the stream", time.Since(began), err)
+		}
+		if frame.Header().Type == http2.FrameSettings && !frame.Header().Flags.Has(http2.FlagSettingsAck) {
+			continue
+		}
+		if reset, ok := frame.(*http2.RSTStreamFrame); ok {
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("the stream was reset (%v) after %v", reset.ErrCode, took)
+			}
+			return
+		}
+	}
+}
+
+// threes is n times the id 3, whose user is long.
+func threes(n int) []int32 {
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = 3
+	}
+	return ids
+}
+
 func base64URL(data []byte) string { return base64.RawURLEncoding.EncodeToString(data) }
 
 func (p *port) raw(t *testing.T) net.Conn {

@@ -24,10 +24,11 @@ const (
 	// minProgress is the number of bytes that have to arrive of a body in each stall timeout.
 	minProgress = 64
 	// receiving is the maximum size of the requests of the port that are being received or answered, in
-	// bytes. A request that is not longer than shortRequest, or that package h2 has received as a whole
-	// before its handler starts, is not counted. Of the last quarter a caller gets up to 2 MiB and a
-	// connection up to 1 MiB.
-	receiving = 32 << 20
+	// bytes. A request that fits the first buffer, or that package h2 has received as a whole before its
+	// handler starts, is not counted. Of the last quarter a caller gets up to 2 MiB and a connection up
+	// to 1 MiB.
+	receiving   = 32 << 20
+	firstBuffer = 512
 )
 
 // body receives the message of a request before the request is passed on, and bounds its size and the
@@ -47,7 +48,7 @@ func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	if method.ClientStreams {
 		return next
 	}
-	most := int64(method.MessageLimit()) + rpc.EnvelopeBytes
+	most := int64(method.MessageLimit())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, engine := r.Body.(h2.Body)
 		if size, ok := complete(r); r.Body != http.NoBody && (!ok || size > most || rpc.Compressed(r)) {
@@ -89,19 +90,21 @@ func (b body) receive(in *incoming) (whole *wholeBody, claimed claim, ok bool) {
 	if media.Enveloped {
 		most += rpc.EnvelopeBytes
 	}
-	expected := most
+	size := int64(firstBuffer)
 	if length := in.request.ContentLength; length >= 0 {
-		expected = min(length, most)
+		size = min(length+1, size) // so that a read finds the end
 	}
-	data := make([]byte, 0, min(expected+1, shortRequest))
+	data := make([]byte, 0, size)
 	for {
 		if len(data) == cap(data) {
-			// What has arrived is claimed, and not what the request says will come.
-			size := min(int64(4*cap(data)), most+1)
-			claimed.giveBack()
-			if claimed, ok = b.receiving.take(in.request, size); !ok {
+			// By what has arrived and not by what is promised, which costs its sender nothing.
+			size = min(4*size, most+1)
+			larger, ok := b.receiving.take(in.request, size)
+			if !ok {
 				return nil, claimed, false
 			}
+			claimed.giveBack()
+			claimed = larger
 			data = append(make([]byte, 0, size), data...)
 		}
 		n, err := in.Read(data[len(data):cap(data)])

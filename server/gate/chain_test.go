@@ -238,7 +238,7 @@ func TestTheReasonsOfTheGates(t *testing.T) {
 		}},
 		{"body", rpc.ReasonUnavailable, plain, func(t *testing.T, p *port) rpc.Reason {
 			p.chain.body.receiving.used.Add(receiving)
-			_, reason := p.send(p.look, "POST", strings.NewReader(strings.Repeat("x", 4*shortRequest)))
+			_, reason := p.send(p.look, "POST", strings.NewReader(strings.Repeat("x", 2*firstBuffer)))
 			return reason
 		}},
 		{"shed", rpc.ReasonUnavailable, func(c *Config) { c.MaxConcurrentCalls = 1 }, func(t *testing.T, p *port) (reason rpc.Reason) {

@@ -2,9 +2,11 @@ package gate
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"example.com/roster/server/rpc"
 )
@@ -60,5 +62,33 @@ func TestALimitIsNotExceeded(t *testing.T) {
 		if _, ok := l.take(r, 1); ok != want {
 			t.Errorf("claim %d: %v", i, ok)
 		}
+	}
+}
+
+// Long requests that arrive in pieces hold what has arrived, and give it back.
+func TestWhatArrivesIsCounted(t *testing.T) {
+	p := newPort(t, nil)
+	message, rest := io.Pipe()
+	done := make(chan int)
+	go func() {
+		status, _ := p.send(p.look, "POST", message)
+		done <- status
+	}()
+	used := &p.chain.body.receiving.used
+	for _, step := range []struct{ bytes, held int64 }{{400, 0}, {1000, 2048}, {10_000, 32_768}} {
+		_, _ = rest.Write(make([]byte, step.bytes))
+		for range 100 {
+			if used.Load() == step.held {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if got := used.Load(); got != step.held {
+			t.Errorf("%d bytes are held after another %d, want %d", got, step.bytes, step.held)
+		}
+	}
+	rest.Close()
+	if status := <-done; status != 200 || used.Load() != 0 {
+		t.Errorf("status %d, %d bytes are still held", status, used.Load())
 	}
 }
