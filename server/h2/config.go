@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"time"
 )
@@ -145,8 +146,55 @@ const (
 // (RFC 9113 §4.3): the request alone is refused.
 func (cfg *Config) maxBlock() int { return 4*cfg.MaxHeaderBytes + 1024 }
 
+// takeStandard sets the fields that are zero from http.Server.HTTP2, as far as that has the same
+// settings, and returns an error for those that it has in addition.
+func (cfg *Config) takeStandard(std *http.HTTP2Config) error {
+	for _, setting := range []struct {
+		name, instead string
+		used          bool
+	}{
+		{"MaxEncoderHeaderTableSize", "Config.HeaderTableSize, which limits both tables", std.MaxEncoderHeaderTableSize != 0 &&
+			std.MaxEncoderHeaderTableSize != int(cmp.Or(cfg.HeaderTableSize, uint32(std.MaxDecoderHeaderTableSize), 4096))},
+		{"WriteByteTimeout", "Config.StallTimeout", std.WriteByteTimeout != 0},
+		{"PermitProhibitedCipherSuites", "TLS 1.3 or a suite that RFC 9113 permits", std.PermitProhibitedCipherSuites},
+		{"CountError", "Config.Stats", std.CountError != nil},
+	} {
+		if setting.used {
+			return fmt.Errorf("h2: http.Server.HTTP2 sets %s, which this engine does not have; use %s", setting.name, setting.instead)
+		}
+	}
+	for _, size := range []struct {
+		name  string
+		value int
+		limit int
+	}{
+		{"MaxConcurrentStreams", std.MaxConcurrentStreams, math.MaxInt32},
+		{"MaxDecoderHeaderTableSize", std.MaxDecoderHeaderTableSize, math.MaxInt32},
+		{"MaxReadFrameSize", std.MaxReadFrameSize, maxFrameSize},
+		{"MaxReceiveBufferPerStream", std.MaxReceiveBufferPerStream, maxWindow},
+		{"MaxReceiveBufferPerConnection", std.MaxReceiveBufferPerConnection, maxWindow},
+	} {
+		if size.value < 0 || size.value > size.limit {
+			return fmt.Errorf("h2: http.Server.HTTP2.%s is %d, want 0 to %d", size.name, size.value, size.limit)
+		}
+	}
+	cfg.MaxConcurrentStreams = cmp.Or(cfg.MaxConcurrentStreams, uint32(std.MaxConcurrentStreams))
+	cfg.HeaderTableSize = cmp.Or(cfg.HeaderTableSize, uint32(std.MaxDecoderHeaderTableSize))
+	cfg.MaxFrameSize = cmp.Or(cfg.MaxFrameSize, uint32(std.MaxReadFrameSize))
+	cfg.StreamWindow = cmp.Or(cfg.StreamWindow, int32(std.MaxReceiveBufferPerStream))
+	cfg.ConnWindow = cmp.Or(cfg.ConnWindow, int32(std.MaxReceiveBufferPerConnection))
+	cfg.PingInterval = cmp.Or(cfg.PingInterval, std.SendPingTimeout)
+	cfg.PingTimeout = cmp.Or(cfg.PingTimeout, std.PingTimeout)
+	return nil
+}
+
 // withDefaults returns the configuration in force for srv.
 func (cfg Config) withDefaults(srv *http.Server) (Config, error) {
+	if srv.HTTP2 != nil {
+		if err := cfg.takeStandard(srv.HTTP2); err != nil {
+			return cfg, err
+		}
+	}
 	cfg.MaxConcurrentStreams = cmp.Or(cfg.MaxConcurrentStreams, 250)
 	cfg.MaxHeaderBytes = cmp.Or(cfg.MaxHeaderBytes, srv.MaxHeaderBytes, 32<<10)
 	cfg.MaxHeaderFields = cmp.Or(cfg.MaxHeaderFields, 256)

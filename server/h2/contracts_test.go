@@ -75,3 +75,88 @@ func TestGoroutinesAreReset(t *testing.T) {
 		}
 	}
 }
+
+// A handler may name its fields in any case. What must not be sent is not sent (RFC 9113 §8.2.2),
+// and what the engine sends itself is sent once.
+func TestNamesInAnyCase(t *testing.T) {
+	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		if r.URL.Path == "/early" {
+			for _, name := range []string{"connection", "Transfer-encoding", "content-length", "UPGRADE"} {
+				h[name] = []string{"1"}
+			}
+			w.WriteHeader(http.StatusEarlyHints)
+			clear(h)
+			return
+		}
+		for _, name := range []string{"keep-alive", "Keep-alive", "proxy-connection", "transfer-encoding", "TRANSFER-ENCODING", "upgrade", "Upgrade"} {
+			h[name] = []string{"x"}
+		}
+		h["connection"] = []string{"keep-alive"}
+		h["content-length"] = []string{"3"}
+		h["content-TYPE"] = []string{"text/own"}
+		h["date"] = []string{"today"}
+		h["trailer"] = []string{"x-sum"}
+		w.Write([]byte("abc"))
+		h["X-Sum"] = []string{"1"}
+		h[http.TrailerPrefix+"transfer-encoding"] = []string{"chunked"}
+	}), Config{})
+	c := s.dial(t)
+	want := fields{"content-length": {"3"}, "content-type": {"text/own"}, "date": {"today"}, "trailer": {"x-sum"}}
+	if r := c.get("/"); fmt.Sprint(r.header) != fmt.Sprint(want) || fmt.Sprint(r.trailer) != "map[x-sum:[1]]" {
+		t.Errorf("got %v", r)
+	}
+	c.request("", "/early", true)
+	if h := nextFrame[*http2.MetaHeadersFrame](c); len(h.RegularFields()) != 0 {
+		t.Errorf("an informational reply with %v", h.RegularFields())
+	}
+}
+
+func TestStandardConfig(t *testing.T) {
+	set := func(s *testServer) {
+		s.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 7, MaxReadFrameSize: 1 << 20, MaxReceiveBufferPerStream: 1 << 16}
+	}
+	for cfg, want := range map[uint32]uint32{0: 7, 9: 9} {
+		s := newServer(t, http.HandlerFunc(wroteNothing), Config{MaxConcurrentStreams: cfg}, set)
+		f := nextFrame[*http2.SettingsFrame](s.dial(t))
+		streams, _ := f.Value(http2.SettingMaxConcurrentStreams)
+		frame, _ := f.Value(http2.SettingMaxFrameSize)
+		window, _ := f.Value(http2.SettingInitialWindowSize)
+		if streams != want || frame != 1<<20 || window != 1<<16 {
+			t.Errorf("Config has %d streams: got %d streams, frames of %d bytes, windows of %d", cfg, streams, frame, window)
+		}
+	}
+	for name, std := range map[string]*http.HTTP2Config{
+		"WriteByteTimeout":             {WriteByteTimeout: time.Second},
+		"PermitProhibitedCipherSuites": {PermitProhibitedCipherSuites: true},
+		"CountError":                   {CountError: func(string) {}},
+		"MaxEncoderHeaderTableSize":    {MaxEncoderHeaderTableSize: 100},
+		"MaxConcurrentStreams":         {MaxConcurrentStreams: -1},
+		"MaxReadFrameSize":             {MaxReadFrameSize: 1 << 30},
+	} {
+		if err := Configure(&http.Server{HTTP2: std}, Config{}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := Configure(&http.Server{HTTP2: &http.HTTP2Config{MaxEncoderHeaderTableSize: 100, MaxDecoderHeaderTableSize: 100}}, Config{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// What Hijack returns leads to the listener's own connection.
+func TestHijackLeadsToTheConnection(t *testing.T) {
+	got := make(chan string, 1)
+	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		nc, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer nc.Close()
+		got <- fmt.Sprintf("%T", nc.(interface{ NetConn() net.Conn }).NetConn())
+	}), Config{})
+	http.Get("http://" + s.addr)
+	if kind := <-got; kind != "*net.TCPConn" {
+		t.Errorf("a hijacked connection is a %s", kind)
+	}
+}

@@ -57,7 +57,13 @@
 //   - [http.Server.ConnState] reports StateActive and StateIdle too, from a goroutine of its own.
 //   - An HTTP/2 connection of a [NewListener] is closed by http.Server.Close and waited for by
 //     Shutdown as any other, but net/http believes that most of them have ended.
-//   - [http.Server.HTTP2] is not read; its settings are fields of [Config].
+//   - [http.Server.HTTP2] sets defaults for the fields of [Config] that mean the same. Configure
+//     returns an error for a setting that the engine has no equivalent for.
+//   - [http.Server.SetKeepAlivesEnabled] does not reach HTTP/2 connections, since net/http tells no
+//     other package about it. A handler ends its connection, once the other calls on it are done,
+//     with the header Connection: close.
+//   - Names of a reply's header fields mean the same in any case, although [http.Header] is a map: a
+//     handler that sets "transfer-encoding" does not send that field, which HTTP/2 forbids.
 //
 // # Contracts
 //

@@ -14,6 +14,9 @@ import (
 // must be the outermost wrapper of l. Beneath a TLS listener or another wrapper, or if ConnContext
 // or ConnState of the server are set after Configure, it has no effect.
 //
+// A connection that a handler of HTTP/1.1 hijacks has a type of this package. Its method NetConn()
+// net.Conn returns the one that l accepted, such as a *net.TCPConn.
+//
 // It works as follows. net/http keeps two buffers and a goroutine with a deep stack for as long as
 // the function in TLSNextProto runs. So that function hands the connection over to a goroutine of
 // the engine and returns; net/http then reuses its buffers and calls Close, which the connection
@@ -40,7 +43,8 @@ func (l listener) Accept() (net.Conn, error) {
 	return &cleartextConn{nc, loan{nc: nc}}, nil
 }
 
-// cleartextConn is a connection that net/http holds until the engine takes it over.
+// cleartextConn is a connection that net/http holds until the engine takes it over. It is also what
+// Hijack returns for a request of HTTP/1.1; NetConn then returns the listener's own connection.
 type cleartextConn struct {
 	net.Conn
 	loan
@@ -58,6 +62,9 @@ func (c *cleartextConn) CloseWrite() error {
 	return nil
 }
 
+// NetConn returns the connection that the listener accepted, as [tls.Conn.NetConn] does.
+func (c *cleartextConn) NetConn() net.Conn { return c.Conn }
+
 // tcpConn is a cleartextConn with all methods of *net.TCPConn. net/http sends files over HTTP/1.1
 // with ReadFrom.
 type tcpConn struct {
@@ -67,6 +74,9 @@ type tcpConn struct {
 
 // Close implements net.Conn.
 func (c *tcpConn) Close() error { return c.loan.end() }
+
+// NetConn returns the connection that the listener accepted, as [tls.Conn.NetConn] does.
+func (c *tcpConn) NetConn() net.Conn { return c.TCPConn }
 
 // loan is what the engine knows about a connection of a NewListener, which net/http holds at first.
 type loan struct {
@@ -187,7 +197,7 @@ func (c *conn) serveHanded() {
 		if v := recover(); v != nil {
 			stack := make([]byte, 64<<10)
 			stack = stack[:runtime.Stack(stack, false)]
-			c.srv.logf("h2: panic serving %v: %v\n%s", c.remoteAddr, v, stack)
+			c.srv.logf("http: panic serving %v: %v\n%s", c.remoteAddr, v, stack)
 		}
 		c.reportClosed()
 		c.srv.remove(c)

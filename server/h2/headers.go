@@ -83,10 +83,11 @@ func (b *headerBlock) add(f hpack.HeaderField) {
 		b.addPseudo(f)
 		return
 	}
-	switch f.Name {
-	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
+	if connectionSpecific(f.Name) {
 		b.invalid = "connection-specific field"
 		return
+	}
+	switch f.Name {
 	case "content-type":
 		b.typed = true
 	case "te":

@@ -92,7 +92,45 @@ func newNameTable(known []KnownHeader) (nameTable, error) {
 
 func (t *nameTable) add(name string) {
 	lower := lowerName(name)
-	t.canonical[lower], t.lower[name] = name, lower
+	t.canonical[lower] = name
+	if !connectionSpecific(lower) {
+		t.lower[name] = lower
+	}
+}
+
+// connectionSpecific reports whether a field, its name in lower case, belongs to a connection of
+// HTTP/1.1, so that it must not be sent (RFC 9113 §8.2.2).
+func connectionSpecific(lower string) bool {
+	switch lower {
+	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
+		return true
+	}
+	return false
+}
+
+// canonicalOdd returns the canonical form of a name in a handler's header map that is not canonical
+// but means something to the engine, such as "content-length".
+func canonicalOdd(name string) (key string, odd bool) {
+	switch len(name) {
+	case 4:
+		key = "Date"
+	case 7:
+		key = "Trailer"
+	case 10:
+		key = "Connection"
+	case 12:
+		key = "Content-Type"
+	case 14:
+		key = "Content-Length"
+	case 16:
+		key = "Content-Encoding"
+	default:
+		return name, false
+	}
+	if name == key || !strings.EqualFold(name, key) {
+		return name, false
+	}
+	return key, true
 }
 
 // trailer returns the canonical form of a name, and whether a trailer can have it (RFC 9110
@@ -125,13 +163,13 @@ func (t *nameTable) wantsLength(header, trailer []field) bool {
 	return true
 }
 
-// toWire returns name in lower case, as it is sent, and whether it is a field name.
+// toWire returns name in lower case, as it is sent, and whether it may be sent.
 func (t *nameTable) toWire(name string) (string, bool) {
 	if lower, ok := t.lower[name]; ok {
 		return lower, true
 	}
 	lower := lowerName(name)
-	return lower, validWireName(lower)
+	return lower, validWireName(lower) && !connectionSpecific(lower)
 }
 
 func lowerName(name string) string {

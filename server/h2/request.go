@@ -268,6 +268,7 @@ func (c *conn) headerKey(i int, wire string) string {
 func hostOf(b *headerBlock, header http.Header) (host string, same bool, err error) {
 	host = b.authority
 	if h, found := header["Host"]; found {
+		delete(header, "Host")
 		switch {
 		case len(h) > 1:
 			return "", false, nil
@@ -276,7 +277,6 @@ func hostOf(b *headerBlock, header http.Header) (host string, same bool, err err
 		case h[0] != host && !equalHosts(h[0], host, b.scheme):
 			return "", false, nil
 		}
-		delete(header, "Host")
 	}
 	if host != "" && !validAuthority(host) {
 		return "", false, streamError{b.id, http2.ErrCodeProtocol, "malformed authority"}

@@ -74,6 +74,12 @@ func (w *response) writeHeader(code int) {
 	w.buf = w.s.c.srv.buffers.get(smallBuffer)
 	w.fields = w.buf.takeFields()
 	for name, values := range w.header {
+		if key, odd := canonicalOdd(name); odd {
+			if _, both := w.header[key]; both {
+				continue
+			}
+			name = key
+		}
 		switch name {
 		case "Content-Length":
 			if len(values) > 0 {
@@ -87,8 +93,6 @@ func (w *response) writeHeader(code int) {
 				w.s.c.startShutdown()
 			}
 			continue
-		case "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade":
-			continue // RFC 9113 §8.2.2
 		case "Content-Type":
 			w.typed = true
 		case "Content-Encoding":
@@ -115,9 +119,8 @@ func (w *response) writeInformational(code int) {
 	}
 	var fields []field
 	for name, values := range w.header {
-		switch name {
-		case "Content-Length", "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade":
-			continue
+		if key, _ := canonicalOdd(name); key == "Content-Length" {
+			continue // RFC 9110 §8.6
 		}
 		for _, v := range values {
 			fields = append(fields, field{name, v})

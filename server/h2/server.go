@@ -22,8 +22,8 @@ const (
 
 // Configure makes srv serve HTTP/2 with this package, over TLS and, unless srv.Protocols says
 // otherwise, over cleartext connections of clients with prior knowledge (RFC 9113 §3.3). Call it
-// once, before srv serves and after setting its hooks. Handler, ErrorLog, MaxHeaderBytes, timeouts
-// and hooks of srv mean what they do for net/http; ReadTimeout and WriteTimeout limit each request
+// once, before srv serves and after setting its hooks. Handler, ErrorLog, MaxHeaderBytes, HTTP2,
+// timeouts and hooks of srv mean what they do for net/http; ReadTimeout and WriteTimeout limit each request
 // and reply. It returns an error that names the field of cfg that is out of range. Connections of a
 // [NewListener] take less memory.
 func Configure(srv *http.Server, cfg Config) error {

@@ -95,7 +95,7 @@ func (s *stream) run() {
 		if v := recover(); v != nil && v != http.ErrAbortHandler {
 			stack := make([]byte, 64<<10)
 			stack = stack[:runtime.Stack(stack, false)]
-			s.c.srv.logf("h2: panic serving %v: %v\n%s", s.c.remoteAddr, v, stack)
+			s.c.srv.logf("http: panic serving %v: %v\n%s", s.c.remoteAddr, v, stack)
 		}
 		s.reply.abandon()
 		s.c.handlerPanicked(s)
