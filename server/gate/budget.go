@@ -24,9 +24,6 @@ import (
 const (
 	// shortRequest is the maximum size of a request that is not charged, in bytes.
 	shortRequest = 128
-	// longRequest is the size of a request that uses up the whole budget of a connection, in bytes: a
-	// connection has one of those at a time.
-	longRequest = replyBudget / replyFactor
 	// replyFactor is the ratio of a user, about sixty bytes, to an id, one or two bytes.
 	replyFactor = 32
 	// replyBudget is the maximum size of the charged replies of a connection together, in bytes on the

@@ -78,7 +78,7 @@ func TestLongRequestsOfAConnectionWaitForEachOther(t *testing.T) {
 	elsewhere, _ := request()
 	var first, second, third, short, other share
 	for _, s := range []*share{&first, &second} {
-		if err := s.take(r, longRequest/2, replyFactor); err != nil {
+		if err := s.take(r, (replyBudget/replyFactor)/2, replyFactor); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -89,7 +89,7 @@ func TestLongRequestsOfAConnectionWaitForEachOther(t *testing.T) {
 		t.Errorf("another connection waits: %v", err)
 	}
 	taken := make(chan *connect.Error, 1)
-	go func() { taken <- third.take(r, longRequest/2, replyFactor) }()
+	go func() { taken <- third.take(r, (replyBudget/replyFactor)/2, replyFactor) }()
 	select {
 	case <-taken:
 		t.Error("the budget is not enforced")
@@ -101,7 +101,7 @@ func TestLongRequestsOfAConnectionWaitForEachOther(t *testing.T) {
 	}
 	cancel()
 	var late share
-	if err := late.take(r, longRequest, replyFactor); err.Code() != connect.CodeCanceled {
+	if err := late.take(r, (replyBudget / replyFactor), replyFactor); err.Code() != connect.CodeCanceled {
 		t.Errorf("a cancelled call: %v", err)
 	}
 }
