@@ -182,7 +182,7 @@ func TestWhatIsSaidOfTLS(t *testing.T) {
 		{"a client certificate that is not valid yet", mutual, append(trust, c.show("early")...), 1, []string{"is not valid before 20", "this machine's clock"}},
 		{"plain on a TLS port", plain(good), nil, 1, []string{"the server speaks TLS and was called without; use https://"}},
 		{"plain on a TLS port that asks for certificates", plain(mutual), nil, 1, []string{"the server speaks TLS and was called without; use https://"}},
-		{"TLS on a plain port", "https://" + address, trust, 1, []string{"the server speaks cleartext HTTP and was called with TLS; use http://"}},
+		{"TLS on a cleartext port", "https://" + address, trust, 1, []string{"the server speaks cleartext HTTP and was called with TLS; use http://"}},
 		{"no such CA", good, []string{"--ca", "none.pem"}, 1, []string{"--ca: TLS CA none.pem: no such file or directory"}},
 		{"an empty CA", good, []string{"--ca", empty}, 1, []string{"empty.pem: is empty"}},
 		{"a folder for a CA", good, []string{"--ca", c.folder}, 1, []string{"is a directory"}},

@@ -189,7 +189,7 @@ func TestATLSClientOfAPlainPort(t *testing.T) {
 		conn, err := tls.Dial("tcp", p.address, &tls.Config{InsecureSkipVerify: true})
 		if err == nil {
 			conn.Close()
-			t.Fatal("a TLS handshake with a plain port")
+			t.Fatal("a TLS handshake with a cleartext port")
 		}
 	}
 	p.stop()

@@ -42,7 +42,9 @@ type Policy struct {
 	// MessageFlag is the flag that MaxMessage is derived from, for error messages. It is empty if no
 	// flag sets it.
 	MessageFlag string
-	// MaxQuiet is how long a client that streams may pause between messages; 0 is no limit.
+	// MaxQuiet is how long a client that streams may pause between messages; 0 is no limit of the
+	// method's. Over HTTP/2 the engine ends a stream on which neither side has sent anything for an hour
+	// (h2.Config.StreamIdleTimeout).
 	MaxQuiet time.Duration
 	// Upstream names what the method depends on, such as [Store]; empty if it depends on nothing. The
 	// health of a service is that of its upstream.

@@ -1,6 +1,6 @@
 // Package service is what the port answers: a file for each service (myservice, directory, health,
 // reflection), and what they share: codecs, the one table from errors of the domain to codes,
-// validation. Who may call, how much and for how long is package gate's matter.
+// validation. Access and limits are in package gate.
 //
 //	table, err := rpc.NewTable(service.Mounts(service.Config{
 //		Directory: dir, MaxBatch: 10_000, MaxWatches: 10_000, Log: log,
@@ -19,8 +19,8 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// compressMinBytes is what a reply must have to be worth compressing: one that fits a network packet
-// is not.
+// compressMinBytes is what a reply must have to be worth compressing: one that fits a network
+// packet is not.
 const compressMinBytes = 1024
 
 // Config is what the services need. Every field but Drain must be set.
@@ -32,7 +32,8 @@ type Config struct {
 	MaxWatches int
 	// Drain tells whether the port is on its way out; nil never is.
 	Drain *drain.State
-	// Table returns everything that the port answers at the moment: health and reflection tell of it.
+	// Table returns everything that the port answers at the moment: health and reflection tell of
+	// it.
 	Table func() *rpc.Table
 	// Log gets the errors that callers are not shown.
 	Log *slog.Logger
@@ -69,10 +70,11 @@ func handlerOptions(log *slog.Logger, policies map[string]rpc.Policy) connect.Ha
 	)
 }
 
-// lookUp is the policy of a method that answers a look-up of up to maxBatch ids. An id takes up to 11
-// bytes in protobuf. In JSON it takes up to 14, with quotes and a comma, and has a line of its own in
-// indented text: idBytes leaves room for that. A little more is allowed for the rest of the message,
-// and so that a message in the query of a GET, which is bounded by the header, is never too long.
+// lookUp is the policy of a method that answers a look-up of up to maxBatch ids. An id takes up to
+// 11 bytes in protobuf. In JSON it takes up to 14, with quotes and a comma, and has a line of its
+// own in indented text: idBytes leaves room for that. A little more is allowed for the rest of the
+// message, and so that a message in the query of a GET, which is bounded by the header, is never
+// too long.
 func lookUp(maxBatch int) rpc.Policy {
 	const idBytes, rest = 32, 16 << 10
 	limit := rpc.MaxMessageBytes
