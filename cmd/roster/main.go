@@ -16,16 +16,11 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 )
 
-// secondSignal is how long after the first signal another one counts as the same.
-const secondSignal = 200 * time.Millisecond
-
 func main() {
-	// The first signal ends the context, and the program winds down. The default action is restored a
-	// moment later, so that a second signal ends the program at once. Not sooner: timeout(1) and some
-	// terminals send the same signal twice. SIGHUP is what a terminal sends when it is closed; roster
+	// The first signal ends the context, and the program winds down. The default action is restored
+	// before that, so that a second signal ends the program at once. SIGHUP is what a terminal sends when it is closed; roster
 	// serve takes it for another purpose where there is no terminal.
 	ends := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -33,9 +28,8 @@ func main() {
 	signal.Notify(signals, ends...)
 	go func() {
 		<-signals
-		cancel()
-		time.Sleep(secondSignal)
 		signal.Reset(os.Interrupt, syscall.SIGTERM)
+		cancel()
 	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

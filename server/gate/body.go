@@ -59,6 +59,9 @@ func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {
 				timeout:    b.stall,
 				policy:     method.Policy,
 			}
+			if timeout, ok := rpc.Timeout(r); ok {
+				incoming.until = rpc.From(r.Context()).Start.Add(timeout)
+			}
 			whole, claimed, ok := b.receive(incoming)
 			defer claimed.giveBack()
 			if !ok {
@@ -178,6 +181,7 @@ type incoming struct {
 	control *http.ResponseController
 	timeout time.Duration
 	policy  rpc.Policy
+	until   time.Time // the client's own deadline; zero if it has none. Connect keeps it from then on
 
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -192,11 +196,16 @@ func (b *incoming) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.note(n, err)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if !b.until.IsZero() && !time.Now().Before(b.until) {
+			return n, connect.NewError(connect.CodeDeadlineExceeded, errDeadline)
+		}
 		return n, late(b.request.Context(), connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf(
 			"the request's body stood still for %v: less than %d bytes have arrived", b.timeout, minProgress)))
 	}
 	return n, err
 }
+
+var errDeadline = errors.New("the deadline passed before the answer was ready")
 
 // discard reads the rest of the body, up to maxBodyBytes, because some clients do not read the reply
 // before they have sent the whole request. err is the error of the last read.
@@ -244,6 +253,9 @@ func (b *incoming) left() time.Duration {
 	left := b.timeout - time.Since(b.since)
 	if deadline, ok := b.request.Context().Deadline(); ok {
 		left = min(left, time.Until(deadline))
+	}
+	if !b.until.IsZero() {
+		left = min(left, time.Until(b.until))
 	}
 	return left
 }
