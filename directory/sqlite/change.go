@@ -176,7 +176,14 @@ func (c *change) ascends(users []directory.User) bool {
 
 // insert runs *statement, which it prepares at its first use, and returns how many rows were
 // written.
-func (c *change) insert(ctx context.Context, statement **sql.Stmt, users []directory.User) (int64, error) {
+func (c *change) insert(ctx context.Context, statement **sql.Stmt, users []directory.User) (_ int64, err error) {
+	defer func() {
+		// A context that ends also ends the transaction and closes its statements, and package sql may
+		// report either.
+		if err != nil && ctx.Err() != nil {
+			err = ctx.Err()
+		}
+	}()
 	if *statement == nil {
 		prepared, err := c.tx.PrepareContext(ctx, insertRows(len(users), c.revision))
 		if err != nil {
