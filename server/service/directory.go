@@ -48,8 +48,15 @@ func newDirectoryService(dir *directory.Directory, maxBatch int) *directoryServi
 func (s *directoryService) handler(options ...connect.HandlerOption) http.Handler {
 	const path = rosterv1connect.DirectoryServiceBatchGetUsersProcedure
 	method := rosterv1.File_roster_v1_directory_proto.Services().ByName("DirectoryService").Methods().ByName("BatchGetUsers")
-	return connect.NewUnaryHandlerSimple(path, s.BatchGetUsers, append([]connect.HandlerOption{
+	batchGetUsers := connect.NewUnaryHandlerSimple(path, s.BatchGetUsers, append([]connect.HandlerOption{
 		connect.WithSchema(method), connect.WithIdempotency(connect.IdempotencyNoSideEffects)}, options...)...)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == path {
+			batchGetUsers.ServeHTTP(w, r)
+			return
+		}
+		http.NotFound(w, r)
+	})
 }
 
 // BatchGetUsers looks users up, each once.

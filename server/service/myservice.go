@@ -101,11 +101,14 @@ func newHandler(service *myService, options connect.HandlerOption) http.Handler 
 	user := connect.NewUnaryHandlerSimple(apipbconnect.MyServiceUserProcedure, service.User,
 		connect.WithSchema(methods.ByName("User")), options)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == apipbconnect.MyServiceHealthProcedure {
+		switch r.URL.Path {
+		case apipbconnect.MyServiceUserProcedure:
+			user.ServeHTTP(w, r)
+		case apipbconnect.MyServiceHealthProcedure:
 			health.ServeHTTP(w, r)
-			return
+		default:
+			http.NotFound(w, r)
 		}
-		user.ServeHTTP(w, r)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -153,5 +154,23 @@ func TestARenderingThatFails(t *testing.T) {
 	})
 	if _, err := dir.Entries(t.Context(), nil, []int32{0}); !errors.Is(err, errRendering) {
 		t.Errorf("got %v, want %v", err, errRendering)
+	}
+}
+
+// A method that is mounted and that nobody answers is not answered by another one.
+func TestNoMethodAnswersForAnother(t *testing.T) {
+	dir, err := directory.New(t.Context(), fixed{}, directory.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	for _, mount := range Mounts(Config{Directory: dir, MaxBatch: 10, MaxWatches: 10, Log: slog.New(slog.DiscardHandler)}) {
+		r := httptest.NewRequest("POST", "/"+string(mount.Service.FullName())+"/Other", strings.NewReader("{}"))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		serve(mount.Handler, w, r)
+		if w.Code == 200 {
+			t.Errorf("%s answers %s", mount.Service.FullName(), w.Body)
+		}
 	}
 }
