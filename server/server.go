@@ -194,6 +194,3 @@ func (s *Server) Drain() *drain.State { return s.drain }
 
 // Stats returns the statistics of the port.
 func (s *Server) Stats() *Stats { return &s.stats }
-
-// Gates returns the gates that a request passes before its handler, from the outside in.
-func (s *Server) Gates() []gate.Gate { return s.chain.Gates() }

@@ -11,13 +11,14 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// BenchmarkUser is a look-up from the ids to the bytes of the reply.
-func BenchmarkUser(b *testing.B) {
+// benchDirectory has 1,000 users, with the ids from 0.
+func benchDirectory(b *testing.B) *directory.Directory {
+	b.Helper()
 	store, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "roster.db"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer store.Close()
+	b.Cleanup(func() { store.Close() })
 	var users []directory.User
 	for id := range int32(1000) {
 		users = append(users, directory.User{ID: id, Name: fmt.Sprintf("User Number %d", id), Age: id % 100, Email: fmt.Sprintf("user.%d@example.com", id)})
@@ -29,7 +30,13 @@ func BenchmarkUser(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer dir.Close()
+	b.Cleanup(dir.Close)
+	return dir
+}
+
+// BenchmarkUser is a look-up from the ids to the bytes of the reply.
+func BenchmarkUser(b *testing.B) {
+	dir := benchDirectory(b)
 	service := newMyService(dir, 10_000)
 	for _, n := range []int{2, 100, 1000} {
 		var ids []int32
