@@ -42,7 +42,6 @@ type conn struct {
 	handed     bool // net/http no longer holds it (see NewListener); never changes
 	overhead   bucket
 
-	running    atomic.Int32 // handlers that are running
 	connCredit atomic.Int64 // body bytes consumed and not yet returned to the peer
 
 	mu         sync.Mutex
@@ -54,15 +53,9 @@ type conn struct {
 	dead       bool // nothing more is read or written
 	cancelled  bool // the connection's context has ended
 
-	// Output, guarded by mu.
-	out        *buffer
-	spare      *buffer
-	flushing   bool // a goroutine is writing out, or will
-	flushDue   bool // a worker was started to do so and has not begun
-	control    int  // control frames in out
-	earned     int  // tokens for the overhead bucket, collected by the reader goroutine
+	out        output
+	earned     int // tokens for the overhead bucket, collected by the reader goroutine
 	henc       headerEncoder
-	ready      readyQueue // streams whose output did not fit into out
 	sendWindow int64
 	moved      uint32 // bytes sent in DATA frames
 	peerWindow int64  // SETTINGS_INITIAL_WINDOW_SIZE of the peer
@@ -92,7 +85,8 @@ func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn
 	}
 	c.live.clock = &s.clock
 	c.in.init(nc, &s.buffers, c.beforeRead)
-	c.framer = http2.NewFramer((*frameSink)(c), &c.in)
+	c.out.init(&s.buffers, &s.cfg)
+	c.framer = http2.NewFramer(&c.out, &c.in)
 	c.framer.SetMaxReadFrameSize(s.cfg.MaxFrameSize)
 	c.hdec.dec = hpack.NewDecoder(s.cfg.HeaderTableSize, c.block.add)
 	// A longer string is longer than the longest block, also when Huffman's code has shortened it.
@@ -225,9 +219,7 @@ func (c *conn) teardown() {
 			c.abandonUnstarted(s)
 		}
 	}
-	if !c.flushing {
-		c.releaseOutput()
-	}
+	c.out.release()
 	c.mu.Unlock()
 	for _, s := range all {
 		s.interrupt(errConnClosed)

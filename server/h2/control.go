@@ -109,8 +109,7 @@ func (c *conn) onReset(f *http2.RSTStreamFrame) error {
 // countControl counts a reply to a control frame, and returns an error if the peer has left too
 // many unread. c.mu is held.
 func (c *conn) countControl() error {
-	c.control++
-	if c.control > c.srv.cfg.MaxQueuedControl {
+	if !c.out.countControl() {
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many unread answers to control frames"}
 	}
 	return nil

@@ -83,13 +83,13 @@ func FuzzFrames(f *testing.F) {
 		c.serve(true)
 		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Microsecond) {
 			c.mu.Lock()
-			done := c.active == 0 && !c.flushing && c.running.Load() == 0
+			done := c.active == 0 && c.out.state == outputIdle && c.out.handlers.Load() == 0
 			c.mu.Unlock()
 			if done {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("%d streams and %d handlers are left", c.active, c.running.Load())
+				t.Fatalf("%d streams and %d handlers are left", c.active, c.out.handlers.Load())
 			}
 		}
 		if len(c.streams.open) != 0 || len(s.conns) != 0 {

@@ -218,8 +218,8 @@ func TestResetStreamsLeaveTheQueue(t *testing.T) {
 	defer s.engine.mu.Unlock()
 	for c := range s.engine.conns {
 		c.mu.Lock()
-		if c.ready.n > 10 {
-			t.Errorf("%d streams queued, MaxConcurrentStreams 10", c.ready.n)
+		if c.out.ready.n > 10 {
+			t.Errorf("%d streams queued, MaxConcurrentStreams 10", c.out.ready.n)
 		}
 		c.mu.Unlock()
 	}

@@ -303,7 +303,7 @@ func (w *response) finish() (flush bool) {
 	}
 
 	s, c := w.s, w.s.c
-	c.running.Add(-1)
+	c.out.handlers.Add(-1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.handlerDone = true

@@ -44,7 +44,7 @@ type stream struct {
 	progress    progress
 	moved       uint32 // bytes of both directions, and some for what else is progress
 	awaits100   bool   // the client waits for status 100 before it sends the body
-	queued      bool   // in c.ready
+	queued      bool   // in c.out.ready
 	nextReady   *stream
 	out         pendingReply
 	writeTimer  *time.Timer
@@ -133,7 +133,7 @@ func (s *stream) interrupt(err error) {
 // start hands the request to a worker. Called by the reader goroutine.
 func (c *conn) start(s *stream) {
 	s.started = true
-	c.running.Add(1)
+	c.out.handlers.Add(1)
 	if t := c.srv.http.ReadTimeout; t > 0 && s.req.Body != http.NoBody {
 		s.body.setDeadline(time.Now().Add(t))
 	}
@@ -150,7 +150,7 @@ func (c *conn) closeStream(s *stream, how closeReason, err error) {
 	}
 	s.closed, s.closeErr = true, err
 	c.streams.close(s.id, how, c.live.now)
-	c.unqueue(s)
+	c.out.ready.remove(s)
 	if how == closedByEnd {
 		c.resets.earn(1)
 	}
@@ -231,7 +231,7 @@ func (c *conn) stopRequest(s *stream) { c.resetStream(s, http2.ErrCodeNo, errStr
 
 // handlerPanicked resets the stream of a handler that did not return.
 func (c *conn) handlerPanicked(s *stream) {
-	c.running.Add(-1)
+	c.out.handlers.Add(-1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.handlerDone = true
