@@ -26,6 +26,7 @@ type conn struct {
 	ctx        context.Context
 	tls        *tls.ConnectionState
 	remoteAddr string
+	share      *share // of the server's memory
 
 	// Owned by the reader goroutine.
 	in         readBuffer
@@ -89,9 +90,10 @@ func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn
 		recvWindow: int64(s.cfg.ConnWindow),
 		sendWindow: initialWindow,
 		peerWindow: initialWindow,
+		share:      s.memory.join(nc.RemoteAddr()),
 	}
 	c.live.clock = &s.clock
-	c.in.init(nc, &s.buffers, c.beforeRead)
+	c.in.init(nc, &s.buffers, c.share, c.beforeRead)
 	c.framer = http2.NewFramer((*frameSink)(c), &c.in)
 	c.framer.SetMaxReadFrameSize(s.cfg.MaxFrameSize)
 	c.hdec.dec = hpack.NewDecoder(s.cfg.HeaderTableSize, c.block.add)
@@ -239,6 +241,7 @@ func (c *conn) teardown() {
 	c.nc.Close()
 	c.in.release()
 	c.releaseBlock()
+	c.share.leave()
 }
 
 // fail closes the socket without sending anything more. c.mu is held.

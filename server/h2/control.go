@@ -110,7 +110,7 @@ func (c *conn) onReset(f *http2.RSTStreamFrame) error {
 // many unread. c.mu is held.
 func (c *conn) countControl() error {
 	c.control++
-	if c.control > c.srv.cfg.MaxQueuedControl {
+	if c.control > c.srv.cfg.MaxQueuedControl || len(c.output().b) > smallBuffer && !c.share.allows(0) {
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many unread answers to control frames"}
 	}
 	return nil

@@ -25,8 +25,10 @@ const (
 type frameSink conn
 
 func (f *frameSink) Write(p []byte) (int, error) {
-	b := (*conn)(f).output()
+	c := (*conn)(f)
+	b := c.output()
 	b.b = append(b.b, p...)
+	c.share.chargeBuffer(b)
 	return len(p), nil
 }
 
@@ -50,17 +52,31 @@ func (c *conn) reserve(n int) *buffer {
 		size = hugeBuffer
 	}
 	c.out = c.srv.buffers.get(size)
+	c.share.chargeBuffer(c.out)
 	c.out.b = append(c.out.b, b.b...)
 	c.srv.buffers.put(b)
 	return c.out
 }
 
-// room returns how many more bytes of replies may be added to the output buffer. c.mu is held.
+// room returns how many more bytes of replies may be added to the output buffer. If the server is
+// short of memory, a small buffer has to do. c.mu is held.
 func (c *conn) room() int {
-	if c.out == nil {
-		return c.srv.cfg.OutputBuffer
+	most := c.srv.cfg.OutputBuffer
+	if !c.share.allows(hugeBuffer) {
+		most = min(most, smallBuffer)
 	}
-	return c.srv.cfg.OutputBuffer - len(c.out.b)
+	if c.out == nil {
+		return most
+	}
+	return most - len(c.out.b)
+}
+
+// slice returns how many bytes of one stream may be added at a time. c.mu is held.
+func (c *conn) slice() int {
+	if !c.share.allows(hugeBuffer) {
+		return smallBuffer - frameHeaderLen
+	}
+	return sliceSize
 }
 
 func appendFrameHeader(dst []byte, n int, t http2.FrameType, flags http2.Flags, id uint32) []byte {
@@ -81,6 +97,7 @@ func (c *conn) writeHeaders(id uint32, status int, fields []field, length int64,
 	start := len(b.b)
 	b.b = appendFrameHeader(b.b, 0, http2.FrameHeaders, 0, id)
 	b.b = c.henc.appendBlock(b.b, status, fields, length)
+	c.share.chargeBuffer(b)
 	var flags http2.Flags
 	if end {
 		flags = http2.FlagHeadersEndStream
@@ -200,7 +217,7 @@ func (c *conn) sentEnd(s *stream) {
 // If other streams are waiting, s is queued behind them. c.mu is held.
 func (c *conn) submit(s *stream) {
 	if room := c.room(); c.ready.n == 0 && room > 0 {
-		c.emit(s, max(room, sliceSize))
+		c.emit(s, max(room, c.slice()))
 	}
 	c.enqueue(s)
 }
@@ -270,7 +287,7 @@ func (c *conn) fill() {
 				continue
 			}
 			before := c.room()
-			c.emit(s, sliceSize)
+			c.emit(s, c.slice())
 			progress = progress || c.room() < before
 			c.enqueue(s)
 		}
