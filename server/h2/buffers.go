@@ -16,8 +16,10 @@ const (
 // buffer is a byte slice that can be pooled without allocating a slice header. The buffer of a
 // reply holds the reply's header fields too.
 type buffer struct {
-	b      []byte
-	fields []field
+	b       []byte
+	fields  []field
+	share   *share // of the connection that is charged for it
+	charged int
 }
 
 // maxFields is how many fields a pooled buffer has room for; most replies have fewer.
@@ -57,6 +59,10 @@ func (p *bufferPools) put(b *buffer) {
 	if b == nil {
 		return
 	}
+	if b.charged > 0 {
+		b.share.give(b.charged)
+	}
+	b.share, b.charged = nil, 0
 	b.b = b.b[:0]
 	if cap(b.fields) > maxFields {
 		b.fields = nil
@@ -79,6 +85,7 @@ func (p *bufferPools) put(b *buffer) {
 type readBuffer struct {
 	src    io.Reader
 	pools  *bufferPools
+	share  *share
 	before func() (idle bool) // called before each read of src; an idle connection releases its buffer
 
 	buf   []byte // buf[r:w] is unread
@@ -88,8 +95,8 @@ type readBuffer struct {
 	first [448]byte // with 512, the allocator would round conn up by another 128 bytes
 }
 
-func (b *readBuffer) init(src io.Reader, pools *bufferPools, before func() bool) {
-	b.src, b.pools, b.before = src, pools, before
+func (b *readBuffer) init(src io.Reader, pools *bufferPools, share *share, before func() bool) {
+	b.src, b.pools, b.share, b.before = src, pools, share, before
 	b.buf = b.first[:]
 }
 
@@ -110,8 +117,8 @@ func (b *readBuffer) Read(p []byte) (int, error) {
 // peek returns the next n bytes without consuming them. They are valid until the next call.
 func (b *readBuffer) peek(n int) ([]byte, error) {
 	for b.w-b.r < n {
-		if len(b.buf)-b.r < n {
-			b.makeRoom(n)
+		if len(b.buf)-b.r < n && !b.makeRoom(n) {
+			return nil, errMemory
 		}
 		if err := b.fill(); err != nil {
 			if err == io.EOF {
@@ -161,7 +168,7 @@ func (b *readBuffer) fill() error {
 		if idle {
 			b.release()
 		} else if b.full && len(b.buf) < largeBuffer {
-			b.makeRoom(len(b.buf) + 1)
+			b.makeRoom(len(b.buf) + 1) // a larger buffer is quicker, but this one will do
 		}
 	}
 	n, err := b.src.Read(b.buf[b.w:])
@@ -176,14 +183,17 @@ func (b *readBuffer) fill() error {
 	return err
 }
 
-// makeRoom moves the unread bytes to a buffer that can hold n.
-func (b *readBuffer) makeRoom(n int) {
+// makeRoom moves the unread bytes to a buffer that can hold n. It reports false if the server is short
+// of memory.
+func (b *readBuffer) makeRoom(n int) bool {
 	old, unread := b.big, b.buf[b.r:b.w]
 	switch {
 	case n <= len(b.buf):
 		copy(b.buf, unread)
 		b.r, b.w = 0, len(unread)
-		return
+		return true
+	case n > smallBuffer && b.share != nil && !b.share.allows(max(n, largeBuffer)):
+		return false
 	case n <= smallBuffer:
 		b.big = b.pools.get(smallBuffer)
 	case n <= largeBuffer:
@@ -191,9 +201,11 @@ func (b *readBuffer) makeRoom(n int) {
 	default:
 		b.big = &buffer{b: make([]byte, n)}
 	}
+	b.share.chargeBuffer(b.big)
 	b.buf = b.big.b[:cap(b.big.b)]
 	b.r, b.w = 0, copy(b.buf, unread)
 	b.pools.put(old)
+	return true
 }
 
 // release goes back to the first, small buffer. There must be no unread bytes.

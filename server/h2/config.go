@@ -65,6 +65,16 @@ type Config struct {
 	// together, at least 65,535 (the protocol's initial window). Default 1 MiB.
 	ConnWindow int32
 
+	// MaxMemory is how many bytes of memory the connections of the server may hold together beyond
+	// what each of them needs: for open streams (12 KiB each and the header of the request), for
+	// bodies that handlers have not read, for frames and header blocks that are under way, and for
+	// output that peers do not read. If there is not enough, further streams are refused with
+	// REFUSED_STREAM, the stream of a body that finds no room is reset with ENHANCE_YOUR_CALM, output
+	// buffers are small, and connections that send long frames slowly are closed with
+	// ENHANCE_YOUR_CALM. The last quarter is shared out, so that no address can use up all of it.
+	// Default 64 MiB.
+	MaxMemory int
+
 	// OutputBuffer is how many bytes of frames a connection buffers before handlers have to wait
 	// for the socket. Default 64 KiB.
 	OutputBuffer int
@@ -203,6 +213,7 @@ func (cfg Config) withDefaults(srv *http.Server) (Config, error) {
 	cfg.MaxFrameSize = cmp.Or(cfg.MaxFrameSize, minFrameSize)
 	cfg.StreamWindow = cmp.Or(cfg.StreamWindow, 256<<10)
 	cfg.ConnWindow = cmp.Or(cfg.ConnWindow, 1<<20)
+	cfg.MaxMemory = cmp.Or(cfg.MaxMemory, 64<<20)
 	cfg.OutputBuffer = cmp.Or(cfg.OutputBuffer, 64<<10)
 	cfg.MaxQueuedControl = cmp.Or(cfg.MaxQueuedControl, 1000)
 	cfg.ResetBurst = cmp.Or(cfg.ResetBurst, 2000)
@@ -241,6 +252,7 @@ func (cfg Config) withDefaults(srv *http.Server) (Config, error) {
 		{"MaxHeaderFields", cfg.MaxHeaderFields},
 		{"MaxContinuations", cfg.MaxContinuations},
 		{"OutputBuffer", cfg.OutputBuffer},
+		{"MaxMemory", cfg.MaxMemory},
 		{"MaxQueuedControl", cfg.MaxQueuedControl},
 		{"ResetBurst", cfg.ResetBurst},
 		{"OverheadBurst", cfg.OverheadBurst},

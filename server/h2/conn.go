@@ -26,6 +26,7 @@ type conn struct {
 	ctx        context.Context
 	tls        *tls.ConnectionState
 	remoteAddr string
+	share      *share // of the server's memory
 
 	// Owned by the reader goroutine.
 	in         readBuffer
@@ -35,10 +36,10 @@ type conn struct {
 	learned    map[string]string // canonical names that are not in the name table
 	names      []knownName       // of the last requests, by position
 	paths      []parsedPath      // of the last requests
-	nextPath   int
-	waiting    []*stream // streams without a handler yet, because their requests are not complete
+	waiting    []*stream         // streams without a handler yet, because their requests are not complete
 	sawSetting bool
 	atBoundary bool // what is read next is no part of a header, see inputMarks
+	nextPath   uint8
 	handed     bool // net/http no longer holds it (see NewListener); never changes
 	overhead   bucket
 
@@ -54,10 +55,10 @@ type conn struct {
 	cancelled  bool // the connection's context has ended
 
 	out        output
-	earned     int // tokens for the overhead bucket, collected by the reader goroutine
 	henc       headerEncoder
 	sendWindow int64
 	moved      uint32 // bytes sent in DATA frames
+	earned     int    // tokens for the overhead bucket, collected by the reader goroutine
 	peerWindow int64  // SETTINGS_INITIAL_WINDOW_SIZE of the peer
 
 	closing   shutdownState
@@ -82,10 +83,11 @@ func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn
 		recvWindow: int64(s.cfg.ConnWindow),
 		sendWindow: initialWindow,
 		peerWindow: initialWindow,
+		share:      s.memory.join(nc.RemoteAddr()),
 	}
 	c.live.clock = &s.clock
-	c.in.init(nc, &s.buffers, c.beforeRead)
-	c.out.init(&s.buffers, &s.cfg)
+	c.in.init(nc, &s.buffers, c.share, c.beforeRead)
+	c.out.init(&s.buffers, c.share, &s.cfg)
 	c.framer = http2.NewFramer(&c.out, &c.in)
 	c.framer.SetMaxReadFrameSize(s.cfg.MaxFrameSize)
 	c.hdec.dec = hpack.NewDecoder(s.cfg.HeaderTableSize, c.block.add)
@@ -231,6 +233,7 @@ func (c *conn) teardown() {
 	c.nc.Close()
 	c.in.release()
 	c.releaseBlock()
+	c.share.leave()
 }
 
 // fail closes the socket without sending anything more. c.mu is held.

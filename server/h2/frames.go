@@ -29,6 +29,8 @@ func (e streamError) Error() string {
 	return fmt.Sprintf("h2: stream %d: %v: %s", e.id, e.code, e.reason)
 }
 
+var errMemory = connError{http2.ErrCodeEnhanceYourCalm, "no memory for a long frame or header block"}
+
 func protocolError(reason string) error { return connError{http2.ErrCodeProtocol, reason} }
 
 // readFrames reads and handles frames until the connection ends, and returns why.
@@ -241,11 +243,17 @@ func (c *conn) onData(fh http2.FrameHeader) error {
 		if err != nil {
 			return err
 		}
-		if !s.body.append(p) {
-			c.credit(nil, len(p), false)
-		}
+		dropped, err := s.body.append(p)
+		c.credit(nil, dropped, false)
 		c.in.discard(len(p))
 		left -= len(p)
+		if err != nil {
+			if err := c.in.skip(left + pad); err != nil {
+				return err
+			}
+			c.credit(nil, int(fh.Length)-length+left, false)
+			return streamError{s.id, http2.ErrCodeEnhanceYourCalm, errBodyMemory.Error()}
+		}
 	}
 	if overhead := int(fh.Length) - length; overhead > 0 {
 		if err := c.in.skip(pad); err != nil {

@@ -18,11 +18,12 @@ type headerBlock struct {
 	selfDep       bool // priority depends on the stream itself
 	continuations int  // how many so far
 	bytes         int  // encoded bytes so far
-	charged       int  // encoded bytes counted in server.longBlocks
+	charged       int  // of the server's memory, while the block is under way
 	room          int  // what is left of MaxHeaderBytes
 	roomFields    int  // what is left of MaxHeaderFields
 	tooLarge      bool
 	typed         bool   // there was a content-type
+	cookies       int    // bytes of fields that will be joined
 	invalid       string // why the block is malformed, if it is
 	headerFields
 }
@@ -59,6 +60,12 @@ func (b *headerBlock) begin(id uint32, endStream bool, cfg *Config) {
 		headerFields: headerFields{fields: b.fields[:0]}}
 }
 
+// size returns the size of the fields in memory, about. Cookies are joined to one field, so their
+// bytes count twice.
+func (b *headerBlock) size(cfg *Config) int {
+	return cfg.MaxHeaderBytes - max(b.room, 0) + b.cookies
+}
+
 // add adds a field, for the HPACK decoder. Checks follow RFC 9113 §8.2 and §8.3.
 func (b *headerBlock) add(f hpack.HeaderField) {
 	if b.tooLarge {
@@ -90,6 +97,8 @@ func (b *headerBlock) add(f hpack.HeaderField) {
 	switch f.Name {
 	case "content-type":
 		b.typed = true
+	case "cookie":
+		b.cookies += len(f.Value)
 	case "te":
 		if f.Value != "trailers" && f.Value != "" {
 			b.invalid = "TE other than trailers"
@@ -193,26 +202,23 @@ func (c *conn) onContinuation(fh http2.FrameHeader) error {
 
 var errBlockTooLarge = connError{http2.ErrCodeEnhanceYourCalm, "header block is too large"}
 
-// maxLongBlocks is how many bytes of header blocks longer than MaxHeaderBytes may be under way on
-// all connections of a server together. Decoding such a block takes memory for nothing but an answer
-// that refuses it.
-const maxLongBlocks = 16 << 20
-
-// checkBlockSize returns an error if a block is longer than any that is worth decoding, or if too
-// many long ones are under way.
+// checkBlockSize returns an error if a block is longer than any that is worth decoding, or if there
+// is no memory for it. A block that comes in one frame is decoded at once, and needs none: its fields
+// are charged with its stream.
 func (c *conn) checkBlockSize(fh http2.FrameHeader) error {
 	b := &c.block
 	if b.bytes += int(fh.Length); b.bytes > c.srv.cfg.maxBlock() {
 		return errBlockTooLarge
 	}
-	if b.bytes <= c.srv.cfg.MaxHeaderBytes {
+	if b.continuations == 0 && fh.Flags.Has(http2.FlagHeadersEndHeaders) {
 		return nil
 	}
-	more := b.bytes - b.charged
-	b.charged = b.bytes
-	if c.srv.longBlocks.Add(int64(more)) > maxLongBlocks {
-		return connError{http2.ErrCodeEnhanceYourCalm, "too many header blocks are too large"}
+	// The decoded fields, and what the decoder keeps of a string that has not ended.
+	more := c.srv.cfg.MaxHeaderBytes + b.bytes - b.charged
+	if !c.share.take(more) {
+		return errMemory
 	}
+	b.charged += more
 	return nil
 }
 
@@ -221,7 +227,7 @@ func (c *conn) releaseBlock() {
 	b := &c.block
 	b.id = 0
 	if b.charged > 0 {
-		c.srv.longBlocks.Add(-int64(b.charged))
+		c.share.give(b.charged)
 		b.charged = 0
 	}
 	if cap(b.fields) > 64 {

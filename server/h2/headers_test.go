@@ -97,14 +97,14 @@ func TestHeaderBlockBeyondReasonEndsTheConnection(t *testing.T) {
 					break
 				}
 			}
-			eventually(t, "nothing is charged any more", func() bool { return s.engine.longBlocks.Load() == 0 })
+			eventually(t, "nothing is charged any more", func() bool { return s.engine.memory.used.Load() == 0 })
 		})
 	}
 }
 
 // Long header blocks that never end are bounded for all connections together.
 func TestLongBlocksAreBounded(t *testing.T) {
-	s := newServer(t, http.HandlerFunc(wroteNothing), Config{MaxHeaderBytes: 1 << 20})
+	s := newServer(t, http.HandlerFunc(wroteNothing), Config{MaxHeaderBytes: 1 << 20, MaxMemory: 16 << 20})
 	for range 5 {
 		c := s.dial(t)
 		c.nc.SetDeadline(time.Now().Add(5 * time.Second))
@@ -114,7 +114,7 @@ func TestLongBlocksAreBounded(t *testing.T) {
 		}
 	}
 	eventually(t, "one connection too many is closed", func() bool { return s.connections() < 5 })
-	if n := s.engine.longBlocks.Load(); n > maxLongBlocks {
+	if n := s.engine.memory.used.Load(); n > 16<<20 {
 		t.Errorf("%d bytes are charged", n)
 	}
 }

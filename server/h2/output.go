@@ -26,12 +26,13 @@ type output struct {
 	handlers atomic.Int32
 
 	pools *bufferPools
+	share *share // of the server's memory
 	cfg   *Config
 
 	frames  *buffer // what is to be written; nil if there is nothing and there has been no need for one
 	spare   *buffer // collects frames while the others are being written
 	written *buffer // what is being written, in the state outputWriting
-	control int     // answers to control frames in frames
+	control int32   // answers to control frames in frames
 	state   outputState
 	ready   readyQueue // streams whose replies did not fit into frames
 }
@@ -63,7 +64,9 @@ func (s outputState) String() string {
 	return [...]string{"idle", "due", "claimed", "writing"}[s]
 }
 
-func (o *output) init(pools *bufferPools, cfg *Config) { o.pools, o.cfg = pools, cfg }
+func (o *output) init(pools *bufferPools, share *share, cfg *Config) {
+	o.pools, o.share, o.cfg = pools, share, cfg
+}
 
 // move makes a transition that only the owner may make.
 func (o *output) move(from, to outputState) {
@@ -162,19 +165,32 @@ const yieldTurns = 3
 // empty reports whether there are no frames to be written.
 func (o *output) empty() bool { return o.frames == nil || len(o.frames.b) == 0 }
 
-// room returns how many more bytes of replies may be added.
+// room returns how many more bytes of replies may be added. If the server is short of memory, a small
+// buffer has to do.
 func (o *output) room() int {
-	if o.frames == nil {
-		return o.cfg.OutputBuffer
+	most := o.cfg.OutputBuffer
+	if !o.share.allows(hugeBuffer) {
+		most = min(most, smallBuffer)
 	}
-	return o.cfg.OutputBuffer - len(o.frames.b)
+	if o.frames == nil {
+		return most
+	}
+	return most - len(o.frames.b)
 }
 
-// countControl counts an answer to a control frame, and reports whether the peer has left no more of
-// them unread than it may.
+// slice returns how many bytes of one stream may be added at a time.
+func (o *output) slice() int {
+	if !o.share.allows(hugeBuffer) {
+		return smallBuffer - frameHeaderLen
+	}
+	return sliceSize
+}
+
+// countControl counts an answer to a control frame. It reports whether the peer has left no more of
+// them unread than it may, and than there is memory for.
 func (o *output) countControl() bool {
 	o.control++
-	return o.control <= o.cfg.MaxQueuedControl
+	return int(o.control) <= o.cfg.MaxQueuedControl && (len(o.buffer().b) <= smallBuffer || o.share.allows(0))
 }
 
 // buffer returns the buffer that collects frames.
@@ -197,6 +213,7 @@ func (o *output) reserve(n int) *buffer {
 		size = hugeBuffer
 	}
 	o.frames = o.pools.get(size)
+	o.share.chargeBuffer(o.frames)
 	o.frames.b = append(o.frames.b, b.b...)
 	o.pools.put(b)
 	return o.frames
@@ -206,6 +223,7 @@ func (o *output) reserve(n int) *buffer {
 func (o *output) Write(p []byte) (int, error) {
 	b := o.buffer()
 	b.b = append(b.b, p...)
+	o.share.chargeBuffer(b)
 	return len(p), nil
 }
 
@@ -216,6 +234,7 @@ func (o *output) addHeaders(e *headerEncoder, id uint32, status int, fields []fi
 	start := len(b.b)
 	b.b = appendFrameHeader(b.b, 0, http2.FrameHeaders, 0, id)
 	b.b = e.appendBlock(b.b, status, fields, length)
+	o.share.chargeBuffer(b)
 	var flags http2.Flags
 	if end {
 		flags = http2.FlagHeadersEndStream

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,8 +16,9 @@ import (
 )
 
 func newOutput(cfg Config) *output {
+	m := &memory{size: 1 << 20, addresses: make(map[netip.Prefix]*addressShare)}
 	var o output
-	o.init(new(bufferPools), &cfg)
+	o.init(new(bufferPools), m.join(nil), &cfg)
 	return &o
 }
 

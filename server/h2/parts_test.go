@@ -238,7 +238,7 @@ func TestReadBuffer(t *testing.T) {
 		var pools bufferPools
 		var b readBuffer
 		idle := false
-		b.init(src, &pools, func() bool { idle = !idle; return idle })
+		b.init(src, &pools, nil, func() bool { idle = !idle; return idle })
 		var got []byte
 		for step := 0; len(got) < len(data); step++ {
 			left := len(data) - len(got)

@@ -17,11 +17,15 @@ import (
 // onRequest opens a stream for a new request. Its handler starts when the request is complete or
 // when nothing more can be read at once.
 func (c *conn) onRequest(b *headerBlock) error {
-	s := &stream{c: c, id: b.id, declared: -1}
+	s := &stream{c: c, id: b.id, declared: -1, charged: StreamCost + b.size(&c.srv.cfg)}
+	if !c.share.take(s.charged) {
+		return streamError{b.id, http2.ErrCodeRefusedStream, "no memory for another stream"}
+	}
 	s.ctx.parent = c.ctx
 	s.body.init(s)
 	var req http.Request
 	if err := c.fillRequest(&req, s, b); err != nil {
+		c.share.give(s.charged)
 		return err
 	}
 	var ctx context.Context = &s.ctx

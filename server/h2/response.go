@@ -309,7 +309,7 @@ func (w *response) finish() (flush bool) {
 	s.handlerDone = true
 	switch {
 	case s.closed:
-		c.freeSlot()
+		c.freeSlot(s)
 	case s.sendEnd:
 		// A reply to HEAD that was flushed.
 	default:

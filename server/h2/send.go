@@ -96,7 +96,7 @@ func (c *conn) sentEnd(s *stream) {
 // If other streams are waiting, s is queued behind them. c.mu is held.
 func (c *conn) submit(s *stream) {
 	if room := c.out.room(); c.out.ready.n == 0 && room > 0 {
-		c.emit(s, max(room, sliceSize))
+		c.emit(s, max(room, c.out.slice()))
 	}
 	c.enqueue(s)
 }
@@ -120,7 +120,7 @@ func (c *conn) fill() {
 				continue
 			}
 			before := c.out.room()
-			c.emit(s, sliceSize)
+			c.emit(s, c.out.slice())
 			progress = progress || c.out.room() < before
 			c.enqueue(s)
 		}

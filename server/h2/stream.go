@@ -29,6 +29,7 @@ type stream struct {
 	declared int64 // Content-Length of the request, or -1
 	received int64 // bytes of its body so far
 	started  bool  // the handler was started
+	charged  int   // of the server's memory, until the stream and its handler have ended
 
 	// Guarded by c.mu.
 	recvEnd     bool // the peer has ended its side
@@ -164,7 +165,7 @@ func (c *conn) closeStream(s *stream, how closeReason, err error) {
 	}
 	s.notify()
 	if s.handlerDone {
-		c.freeSlot()
+		c.freeSlot(s)
 	}
 }
 
@@ -175,7 +176,7 @@ func (c *conn) abandonUnstarted(s *stream) {
 	}
 	s.handlerDone = true
 	if s.closed {
-		c.freeSlot()
+		c.freeSlot(s)
 	}
 }
 
@@ -190,7 +191,8 @@ func (c *conn) full() bool {
 }
 
 // freeSlot records that a stream and its handler have ended. c.mu is held.
-func (c *conn) freeSlot() {
+func (c *conn) freeSlot(s *stream) {
+	c.share.give(s.charged)
 	c.active--
 	if c.active == 0 {
 		c.becameIdle()
@@ -236,7 +238,7 @@ func (c *conn) handlerPanicked(s *stream) {
 	defer c.mu.Unlock()
 	s.handlerDone = true
 	if s.closed {
-		c.freeSlot()
+		c.freeSlot(s)
 		return
 	}
 	c.resetStream(s, http2.ErrCodeInternal, errHandlerDone)
