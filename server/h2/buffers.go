@@ -92,7 +92,7 @@ type readBuffer struct {
 	r, w  int
 	big   *buffer   // backs buf once first is too small
 	full  bool      // the last read filled buf
-	first [448]byte // with 512, the allocator would round conn up by another 128 bytes
+	first [424]byte // with more, the allocator would round conn up to the next size
 }
 
 func (b *readBuffer) init(src io.Reader, pools *bufferPools, share *share, before func() bool) {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
 // conn is one HTTP/2 connection. run reads all frames. It runs on the reader goroutine, which is
@@ -31,15 +30,10 @@ type conn struct {
 	// Owned by the reader goroutine.
 	in         readBuffer
 	framer     *http2.Framer // also writes control frames into out, under mu
-	hdec       headerDecoder
-	block      headerBlock
-	learned    map[string]string // canonical names that are not in the name table
-	names      []knownName       // of the last requests, by position
-	paths      []parsedPath      // of the last requests
-	waiting    []*stream         // streams without a handler yet, because their requests are not complete
+	headers    headerCodec   // its part for replies is guarded by mu
+	waiting    []*stream     // streams without a handler yet, because their requests are not complete
 	sawSetting bool
 	atBoundary bool // what is read next is no part of a header, see inputMarks
-	nextPath   uint8
 	handed     bool // net/http no longer holds it (see NewListener); never changes
 	overhead   bucket
 
@@ -55,7 +49,6 @@ type conn struct {
 	cancelled  bool // the connection's context has ended
 
 	out        output
-	henc       headerEncoder
 	sendWindow int64
 	moved      uint32 // bytes sent in DATA frames
 	earned     int    // tokens for the overhead bucket, collected by the reader goroutine
@@ -90,10 +83,7 @@ func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn
 	c.out.init(&s.buffers, c.share, &s.cfg)
 	c.framer = http2.NewFramer(&c.out, &c.in)
 	c.framer.SetMaxReadFrameSize(s.cfg.MaxFrameSize)
-	c.hdec.dec = hpack.NewDecoder(s.cfg.HeaderTableSize, c.block.add)
-	// A longer string is longer than the longest block, also when Huffman's code has shortened it.
-	c.hdec.dec.SetMaxStringLength(2 * s.cfg.maxBlock())
-	c.henc.init(&s.names, s.cfg.HeaderTableSize)
+	c.headers.init(&s.cfg, &s.names, c.share)
 	return c
 }
 
@@ -232,7 +222,7 @@ func (c *conn) teardown() {
 	c.waiting = nil
 	c.nc.Close()
 	c.in.release()
-	c.releaseBlock()
+	c.headers.end()
 	c.share.leave()
 }
 

@@ -29,7 +29,7 @@ func (c *conn) applySetting(s http2.Setting) error {
 	}
 	switch s.ID {
 	case http2.SettingHeaderTableSize:
-		c.henc.setTableSize(s.Val)
+		c.headers.enc.setTableSize(s.Val)
 	case http2.SettingInitialWindowSize:
 		// RFC 9113 §6.9.2: a change applies to open streams too and may make their windows
 		// negative.

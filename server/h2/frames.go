@@ -36,7 +36,7 @@ func protocolError(reason string) error { return connError{http2.ErrCodeProtocol
 // readFrames reads and handles frames until the connection ends, and returns why.
 func (c *conn) readFrames() error {
 	for {
-		c.atBoundary = c.block.id == 0
+		c.atBoundary = !c.headers.underWay()
 		if _, err := c.in.peek(frameHeaderLen); err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ func (c *conn) readFrames() error {
 				return err
 			}
 		}
-		if c.block.id == 0 {
+		if !c.headers.underWay() {
 			c.live.input.headerEnds()
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
 // ownProtocol replies to a header that is too large with what it can see of the request.
@@ -156,34 +155,5 @@ func TestManySmallFields(t *testing.T) {
 	c.headers(id, true, trailers...)
 	if r := c.read(id); !r.reset || r.code != http2.ErrCodeEnhanceYourCalm {
 		t.Errorf("257 trailers: %v", r)
-	}
-}
-
-// Fields are grouped by name in the order in which they came, also if there are many.
-func TestGroupedFields(t *testing.T) {
-	s, err := configure(&http.Server{}, Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range []int{3, fewFields, fewFields + 1, 200} {
-		c := s.newConn(&script{}, nil, t.Context())
-		var b headerBlock
-		b.begin(1, true, &s.cfg)
-		want := make(http.Header)
-		for i := range n {
-			name := fmt.Sprint("x-", i*i%7)
-			b.add(hpack.HeaderField{Name: name, Value: fmt.Sprint(i)})
-			want.Add(name, fmt.Sprint(i))
-		}
-		got, err := c.newHeader(&b)
-		if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("%d fields: got %v, %v, want %v", n, got, err, want)
-		}
-		for name, values := range got {
-			_ = append(values, "one more")
-			if fmt.Sprint(got) != fmt.Sprint(want) {
-				t.Errorf("%d fields: appending to %s has changed another", n, name)
-			}
-		}
 	}
 }

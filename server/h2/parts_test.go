@@ -105,7 +105,7 @@ func decodeBlocks(t *testing.T, blocks [][]byte, cut func(block []byte) int) (re
 		if cut != nil && cut(block) > 0 {
 			err = d.write(&got, block[:cut(block)], false)
 			rest = block[cut(block):]
-			got.continuations++
+			got.frames = 2
 		}
 		if err == nil {
 			err = d.write(&got, rest, true)

@@ -22,13 +22,13 @@ func (c *conn) writeReset(id uint32, code http2.ErrCode) {
 func (c *conn) emit(s *stream, budget int) {
 	p := &s.out
 	if p.informational != 0 {
-		c.out.addHeaders(&c.henc, s.id, p.informational, p.informationalFields, -1, false)
+		c.out.addHeaders(&c.headers.enc, s.id, p.informational, p.informationalFields, -1, false)
 		p.informational, p.informationalFields = 0, nil
 	}
 	if p.header {
 		s.moved += minProgress
 		end := p.end && p.size() == 0 && len(p.trailer) == 0
-		c.out.addHeaders(&c.henc, s.id, s.reply.status, s.reply.fields, s.reply.length, end)
+		c.out.addHeaders(&c.headers.enc, s.id, s.reply.status, s.reply.fields, s.reply.length, end)
 		p.header, s.sentHeader, s.awaits100 = false, true, false
 		if end {
 			c.sentEnd(s)
@@ -53,7 +53,7 @@ func (c *conn) emit(s *stream, budget int) {
 		s.notify()
 		return
 	case len(p.trailer) > 0:
-		c.out.addHeaders(&c.henc, s.id, 0, p.trailer, -1, true)
+		c.out.addHeaders(&c.headers.enc, s.id, 0, p.trailer, -1, true)
 	default:
 		c.writeData(s, 0, true)
 	}
@@ -173,6 +173,6 @@ func (c *conn) sendContinue(s *stream) {
 	if s.closed || s.sentHeader || c.dead {
 		return
 	}
-	c.out.addHeaders(&c.henc, s.id, http.StatusContinue, nil, -1, false)
+	c.out.addHeaders(&c.headers.enc, s.id, http.StatusContinue, nil, -1, false)
 	c.scheduleFlush()
 }
