@@ -77,6 +77,7 @@ func (s *Server) newHTTPServer(handler http.Handler, tlsConfig *tls.Config, erro
 		PingTimeout:          pingTimeout,
 		Stats:                stats,
 		RequestContext:       rpc.NewContext,
+		Idle:                 conn.Idle,
 		KnownHeaders:         knownHeaders,
 		HeaderTooLarge:       refuseLongHeader,
 	})

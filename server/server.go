@@ -48,7 +48,8 @@ type Config struct {
 	// MaxWatches is how many health Watch calls may be open at a time; 0 means 2,000.
 	MaxWatches int
 	// MaxConnections is the maximum number of open connections; 0 means 10,000, a negative value no
-	// maximum. Once it is reached, idle connections give way to new ones, and no address keeps all.
+	// maximum. Once it is reached, idle connections give way to new ones, and no address keeps all. One
+	// of HTTP/2 is told so and loses no call, except with StandardHTTP2.
 	MaxConnections int
 	// MaxDeadline is how long a unary call may take, including the time in which its body arrives. A
 	// client can set a shorter deadline and no longer one. 0 means 60 s; a negative value, no maximum.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -42,7 +43,7 @@ func (l stallListener) Accept() (net.Conn, error) {
 		}
 		c := &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, drain: l.drain, limit: l.limit}
 		if l.limit.max > 0 {
-			c.address, c.accepted = addressOf(conn), time.Now().UnixNano()
+			c.address, c.accepted = addressOf(conn), l.limit.now()
 			c.idleSince.Store(c.accepted) // until its first request
 		}
 		// Counted before, since it may have to give way as soon as it is admitted.
@@ -70,10 +71,13 @@ type stallConn struct {
 	left    atomic.Bool // drain no longer counts this connection
 	limit   *limit
 	address netip.Addr // that the limit attributes it to
-	// accepted and idleSince are Unix times in nanoseconds. idleSince is 0 while there is a request,
-	// and for an HTTP/2 connection.
+	// accepted and idleSince are times of limit.now. idleSince is 0 while there is a request, and the
+	// same as accepted before the first.
 	accepted  int64
 	idleSince atomic.Int64
+	shutdown  func() // of an HTTP/2 connection; guarded by limit.mu
+	counting  sync.Mutex
+	requests  int // that are running, unless an engine tells when the connection is idle
 }
 
 const (

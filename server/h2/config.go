@@ -127,6 +127,13 @@ type Config struct {
 	// in a handler, it does not copy the request.
 	RequestContext func(context.Context) context.Context
 
+	// Idle, if set, is called once for each connection, with its context and a function that closes the
+	// connection without losing a request, as http.Server.Shutdown does. What Idle returns, unless it
+	// is nil, is called with false when the connection has a stream and with true when it has none
+	// any more; a new connection has none. It must return at once, and must not call shutdown, since
+	// the connection is locked meanwhile. A server with too many connections can close idle ones.
+	Idle func(ctx context.Context, shutdown func()) (set func(idle bool))
+
 	// PingInterval is how long a connection with open streams may be silent before it is probed
 	// with a PING, and PingTimeout how long the answer may take before the connection is closed. A
 	// peer that reads slowly has more time if much was written before the PING, and while a write

@@ -55,6 +55,7 @@ type conn struct {
 	peerWindow int64  // SETTINGS_INITIAL_WINDOW_SIZE of the peer
 
 	closing   shutdownState
+	setIdle   func(idle bool)  // see Config.Idle; may be nil
 	states    []http.ConnState // to be reported to http.Server.ConnState
 	reporting bool             // a worker is reporting them
 	timer     connTimer
@@ -106,6 +107,12 @@ func (c *conn) open() {
 	c.nc.SetDeadline(time.Time{})
 	c.timer.start(c)
 	c.sendSettings()
+	if own := c.srv.cfg.Idle; own != nil {
+		set := own(c.ctx, c.startShutdown)
+		c.mu.Lock()
+		c.setIdle = set
+		c.mu.Unlock()
+	}
 }
 
 // run reads frames until the connection ends.

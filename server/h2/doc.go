@@ -14,7 +14,9 @@
 // [NewListener].
 //
 // The package knows HTTP and no protocol on top of it. [Config] has fields for what an RPC protocol
-// needs: the names of its header fields, and its reply to a request whose header is too large.
+// needs: the names of its header fields, and its reply to a request whose header is too large. A
+// server that bounds the number of its connections learns from Config.Idle which ones have no request,
+// and can close them without losing one.
 //
 // # How it works
 //

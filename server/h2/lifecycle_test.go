@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -101,4 +102,66 @@ func TestConnStates(t *testing.T) {
 		defer mu.Unlock()
 		return slices.Equal(states, want)
 	})
+}
+
+// Config.Idle hears of every change, and what it is given closes a connection without losing the
+// request that crosses the GOAWAY.
+func TestIdleHook(t *testing.T) {
+	type key struct{}
+	for _, opts := range [][]serverOption{nil, {withoutHandOver}, {withTLS}} {
+		changes, shutdowns := make(chan bool, 10), make(chan func(), 1)
+		release := make(chan struct{})
+		s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				<-release
+			}
+			io.WriteString(w, r.URL.Path)
+		}), Config{Idle: func(ctx context.Context, shutdown func()) func(bool) {
+			if ctx.Value(key{}) != "of the connection" {
+				t.Error("Idle got another context than that of the connection")
+			}
+			shutdowns <- shutdown
+			return func(idle bool) { changes <- idle }
+		}}, append(opts, func(s *testServer) {
+			s.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+				return context.WithValue(ctx, key{}, "of the connection")
+			}
+		})...)
+		c := s.dial(t)
+		shutdown := <-shutdowns
+		want := func(what string, changed ...bool) {
+			t.Helper()
+			for _, idle := range changed {
+				if got := <-changes; got != idle {
+					t.Errorf("%s: idle is %v, want %v", what, got, idle)
+				}
+			}
+		}
+		c.get("/")
+		want("a request", false, true)
+		slow := c.request("", "/slow", true)
+		want("a request that runs", false)
+		if r := c.get("/"); r.body != "/" {
+			t.Errorf("got %v", r)
+		}
+		close(release)
+		if r := c.read(slow); r.body != "/slow" {
+			t.Errorf("got %v", r)
+		}
+		want("the end of two requests", true)
+		shutdown()
+		nextFrame[*http2.GoAwayFrame](c)
+		if r := c.get("/crosses"); r.body != "/crosses" {
+			t.Errorf("the request that crosses the GOAWAY: %v", r)
+		}
+		want("a request that crosses the GOAWAY", false, true)
+		for {
+			f, err := c.fr.ReadFrame()
+			if err == io.EOF {
+				break
+			}
+			c.must(err)
+			c.Answer(f)
+		}
+	}
 }

@@ -54,7 +54,7 @@ func (s *server) shutdown() {
 func (c *conn) startShutdown() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closing.started {
+	if c.closing.started || c.dead {
 		return
 	}
 	c.closing.started = true
@@ -102,6 +102,9 @@ func (c *conn) writeLastGoAway(code http2.ErrCode, reason string) {
 func (c *conn) becameIdle() {
 	c.live.idleSince = c.live.now
 	c.reportState(http.StateIdle)
+	if c.setIdle != nil {
+		c.setIdle(true)
+	}
 	if c.closing.final {
 		c.closing.close = true
 		c.scheduleFlush()
@@ -112,6 +115,9 @@ func (c *conn) becameIdle() {
 func (c *conn) becameActive() {
 	c.timer.wake(c)
 	c.reportState(http.StateActive)
+	if c.setIdle != nil {
+		c.setIdle(false)
+	}
 }
 
 // onGoAway handles a GOAWAY from the client, which means that it will open no more streams.
