@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -18,6 +17,9 @@ import (
 // conn is one HTTP/2 connection. run reads all frames. It runs on the reader goroutine, which is
 // the one that net/http started for the connection or one of the engine's own (see NewListener).
 // State that handlers and timers use too is guarded by mu. Nothing blocks while it holds mu.
+//
+// What has invariants of its own is a type of its own, with its own tests: the codec of headers, the
+// output, the streams, flow control, liveness. The methods of conn are what happens between them.
 type conn struct {
 	srv        *server
 	nc         net.Conn
@@ -37,29 +39,23 @@ type conn struct {
 	handed     bool // net/http no longer holds it (see NewListener); never changes
 	overhead   bucket
 
-	connCredit atomic.Int64 // body bytes consumed and not yet returned to the peer
-
-	mu         sync.Mutex
-	streams    streamTable
-	active     uint32 // streams that count against MaxConcurrentStreams
-	opened     uint64 // streams so far
-	resets     bucket
-	recvWindow int64
-	dead       bool // nothing more is read or written
-	cancelled  bool // the connection's context has ended
-
-	out        output
-	sendWindow int64
-	moved      uint32 // bytes sent in DATA frames
-	earned     int    // tokens for the overhead bucket, collected by the reader goroutine
-	peerWindow int64  // SETTINGS_INITIAL_WINDOW_SIZE of the peer
-
+	mu        sync.Mutex
+	out       output
+	streams   streamTable
+	flow      connFlow
+	active    uint32 // streams that count against MaxConcurrentStreams
+	moved     uint32 // bytes sent in DATA frames
+	opened    uint64 // streams so far
+	resets    bucket
+	earned    int // tokens for the overhead bucket, collected by the reader goroutine
+	live      liveness
+	timer     connTimer
 	closing   shutdownState
 	setIdle   func(idle bool)  // see Config.Idle; may be nil
 	states    []http.ConnState // to be reported to http.Server.ConnState
 	reporting bool             // a worker is reporting them
-	timer     connTimer
-	live      liveness
+	dead      bool             // nothing more is read or written
+	cancelled bool             // the connection's context has ended
 }
 
 var clientPreface = []byte(http2.ClientPreface)
@@ -74,12 +70,10 @@ func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn
 		streams:    streamTable{open: make(map[uint32]*stream)},
 		overhead:   newBucket(s.cfg.OverheadBurst, s.cfg.OverheadRate),
 		resets:     newBucket(s.cfg.ResetBurst, s.cfg.ResetRate),
-		recvWindow: int64(s.cfg.ConnWindow),
-		sendWindow: initialWindow,
-		peerWindow: initialWindow,
 		share:      s.memory.join(nc.RemoteAddr()),
 	}
 	c.live.clock = &s.clock
+	c.flow.init(s.cfg.ConnWindow)
 	c.in.init(nc, &s.buffers, c.share, c.beforeRead)
 	c.out.init(&s.buffers, c.share, &s.cfg)
 	c.framer = http2.NewFramer(&c.out, &c.in)

@@ -33,10 +33,9 @@ func (c *conn) applySetting(s http2.Setting) error {
 	case http2.SettingInitialWindowSize:
 		// RFC 9113 §6.9.2: a change applies to open streams too and may make their windows
 		// negative.
-		change := int64(s.Val) - c.peerWindow
-		c.peerWindow = int64(s.Val)
+		change := c.flow.setInitial(s.Val)
 		for _, st := range c.streams.open {
-			if st.sendWindow += change; st.sendWindow > maxWindow {
+			if !st.flow.send.grow(change) {
 				return connError{http2.ErrCodeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE overflows a stream's window"}
 			}
 			c.enqueue(st)
@@ -62,8 +61,7 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f.StreamID == 0 {
-		c.sendWindow += int64(f.Increment)
-		if c.sendWindow > maxWindow {
+		if !c.flow.send.grow(int64(f.Increment)) {
 			return connError{http2.ErrCodeFlowControl, "WINDOW_UPDATE overflows the connection's window"}
 		}
 		return nil
@@ -75,8 +73,7 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 		}
 		return nil
 	}
-	s.sendWindow += int64(f.Increment)
-	if s.sendWindow > maxWindow {
+	if !s.flow.send.grow(int64(f.Increment)) {
 		return streamError{s.id, http2.ErrCodeFlowControl, "WINDOW_UPDATE overflows the stream's window"}
 	}
 	c.enqueue(s)

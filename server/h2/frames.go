@@ -273,10 +273,9 @@ func (c *conn) takeWindow(fh http2.FrameHeader) (*stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := int64(fh.Length)
-	if n > c.recvWindow {
+	if !c.flow.recv.take(n) {
 		return nil, connError{http2.ErrCodeFlowControl, "DATA exceeds the connection's window"}
 	}
-	c.recvWindow -= n
 	s := c.streams.open[fh.StreamID]
 	if s == nil {
 		return nil, c.lateFrame(fh)
@@ -284,10 +283,9 @@ func (c *conn) takeWindow(fh http2.FrameHeader) (*stream, error) {
 	if s.recvEnd {
 		return nil, streamError{s.id, http2.ErrCodeStreamClosed, "DATA after END_STREAM"}
 	}
-	if n > s.recvWindow {
+	if !s.flow.recv.take(n) {
 		return nil, streamError{s.id, http2.ErrCodeFlowControl, "DATA exceeds the stream's window"}
 	}
-	s.recvWindow -= n
 	if s.answered() {
 		if s.surplus += n; s.surplus > maxSurplus {
 			c.stopRequest(s)

@@ -52,8 +52,7 @@ func (c *conn) onRequest(b *headerBlock) error {
 	}
 	c.streams.open[s.id] = s
 	s.recvEnd = b.endStream
-	s.sendWindow = c.peerWindow
-	s.recvWindow = int64(c.srv.cfg.StreamWindow)
+	s.flow = c.flow.open(c.srv.cfg.StreamWindow)
 	s.awaits100 = s.body.expects
 	cancelled := c.cancelled
 	c.mu.Unlock()

@@ -36,7 +36,7 @@ func (c *conn) emit(s *stream, budget int) {
 		}
 	}
 	for p.size() > 0 {
-		n := min(int64(p.size()), int64(budget), sliceSize, s.sendWindow, c.sendWindow)
+		n := min(int64(p.size()), int64(budget), sliceSize, int64(s.flow.send), int64(c.flow.send))
 		if n <= 0 {
 			return
 		}
@@ -64,8 +64,8 @@ func (c *conn) emit(s *stream, budget int) {
 func (c *conn) writeData(s *stream, n int, end bool) {
 	s.moved += uint32(n)
 	c.moved += uint32(n)
-	s.sendWindow -= int64(n)
-	c.sendWindow -= int64(n)
+	s.flow.send -= window(n)
+	c.flow.send -= window(n)
 	if n >= worthwhileData {
 		// Some clients send a WINDOW_UPDATE for every few KiB.
 		c.earned = min(c.earned+2+n/1024, c.srv.cfg.OverheadBurst)
@@ -103,7 +103,7 @@ func (c *conn) submit(s *stream) {
 
 // enqueue has s wait for its turn if it has output that its window allows. c.mu is held.
 func (c *conn) enqueue(s *stream) {
-	if s.closed || s.out.empty() || s.sendWindow <= 0 && s.out.needsWindow() {
+	if s.closed || s.out.empty() || s.flow.send.closed() && s.out.needsWindow() {
 		return
 	}
 	c.out.ready.push(s)

@@ -38,9 +38,7 @@ type stream struct {
 	closed      bool // ended by both sides or reset; no longer in c.streams.open
 	handlerDone bool
 	closeErr    error // what writes return after that
-	recvWindow  int64 // bytes that the peer may still send
-	sendWindow  int64 // bytes that may still be sent to it; can be negative after SETTINGS (RFC 9113 §6.9.2)
-	unacked     int64 // bytes read by the handler and not yet returned to the peer
+	flow        streamFlow
 	surplus     int64 // bytes received since the reply was complete
 	progress    progress
 	moved       uint32 // bytes of both directions, and some for what else is progress

@@ -94,13 +94,13 @@ func (c *conn) waitsFor(s *stream) (w waits, moved uint32) {
 	switch {
 	case s.answered():
 		return forRest, 0
-	case needsWindow && s.sendWindow <= 0:
+	case needsWindow && s.flow.send.closed():
 		return forWindow, s.moved
-	case needsWindow && c.sendWindow <= 0:
+	case needsWindow && c.flow.send.closed():
 		return forConnWindow, c.moved
 	case !s.out.empty():
 		return forTurn, s.moved
-	case s.recvEnd || s.awaits100 || s.recvWindow <= 0 || c.recvWindow <= 0:
+	case s.recvEnd || s.awaits100 || s.flow.recv.closed() || c.flow.recv.closed():
 		return forHandler, s.moved
 	case s.declared >= 0:
 		return forBody, s.moved
