@@ -141,6 +141,7 @@ func SetIdle(ctx context.Context, idle bool) {
 
 func (c *stallConn) setIdle(idle bool) {
 	if idle {
+		c.headEnds()
 		c.idleSince.Store(time.Now().UnixNano())
 	} else {
 		c.idleSince.Store(0)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -30,6 +31,7 @@ type stallListener struct {
 	stats   *Stats
 	drain   *HTTP1Drain
 	limit   *limit
+	heads   *heads
 	log     *ErrorLog
 }
 
@@ -40,11 +42,9 @@ func (l stallListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, drain: l.drain, limit: l.limit}
-		if l.limit.max > 0 {
-			c.address, c.accepted = addressOf(conn), time.Now().UnixNano()
-			c.idleSince.Store(c.accepted) // until its first request
-		}
+		c := &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, drain: l.drain, limit: l.limit, heads: l.heads,
+			address: addressOf(conn), accepted: time.Now().UnixNano()}
+		c.idleSince.Store(c.accepted) // until its first request
 		// Counted before, since it may have to give way as soon as it is admitted.
 		l.stats.accepted.Add(1)
 		l.drain.conns.Add(1)
@@ -74,6 +74,11 @@ type stallConn struct {
 	// and for an HTTP/2 connection.
 	accepted  int64
 	idleSince atomic.Int64
+
+	heads       *heads
+	headMu      sync.Mutex
+	head        int // bytes that have been read of a header
+	headCharged int
 }
 
 const (
@@ -134,6 +139,7 @@ func (c *stallConn) Close() error {
 func (c *stallConn) leaveDrain() {
 	if c.left.CompareAndSwap(false, true) {
 		c.drain.conns.Add(-1)
+		c.headEnds()
 	}
 }
 

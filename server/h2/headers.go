@@ -230,7 +230,7 @@ func (c *conn) releaseBlock() {
 		c.share.give(b.charged)
 		b.charged = 0
 	}
-	if cap(b.fields) > 64 {
+	if cap(b.fields) > maxMemoFields {
 		b.fields = nil
 	}
 }
