@@ -204,7 +204,7 @@ func validWireName(name string) bool {
 // maxLearnedNames and maxLearnedLength limit the names that a connection remembers besides those of
 // the name table.
 const (
-	maxLearnedNames  = 32
+	maxLearnedNames  = 12
 	maxLearnedLength = 100
 )
 
