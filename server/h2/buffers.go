@@ -92,10 +92,10 @@ type readBuffer struct {
 	share  *share
 	before func() (idle bool) // called before each read of src; an idle connection releases its buffer
 
-	buf   []byte // buf[r:w] is unread
-	r, w  int
-	big   *buffer   // backs buf once first is too small
-	full  bool      // the last read filled buf
+	buf  []byte // buf[r:w] is unread
+	r, w int
+	big  *buffer // backs buf once first is too small
+	full bool    // the last read filled buf
 
 	grown    atomic.Bool // big is in use
 	recalled atomic.Bool // the read deadline was set by recall
