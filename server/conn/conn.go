@@ -39,7 +39,7 @@ type Config struct {
 // NewListener returns a listener that accepts the connections of inner and handles them as config
 // says.
 func NewListener(inner net.Listener, config Config) net.Listener {
-	stalling := stallListener{inner, config.StallTimeout, config.Stats, config.HTTP1Drain, newLimit(config.MaxConnections), config.Log}
+	stalling := stallListener{inner, config.StallTimeout, config.Stats, config.HTTP1Drain, newLimit(config.MaxConnections), newHeads(), config.Log}
 	listener := firstByteListener{Listener: stalling, log: config.Log}
 	if config.Cleartext != nil {
 		listener.cleartext = newQueueListener(inner.Addr())

@@ -199,6 +199,7 @@ func Idle(ctx context.Context, shutdown func()) (set func(idle bool)) {
 
 func (c *stallConn) setIdle(idle bool) {
 	if idle {
+		c.headEnds()
 		c.idleSince.Store(c.limit.now())
 	} else {
 		c.idleSince.Store(0)

@@ -31,6 +31,7 @@ type stallListener struct {
 	stats   *Stats
 	drain   *HTTP1Drain
 	limit   *limit
+	heads   *heads
 	log     *ErrorLog
 }
 
@@ -41,9 +42,10 @@ func (l stallListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, drain: l.drain, limit: l.limit}
+		c := &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, drain: l.drain, limit: l.limit, heads: l.heads,
+			address: addressOf(conn)}
 		if l.limit.max > 0 {
-			c.address, c.accepted = addressOf(conn), l.limit.now()
+			c.accepted = l.limit.now()
 			c.idleSince.Store(c.accepted) // until its first request
 		}
 		// Counted before, since it may have to give way as soon as it is admitted.
@@ -78,6 +80,11 @@ type stallConn struct {
 	shutdown  func() // of an HTTP/2 connection; guarded by limit.mu
 	counting  sync.Mutex
 	requests  int // that are running, unless an engine tells when the connection is idle
+
+	heads       *heads
+	headMu      sync.Mutex
+	head        int // bytes that have been read of a header
+	headCharged int
 }
 
 const (
@@ -138,6 +145,7 @@ func (c *stallConn) Close() error {
 func (c *stallConn) leaveDrain() {
 	if c.left.CompareAndSwap(false, true) {
 		c.drain.conns.Add(-1)
+		c.headEnds()
 	}
 }
 

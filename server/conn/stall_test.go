@@ -20,7 +20,7 @@ func TestASlowReaderIsNotCut(t *testing.T) {
 			}
 		}
 	}(far)
-	c := &stallConn{Conn: near, timeout: 50 * time.Millisecond, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0)}
+	c := &stallConn{Conn: near, timeout: 50 * time.Millisecond, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0), heads: newHeads()}
 	if n, err := c.Write(make([]byte, stallPiece)); n != stallPiece || err != nil {
 		t.Errorf("%d of %d bytes written: %v", n, stallPiece, err)
 	}
@@ -45,7 +45,7 @@ func TestAReaderOfSingleBytesIsCut(t *testing.T) {
 			}
 		}
 	}()
-	c := &stallConn{Conn: near, timeout: 50 * time.Millisecond, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0)}
+	c := &stallConn{Conn: near, timeout: 50 * time.Millisecond, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0), heads: newHeads()}
 	if n, err := c.Write(make([]byte, 200)); n >= minProgress || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%d bytes written: %v", n, err)
 	}
@@ -64,7 +64,7 @@ func TestAWriteEndsAtItsDeadline(t *testing.T) {
 				}
 			}
 		}()
-		c := &stallConn{Conn: near, timeout: time.Second, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0)}
+		c := &stallConn{Conn: near, timeout: time.Second, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0), heads: newHeads()}
 		set := func() { c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) }
 		if during {
 			time.AfterFunc(20*time.Millisecond, set)

@@ -1,8 +1,12 @@
 package h2
 
 import (
+	"errors"
 	"io"
+	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Sizes of pooled buffers in bytes: for a short reply, for a socket read, and for a full output
@@ -83,19 +87,29 @@ func (p *bufferPools) put(b *buffer) {
 // readBuffer buffers what is read from the socket. It begins with a few hundred bytes, to keep idle
 // connections small, and grows while reads fill it.
 type readBuffer struct {
-	src    io.Reader
+	src    deadlineReader
 	pools  *bufferPools
 	share  *share
 	before func() (idle bool) // called before each read of src; an idle connection releases its buffer
 
-	buf   []byte // buf[r:w] is unread
-	r, w  int
-	big   *buffer   // backs buf once first is too small
-	full  bool      // the last read filled buf
+	buf  []byte // buf[r:w] is unread
+	r, w int
+	big  *buffer // backs buf once first is too small
+	full bool    // the last read filled buf
+
+	grown    atomic.Bool // big is in use
+	recalled atomic.Bool // the read deadline was set by recall
+
 	first [424]byte // with more, the allocator would round conn up to the next size
 }
 
-func (b *readBuffer) init(src io.Reader, pools *bufferPools, share *share, before func() bool) {
+// deadlineReader is the part of net.Conn that a readBuffer uses.
+type deadlineReader interface {
+	io.Reader
+	SetReadDeadline(time.Time) error
+}
+
+func (b *readBuffer) init(src deadlineReader, pools *bufferPools, share *share, before func() bool) {
 	b.src, b.pools, b.share, b.before = src, pools, share, before
 	b.buf = b.first[:]
 }
@@ -172,6 +186,16 @@ func (b *readBuffer) fill() error {
 		}
 	}
 	n, err := b.src.Read(b.buf[b.w:])
+	for n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && b.recalled.Load() {
+		if b.r == b.w {
+			b.release()
+		}
+		err = b.src.SetReadDeadline(time.Time{})
+		b.recalled.Store(false) // last, so that recall does not set a deadline that is removed at once
+		if err == nil {
+			n, err = b.src.Read(b.buf[b.w:])
+		}
+	}
 	b.w += n
 	b.full = b.w == len(b.buf)
 	if n > 0 {
@@ -202,16 +226,27 @@ func (b *readBuffer) makeRoom(n int) bool {
 		b.big = &buffer{b: make([]byte, n)}
 	}
 	b.share.chargeBuffer(b.big)
+	b.grown.Store(true)
 	b.buf = b.big.b[:cap(b.big.b)]
 	b.r, b.w = 0, copy(b.buf, unread)
 	b.pools.put(old)
 	return true
 }
 
+// recall makes a read that waits for a quiet peer continue with the small buffer: it fails the read by
+// its deadline, and fill tries again.
+func (b *readBuffer) recall() {
+	if b.grown.Load() && !b.recalled.Swap(true) {
+		// If it cannot be set, the connection has ended.
+		_ = b.src.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
 // release goes back to the first, small buffer. There must be no unread bytes.
 func (b *readBuffer) release() {
 	b.pools.put(b.big)
 	b.big = nil
+	b.grown.Store(false)
 	b.buf = b.first[:]
 	b.r, b.w, b.full = 0, 0, false
 }

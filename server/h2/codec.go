@@ -52,7 +52,7 @@ const (
 // maxLearnedNames and maxLearnedLength limit the names that a connection remembers besides those of
 // the name table.
 const (
-	maxLearnedNames  = 32
+	maxLearnedNames  = 12
 	maxLearnedLength = 100
 )
 
@@ -114,7 +114,7 @@ func (h *headerCodec) end() {
 		h.share.give(b.charged)
 		b.charged = 0
 	}
-	if cap(b.fields) > 64 {
+	if cap(b.fields) > maxMemoFields {
 		b.fields = nil
 	}
 }

@@ -130,7 +130,7 @@ func TestHeaderCodecRemembersLittle(t *testing.T) {
 		}
 		p.end()
 	}
-	if len(p.learned) > maxLearnedNames || len(p.names) > maxNames || len(p.paths) > maxPaths || cap(p.block.fields) > 64 {
+	if len(p.learned) > maxLearnedNames || len(p.names) > maxNames || len(p.paths) > maxPaths || cap(p.block.fields) > maxMemoFields {
 		t.Errorf("remembered: %d names, %d positions, %d paths, room for %d fields", len(p.learned), len(p.names), len(p.paths), cap(p.block.fields))
 	}
 	for name := range p.learned {

@@ -123,6 +123,9 @@ const (
 // maxBacklog bounds liveness.backlog: sockets rarely buffer more.
 const maxBacklog = 4 << 20
 
+// quiet reports whether nothing has arrived since the last tick.
+func (l *liveness) quiet() bool { return l.input.reads.Load() == l.reads }
+
 // tick records that one period has passed.
 func (l *liveness) tick() {
 	l.now++

@@ -120,3 +120,32 @@ func TestConnectionsHoldNoMoreThanTheMemory(t *testing.T) {
 		})
 	}
 }
+
+// A connection that was busy once, and is quiet since, is charged for no more than its open streams.
+func TestAQuietConnectionKeepsNoReadBuffer(t *testing.T) {
+	for _, open := range []int{0, 1} {
+		release := make(chan struct{})
+		s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/wait" {
+				<-release
+			}
+		}), Config{StallTimeout: 200 * time.Millisecond}) // ticks every 50 ms
+		c := s.dial(t)
+		for range open {
+			c.request("GET", "/wait", true)
+		}
+		for range 3 {
+			id := c.request("POST", "/", false)
+			for range 4 {
+				c.data(id, false, strings.Repeat("x", minFrameSize))
+			}
+			c.data(id, true, "")
+			c.read(id)
+		}
+		eventually(t, "the read buffer is released", func() bool { return s.engine.memory.used.Load() < StreamCost*int64(open)+1024 })
+		if r := c.get("/"); r.status != "200" {
+			t.Errorf("after that: %v", r)
+		}
+		close(release)
+	}
+}

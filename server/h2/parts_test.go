@@ -223,6 +223,11 @@ func TestBucket(t *testing.T) {
 	}
 }
 
+// withoutDeadline is a source that never waits.
+type withoutDeadline struct{ io.Reader }
+
+func (withoutDeadline) SetReadDeadline(time.Time) error { return nil }
+
 func TestReadBuffer(t *testing.T) {
 	data := make([]byte, 200<<10)
 	for i := range data {
@@ -238,7 +243,7 @@ func TestReadBuffer(t *testing.T) {
 		var pools bufferPools
 		var b readBuffer
 		idle := false
-		b.init(src, &pools, nil, func() bool { idle = !idle; return idle })
+		b.init(withoutDeadline{src}, &pools, nil, func() bool { idle = !idle; return idle })
 		var got []byte
 		for step := 0; len(got) < len(data); step++ {
 			left := len(data) - len(got)

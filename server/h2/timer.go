@@ -52,6 +52,9 @@ func (c *conn) tick() {
 	open := c.active > 0
 	idleOut := t.sleeping && !open
 	t.sleeping = false
+	if l.quiet() && !c.closing.halfClosed {
+		c.in.recall()
+	}
 	l.tick()
 	c.streams.closed.expire(l.now, clock.closed)
 	idle := l.idle(open)
@@ -71,7 +74,7 @@ func (c *conn) tick() {
 		stuck = c.resetStuck()
 	}
 	next := clock.period
-	if idle && !idleOut && l.now-l.idleSince > 1 && l.header&1 == 0 && len(c.streams.closed.resets) == 0 {
+	if idle && !idleOut && l.now-l.idleSince > 1 && l.header&1 == 0 && len(c.streams.closed.resets) == 0 && !c.in.grown.Load() {
 		t.sleeping, t.slept = true, time.Now()
 		if next = clock.idle - l.idleFor(); clock.idle <= 0 {
 			next = 1 << 40 // about 18 minutes, to check again
