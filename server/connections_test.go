@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,8 +15,11 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	grpccredentials "google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"example.com/roster/gen/go/apipb"
 )
@@ -159,5 +163,50 @@ func TestNoCallIsLostOnAConnectionThatGivesWay(t *testing.T) {
 				t.Errorf("%d connections were accepted and %d of them refused, want at least 20 and none", accepted, connections.Refused())
 			}
 		})
+	}
+}
+
+// An address that has all connections, each with a call, does not keep the others out.
+func TestNoAddressKeepsAllHTTP2Connections(t *testing.T) {
+	p := start(t, Config{MaxConnections: 4}, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	channel := func(address string) *grpc.ClientConn {
+		from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
+		c, err := grpc.NewClient("passthrough:///"+p.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, to string) (net.Conn, error) { return from.DialContext(ctx, "tcp", to) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	var watches []healthv1.Health_WatchClient
+	for range 4 {
+		watch, err := healthv1.NewHealthClient(channel("127.0.0.1")).Watch(ctx, &healthv1.HealthCheckRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := watch.Recv(); err != nil {
+			t.Fatal(err)
+		}
+		watches = append(watches, watch)
+	}
+	for n := range 3 {
+		watch, err := healthv1.NewHealthClient(channel(fmt.Sprintf("127.0.0.%d", 2+n))).Watch(ctx, &healthv1.HealthCheckRequest{})
+		if err == nil {
+			_, err = watch.Recv()
+		}
+		if err != nil {
+			t.Errorf("address %d of those that come later: %v", n, err)
+		}
+		if _, err := watches[n].Recv(); err == nil {
+			t.Errorf("the connection that came as number %d is still open", n)
+		}
+	}
+	// Each address has one now, so none gives way. The log says who is refused.
+	_, err := healthv1.NewHealthClient(channel("127.0.0.9")).Check(ctx, &healthv1.HealthCheckRequest{})
+	if status.Code(err) != codes.Unavailable || p.server.Stats().Connections.Refused() == 0 || !strings.Contains(p.log.String(), "remote=127.0.0.9:") {
+		t.Errorf("the fifth address: %v, log:\n%s", err, p.log)
 	}
 }

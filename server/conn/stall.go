@@ -98,32 +98,49 @@ const (
 func (c *stallConn) Write(p []byte) (written int, err error) {
 	for {
 		piece := p[written:min(len(p), written+stallPiece)]
-		deadline, last := time.Now().Add(c.timeout), false
-		if until := c.until.Load(); until != 0 && until < deadline.UnixNano() {
-			deadline, last = time.Unix(0, until), true
-		}
-		if err := c.Conn.SetWriteDeadline(deadline); err != nil {
+		if err := c.armWrite(); err != nil {
 			return written, err
 		}
 		n, err := c.Conn.Write(piece)
 		written += n
-		if written == len(p) || err != nil && (last || n < minProgress || !errors.Is(err, os.ErrDeadlineExceeded)) {
+		if written == len(p) || err != nil && (n < minProgress || !errors.Is(err, os.ErrDeadlineExceeded) || c.overdue()) {
 			return written, err
 		}
 	}
 }
 
+// armWrite sets the deadline of a piece: the end of the stall timeout, or what SetWriteDeadline has set
+// if that is earlier. If SetWriteDeadline is called meanwhile, armWrite looks again, because it may have
+// replaced the deadline that was set there.
+func (c *stallConn) armWrite() error {
+	for {
+		until := c.until.Load()
+		deadline := time.Now().Add(c.timeout)
+		if until != 0 && until < deadline.UnixNano() {
+			deadline = time.Unix(0, until)
+		}
+		if err := c.Conn.SetWriteDeadline(deadline); err != nil || c.until.Load() == until {
+			return err
+		}
+	}
+}
+
+// overdue reports whether the deadline that SetWriteDeadline has set has passed.
+func (c *stallConn) overdue() bool {
+	until := c.until.Load()
+	return until != 0 && time.Now().UnixNano() >= until
+}
+
 // SetWriteDeadline implements net.Conn. It may be called during a Write.
 func (c *stallConn) SetWriteDeadline(t time.Time) error {
-	if t.IsZero() {
-		c.until.Store(0)
-		return nil // each Write sets a deadline
+	var until int64
+	if !t.IsZero() {
+		until = t.UnixNano()
 	}
-	c.until.Store(t.UnixNano())
-	if time.Until(t) < c.timeout {
-		return c.Conn.SetWriteDeadline(t)
+	if c.until.Swap(until) == until {
+		return nil
 	}
-	return nil
+	return c.armWrite()
 }
 
 // SetDeadline implements net.Conn.

@@ -165,3 +165,54 @@ func TestIdleHook(t *testing.T) {
 		}
 	}
 }
+
+// A shutdown does not wait for the rest of a request that has been answered (RFC 9113 §8.1): neither
+// if the reply came before it nor if it comes after.
+func TestShutdownDoesNotWaitForTheRestOfARequest(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		started, release := make(chan struct{}), make(chan struct{})
+		s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			close(started)
+			<-release
+			io.WriteString(w, "answered")
+		}), Config{})
+		c := s.dial(t)
+		id := c.request("POST", "/", false)
+		<-started
+		if before {
+			close(release)
+			if r := c.read(id); r.body != "answered" {
+				t.Fatalf("got %v", r)
+			}
+		}
+		done := make(chan error, 1)
+		go func() { done <- s.Shutdown(t.Context()) }()
+		nextFrame[*http2.GoAwayFrame](c)
+		if !before {
+			close(release)
+		}
+		ping := nextFrame[*http2.PingFrame](c)
+		data := ping.Data
+		for reset := false; !reset; {
+			f, err := c.fr.ReadFrame()
+			c.must(err)
+			switch f := f.(type) {
+			case *http2.GoAwayFrame:
+				t.Fatalf("reply before the shutdown %v: the second GOAWAY came first", before)
+			case *http2.RSTStreamFrame:
+				if reset = true; f.StreamID != id || f.ErrCode != http2.ErrCodeNo {
+					t.Errorf("reply before the shutdown %v: got %v", before, f)
+				}
+			}
+		}
+		c.must(c.fr.WritePing(true, data))
+		nextFrame[*http2.GoAwayFrame](c)
+		if _, err := c.fr.ReadFrame(); err != io.EOF {
+			t.Errorf("reply before the shutdown %v: after the last GOAWAY: %v", before, err)
+		}
+		c.nc.Close()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}

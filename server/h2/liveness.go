@@ -223,7 +223,8 @@ type progress struct {
 // byte now and then would hold a stream for as long as it likes.
 const minProgress = 64
 
-// answeredLinger is how many ticks a client may take to end a request whose reply is complete.
+// answeredLinger is how many ticks a client may take to end a request whose reply is complete. A
+// connection that is to end does not wait for it.
 const answeredLinger = 2
 
 // stuck reports whether the stream has waited too long. It is called in each tick, with what the

@@ -312,6 +312,9 @@ func (w *response) finish() (flush bool) {
 		c.freeSlot(s)
 	case s.sendEnd:
 		// A reply to HEAD that was flushed.
+		if c.closing.started && s.answered() {
+			c.stopRequest(s)
+		}
 	default:
 		out := &s.out
 		out.header, out.end = first, true

@@ -77,7 +77,7 @@ func (c *conn) writeData(s *stream, n int, end bool) {
 //
 // The client may still be sending the request, although the reply is complete. Usually little is
 // left, so it is read, checked and dropped, since some clients would take a reset for a failure. If
-// more than maxSurplus bytes follow, the stream is reset.
+// more than maxSurplus bytes follow, or the connection is to end, the stream is reset.
 func (c *conn) sentEnd(s *stream) {
 	s.sendEnd = true
 	s.out.end, s.out.trailer = false, nil
@@ -87,6 +87,8 @@ func (c *conn) sentEnd(s *stream) {
 	switch {
 	case s.recvEnd:
 		c.closeStream(s, closedByEnd, errStreamReset)
+	case s.handlerDone && c.closing.started:
+		c.stopRequest(s)
 	default:
 		s.notify()
 	}

@@ -61,6 +61,11 @@ func (c *conn) startShutdown() {
 	c.srv.stats.goAwaysSent.add(http2.ErrCodeNo)
 	c.framer.WriteGoAway(maxWindow, http2.ErrCodeNo, nil)
 	c.framer.WritePing(false, shutdownPing)
+	for _, s := range c.streams.open {
+		if s.answered() {
+			c.stopRequest(s)
+		}
+	}
 	c.closing.timer = time.AfterFunc(lingerTime, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
