@@ -351,7 +351,7 @@ func (a attack) befriend(t *testing.T, s *testServer, stop chan bool) {
 			return
 		}
 		r.Body.Close()
-		if took := time.Since(began); took > 2*time.Second {
+		if took := time.Since(began); took > 10*time.Second { // a busy machine alone can take two
 			t.Errorf("call beside the attack took %v", took)
 		}
 		time.Sleep(time.Millisecond)
@@ -398,7 +398,7 @@ func TestPrefaceMustComeInTime(t *testing.T) {
 					break
 				}
 			}
-			if took := time.Since(began); took > 3*time.Second {
+			if took := time.Since(began); took > 10*time.Second {
 				t.Errorf("took %v", took)
 			}
 		})

@@ -30,7 +30,7 @@ func TestAReplyThatNeedsNoWindowIsNotHeldUp(t *testing.T) {
 		got += int(nextData(c))
 	}
 	c.request("GET", "/none", true)
-	c.nc.SetDeadline(time.Now().Add(4 * time.Second))
+	c.nc.SetDeadline(time.Now().Add(10 * time.Second))
 	if h := nextFrame[*http2.MetaHeadersFrame](c); h.PseudoValue("status") != "204" {
 		t.Errorf("got %v", h)
 	}
@@ -103,7 +103,7 @@ func TestPingsAreNoActivity(t *testing.T) {
 	c.sentAway()
 }
 
-// sentAway waits for a GOAWAY, ten times as long as the IdleTimeout of the tests above and below,
+// sentAway waits for a GOAWAY, 25 times as long as the IdleTimeout of the tests above and below,
 // and answers nothing.
 func (c *client) sentAway() {
 	c.t.Helper()
@@ -111,7 +111,7 @@ func (c *client) sentAway() {
 	for {
 		f, err := c.fr.ReadFrame()
 		if err != nil {
-			c.t.Fatalf("10 times IdleTimeout: %v", err)
+			c.t.Fatalf("25 times IdleTimeout: %v", err)
 		}
 		if f.Header().Type == http2.FrameGoAway {
 			return
@@ -247,7 +247,7 @@ func TestTrailersBeyondGoAwayAreIgnored(t *testing.T) {
 func TestADownloadIsNoDeadPeer(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Write(make([]byte, 12<<20))
-	}), Config{PingInterval: 400 * time.Millisecond, PingTimeout: 400 * time.Millisecond})
+	}), Config{PingInterval: 400 * time.Millisecond, PingTimeout: 600 * time.Millisecond})
 	c := s.dial(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
 	c.fr.WriteSettingsAck()
 	c.fr.WriteWindowUpdate(0, 1<<30)
