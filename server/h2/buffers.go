@@ -99,6 +99,7 @@ type readBuffer struct {
 
 	grown    atomic.Bool // big is in use
 	recalled atomic.Bool // the read deadline was set by recall
+	last     atomic.Bool // the read deadline was set by linger
 
 	first [424]byte // with more, the allocator would round conn up to the next size
 }
@@ -191,6 +192,9 @@ func (b *readBuffer) fill() error {
 			b.release()
 		}
 		err = b.src.SetReadDeadline(time.Time{})
+		if b.last.Load() {
+			b.linger() // it may have been removed just now
+		}
 		b.recalled.Store(false) // last, so that recall does not set a deadline that is removed at once
 		if err == nil {
 			n, err = b.src.Read(b.buf[b.w:])
@@ -240,6 +244,12 @@ func (b *readBuffer) recall() {
 		// If it cannot be set, the connection has ended.
 		_ = b.src.SetReadDeadline(time.Unix(1, 0))
 	}
+}
+
+// linger gives the peer lingerTime to close the connection.
+func (b *readBuffer) linger() {
+	b.last.Store(true) // before the deadline is set, see fill
+	_ = b.src.SetReadDeadline(time.Now().Add(lingerTime))
 }
 
 // release goes back to the first, small buffer. There must be no unread bytes.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -293,4 +294,44 @@ func (s *segments) Read(p []byte) (int, error) {
 	n := copy(p, s.data[:min(s.size, len(s.data))])
 	s.data = s.data[n:]
 	return n, nil
+}
+
+// deadlines is a socket whose reads fail at once, and which notes the last deadline of a read.
+type deadlines struct {
+	last  time.Time
+	reads int
+	then  func() // before the second read
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error { d.last = t; return nil }
+
+func (d *deadlines) Read(p []byte) (int, error) {
+	if d.reads++; d.reads > 1 {
+		d.then()
+		return 0, io.EOF
+	}
+	return 0, os.ErrDeadlineExceeded
+}
+
+// A read that is recalled just when the connection begins to linger does not remove that deadline.
+func TestRecalledReadKeepsTheLastDeadline(t *testing.T) {
+	for _, lingers := range []bool{false, true} {
+		var pools bufferPools
+		var b readBuffer
+		src := &deadlines{}
+		src.then = func() {
+			if src.last.IsZero() == lingers {
+				t.Errorf("lingers %v: the deadline is %v", lingers, src.last)
+			}
+		}
+		b.init(src, &pools, nil, func() bool { return false })
+		b.makeRoom(1000)
+		b.recall()
+		if lingers {
+			b.linger()
+		}
+		if err := b.fill(); err != io.EOF || src.reads != 2 {
+			t.Errorf("lingers %v: %v after %d reads", lingers, err, src.reads)
+		}
+	}
 }

@@ -154,7 +154,7 @@ func (c *conn) goAway(e connError) {
 
 // halfClose closes the server's side of the socket and gives the peer lingerTime to close its own.
 func (c *conn) halfClose() {
-	c.nc.SetReadDeadline(time.Now().Add(lingerTime))
+	c.in.linger()
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
 		half.CloseWrite()
 	}
