@@ -18,8 +18,8 @@ type headerBlock struct {
 	typed      bool   // there was a content-type
 	bytes      int    // encoded bytes so far
 	charged    int    // of the server's memory, while the block is under way
-	room       int    // what is left of MaxHeaderBytes
-	roomFields int    // what is left of MaxHeaderFields
+	room       int    // what is left of Config.maxHeaderBytes
+	roomFields int    // what is left of maxHeaderFields
 	cookies    int    // bytes of fields that will be joined
 	invalid    string // why the block is malformed, if it is
 	headerFields
@@ -54,14 +54,14 @@ const (
 // begin empties b for the block of a stream.
 func (b *headerBlock) begin(id uint32, endStream bool, cfg *Config) {
 	clear(b.fields) // keep no strings of the last request
-	*b = headerBlock{id: id, endStream: endStream, room: cfg.MaxHeaderBytes, roomFields: cfg.MaxHeaderFields,
+	*b = headerBlock{id: id, endStream: endStream, room: cfg.maxHeaderBytes, roomFields: maxHeaderFields,
 		headerFields: headerFields{fields: b.fields[:0]}}
 }
 
 // size returns the size of the fields in memory, about. Cookies are joined to one field, so their
 // bytes count twice.
 func (b *headerBlock) size(cfg *Config) int {
-	return cfg.MaxHeaderBytes - max(b.room, 0) + b.cookies
+	return cfg.maxHeaderBytes - max(b.room, 0) + b.cookies
 }
 
 // add adds a field, for the HPACK decoder. Checks follow RFC 9113 §8.2 and §8.3.

@@ -58,10 +58,10 @@ const (
 
 func (h *headerCodec) init(cfg *Config, names *nameTable, share *share) {
 	h.cfg, h.share = cfg, share
-	h.dec.dec = hpack.NewDecoder(cfg.HeaderTableSize, h.block.add)
+	h.dec.dec = hpack.NewDecoder(cfg.headerTableSize, h.block.add)
 	// A longer string is longer than the longest block, also when Huffman's code has shortened it.
 	h.dec.dec.SetMaxStringLength(2 * cfg.maxBlock())
-	h.enc.init(names, cfg.HeaderTableSize)
+	h.enc.init(names, cfg.headerTableSize)
 }
 
 // underWay reports whether a block has begun and not ended.
@@ -76,7 +76,7 @@ func (h *headerCodec) begin(id uint32, endStream bool) { h.block.begin(id, endSt
 // its stream.
 func (h *headerCodec) reserve(n int, last bool) error {
 	b := &h.block
-	if b.frames++; int(b.frames) > 1+h.cfg.MaxContinuations {
+	if b.frames++; int(b.frames) > 1+h.cfg.maxContinuations() {
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many CONTINUATION frames"}
 	}
 	if b.bytes += n; b.bytes > h.cfg.maxBlock() {
@@ -86,7 +86,7 @@ func (h *headerCodec) reserve(n int, last bool) error {
 		return nil
 	}
 	// The decoded fields, and what the decoder keeps of a string that has not ended.
-	more := h.cfg.MaxHeaderBytes + b.bytes - b.charged
+	more := h.cfg.maxHeaderBytes + b.bytes - b.charged
 	if !h.share.take(more) {
 		return errMemory
 	}

@@ -156,9 +156,9 @@ func TestHeaderCodecRefusesBlocks(t *testing.T) {
 		want  http2.ErrCode
 	}{
 		{"usual", Config{}, func(p *codecPeer) []byte { return p.encode("x-a", "b") }, 100, http2.ErrCodeNo},
-		{"longer than worthwhile", Config{MaxHeaderBytes: 100}, func(p *codecPeer) []byte { return p.encode(strings.Fields("x-a " + strings.Repeat(long, 5))...) }, 1 << 20, http2.ErrCodeEnhanceYourCalm},
-		{"too long but worthwhile", Config{MaxHeaderBytes: 100}, func(p *codecPeer) []byte { return p.encode("x-a", long) }, 1 << 20, http2.ErrCodeNo},
-		{"many frames", Config{MaxContinuations: 20}, func(p *codecPeer) []byte { return p.encode("x-a", strings.Repeat("~", 30)) }, 1, http2.ErrCodeEnhanceYourCalm},
+		{"longer than worthwhile", Config{maxHeaderBytes: 100}, func(p *codecPeer) []byte { return p.encode(strings.Fields("x-a " + strings.Repeat(long, 5))...) }, 1 << 20, http2.ErrCodeEnhanceYourCalm},
+		{"too long but worthwhile", Config{maxHeaderBytes: 100}, func(p *codecPeer) []byte { return p.encode("x-a", long) }, 1 << 20, http2.ErrCodeNo},
+		{"many frames", Config{}, func(p *codecPeer) []byte { return p.encode("x-a", strings.Repeat("~", 30)) }, 1, http2.ErrCodeEnhanceYourCalm},
 		{"no memory", Config{MaxMemory: 1000}, func(p *codecPeer) []byte { return p.encode("x-a", "b") }, 3, http2.ErrCodeEnhanceYourCalm},
 		{"no memory needed", Config{MaxMemory: 1000}, func(p *codecPeer) []byte { return p.encode("x-a", "b") }, 100, http2.ErrCodeNo},
 		{"no HPACK", Config{}, func(p *codecPeer) []byte { return []byte{0xff, 0xff, 0xff, 0xff, 0xff} }, 100, http2.ErrCodeCompression},

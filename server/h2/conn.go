@@ -68,16 +68,16 @@ func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn
 		ctx:        ctx,
 		remoteAddr: nc.RemoteAddr().String(),
 		streams:    streamTable{open: make(map[uint32]*stream)},
-		overhead:   newBucket(s.cfg.OverheadBurst, s.cfg.OverheadRate),
-		resets:     newBucket(s.cfg.ResetBurst, s.cfg.ResetRate),
+		overhead:   newBucket(s.cfg.overheadBurst, overheadRate),
+		resets:     newBucket(s.cfg.resetBurst, s.cfg.resetRate),
 		share:      s.memory.join(nc.RemoteAddr()),
 	}
 	c.live.clock = &s.clock
-	c.flow.init(s.cfg.ConnWindow)
+	c.flow.init(s.cfg.connWindow)
 	c.in.init(nc, &s.buffers, c.share, c.beforeRead)
 	c.out.init(&s.buffers, c.share, &s.cfg)
 	c.framer = http2.NewFramer(&c.out, &c.in)
-	c.framer.SetMaxReadFrameSize(s.cfg.MaxFrameSize)
+	c.framer.SetMaxReadFrameSize(s.cfg.maxFrameSize)
 	c.headers.init(&s.cfg, &s.names, c.share)
 	return c
 }
@@ -148,19 +148,19 @@ func (c *conn) sendSettings() {
 	cfg := &c.srv.cfg
 	settings := []http2.Setting{
 		{ID: http2.SettingMaxConcurrentStreams, Val: cfg.MaxConcurrentStreams},
-		{ID: http2.SettingInitialWindowSize, Val: uint32(cfg.StreamWindow)},
-		{ID: http2.SettingMaxHeaderListSize, Val: uint32(cfg.MaxHeaderBytes)},
+		{ID: http2.SettingInitialWindowSize, Val: uint32(cfg.streamWindow)},
+		{ID: http2.SettingMaxHeaderListSize, Val: uint32(cfg.maxHeaderBytes)},
 	}
-	if cfg.MaxFrameSize != minFrameSize {
-		settings = append(settings, http2.Setting{ID: http2.SettingMaxFrameSize, Val: cfg.MaxFrameSize})
+	if cfg.maxFrameSize != minFrameSize {
+		settings = append(settings, http2.Setting{ID: http2.SettingMaxFrameSize, Val: cfg.maxFrameSize})
 	}
-	if cfg.HeaderTableSize != 4096 {
-		settings = append(settings, http2.Setting{ID: http2.SettingHeaderTableSize, Val: cfg.HeaderTableSize})
+	if cfg.headerTableSize != 4096 {
+		settings = append(settings, http2.Setting{ID: http2.SettingHeaderTableSize, Val: cfg.headerTableSize})
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.framer.WriteSettings(settings...)
-	if extra := uint32(cfg.ConnWindow) - initialWindow; extra > 0 {
+	if extra := uint32(cfg.connWindow) - initialWindow; extra > 0 {
 		c.framer.WriteWindowUpdate(0, extra)
 	}
 	c.scheduleFlush()

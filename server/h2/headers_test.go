@@ -32,7 +32,7 @@ func TestHeaderOverTheLimitEndsItsOwnCallAlone(t *testing.T) {
 			<-release
 			io.WriteString(w, "still here")
 		}
-	}), Config{MaxHeaderBytes: limit, HeaderTooLarge: ownProtocol})
+	}), Config{maxHeaderBytes: limit, HeaderTooLarge: ownProtocol})
 	c := s.dial(t)
 	watch := c.request("", "/watch", true)
 	<-started
@@ -81,7 +81,7 @@ func TestHeaderBlockBeyondReasonEndsTheConnection(t *testing.T) {
 		"one field that Huffman's code fits": strings.Repeat("a", 200<<10),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newServer(t, http.HandlerFunc(wroteNothing), Config{MaxHeaderBytes: 4 << 10})
+			s := newServer(t, http.HandlerFunc(wroteNothing), Config{maxHeaderBytes: 4 << 10})
 			c := s.dial(t)
 			c.open(true, "x-long", value)
 			for {
@@ -103,7 +103,7 @@ func TestHeaderBlockBeyondReasonEndsTheConnection(t *testing.T) {
 
 // Long header blocks that never end are bounded for all connections together.
 func TestLongBlocksAreBounded(t *testing.T) {
-	s := newServer(t, http.HandlerFunc(wroteNothing), Config{MaxHeaderBytes: 1 << 20, MaxMemory: 16 << 20})
+	s := newServer(t, http.HandlerFunc(wroteNothing), Config{maxHeaderBytes: 1 << 20, MaxMemory: 16 << 20})
 	for range 5 {
 		c := s.dial(t)
 		c.nc.SetDeadline(time.Now().Add(5 * time.Second))

@@ -180,7 +180,7 @@ func TestDataWhoseHeaderComesInPieces(t *testing.T) {
 			s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				n, err := io.Copy(io.Discard, r.Body)
 				fmt.Fprint(w, n, err)
-			}), Config{HeaderTimeout: time.Second, PingInterval: -1})
+			}), Config{headerTimeout: time.Second, PingInterval: -1})
 			c := s.dial(t)
 			id := c.request("POST", "/", false, "content-length", "1000")
 			header := []byte{0, 3, 0xe8, 0, 1, 0, 0, 0, 0}
@@ -229,7 +229,7 @@ func smallSockets(s *testServer) {
 func TestWaitingForTheTurnIsNoStall(t *testing.T) {
 	const streams, size = 30, 16 << 10
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, size)) }),
-		Config{StallTimeout: time.Second, OutputBuffer: 8 << 10, PingInterval: -1}, smallSockets)
+		Config{StallTimeout: time.Second, outputBuffer: 8 << 10, PingInterval: -1}, smallSockets)
 	c := s.dialRaw(t)
 	c.nc.(*net.TCPConn).SetReadBuffer(8 << 10)
 	c.write([]byte(http2.ClientPreface))

@@ -168,7 +168,7 @@ func (o *output) empty() bool { return o.frames == nil || len(o.frames.b) == 0 }
 // room returns how many more bytes of replies may be added. If the server is short of memory, a small
 // buffer has to do.
 func (o *output) room() int {
-	most := o.cfg.OutputBuffer
+	most := o.cfg.outputBuffer
 	if !o.share.allows(hugeBuffer) {
 		most = min(most, smallBuffer)
 	}
@@ -190,7 +190,7 @@ func (o *output) slice() int {
 // them unread than it may, and than there is memory for.
 func (o *output) countControl() bool {
 	o.control++
-	return int(o.control) <= o.cfg.MaxQueuedControl && (len(o.buffer().b) <= smallBuffer || o.share.allows(0))
+	return int(o.control) <= o.cfg.maxQueuedControl && (len(o.buffer().b) <= smallBuffer || o.share.allows(0))
 }
 
 // buffer returns the buffer that collects frames.

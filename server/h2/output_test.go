@@ -101,7 +101,7 @@ func TestHandlerTakesTheOutputOfAWorkerOnlyIfItIsTheLast(t *testing.T) {
 
 // What is added during a write is written afterwards, in order, and the two buffers take turns.
 func TestOutputDuringAWrite(t *testing.T) {
-	o := newOutput(Config{OutputBuffer: 100, MaxQueuedControl: 2})
+	o := newOutput(Config{outputBuffer: 100, maxQueuedControl: 2})
 	io.WriteString(o, "one ")
 	o.countControl()
 	o.claim()

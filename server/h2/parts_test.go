@@ -91,15 +91,15 @@ func decodeBlocks(t *testing.T, blocks [][]byte, cut func(block []byte) int) (re
 	var d headerDecoder
 	d.dec = hpack.NewDecoder(4096, got.add)
 	for i, block := range blocks {
-		want.begin(1, true, &Config{MaxHeaderBytes: 16 << 10, MaxHeaderFields: 256})
+		want.begin(1, true, &Config{maxHeaderBytes: 16 << 10})
 		_, wantErr := plain.Write(block)
 		if wantErr == nil {
 			wantErr = plain.Close()
 		}
-		got.begin(1, true, &Config{MaxHeaderBytes: 16 << 10, MaxHeaderFields: 256})
+		got.begin(1, true, &Config{maxHeaderBytes: 16 << 10})
 		if d.recall(&got, block) {
 			recalled++
-			got.begin(1, true, &Config{MaxHeaderBytes: 16 << 10, MaxHeaderFields: 256})
+			got.begin(1, true, &Config{maxHeaderBytes: 16 << 10})
 		}
 		var err error
 		rest := block

@@ -90,7 +90,7 @@ func TestWriteTimeoutSparesACompleteReply(t *testing.T) {
 
 // A connection without streams is idle, however often its peer sends a PING.
 func TestPingsAreNoActivity(t *testing.T) {
-	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), Config{IdleTimeout: 400 * time.Millisecond})
+	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), Config{idleTimeout: 400 * time.Millisecond})
 	c := s.dial(t)
 	go func() {
 		for {
@@ -121,7 +121,7 @@ func (c *client) sentAway() {
 
 // A connection on which a frame is always partly sent is idle too.
 func TestPartsOfFramesAreNoActivity(t *testing.T) {
-	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), Config{IdleTimeout: 400 * time.Millisecond})
+	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), Config{idleTimeout: 400 * time.Millisecond})
 	c := s.dial(t)
 	go func() {
 		frame := []byte{0, 0, 0, 0xbe, 0, 0, 0, 0, 0} // of unknown type: no answer

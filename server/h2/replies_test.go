@@ -213,7 +213,7 @@ func TestRepliesStayApart(t *testing.T) {
 		}
 		h.Set(http.TrailerPrefix+"X-Trailer", tag)
 		h.Set("X-Announced", tag)
-	}), Config{ResetBurst: 1 << 20, OverheadBurst: 1 << 20})
+	}), Config{resetBurst: 1 << 20, overheadBurst: 1 << 20})
 
 	type call struct {
 		tag, kind, method string

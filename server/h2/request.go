@@ -52,7 +52,7 @@ func (c *conn) onRequest(b *headerBlock) error {
 	}
 	c.streams.open[s.id] = s
 	s.recvEnd = b.endStream
-	s.flow = c.flow.open(c.srv.cfg.StreamWindow)
+	s.flow = c.flow.open(c.srv.cfg.streamWindow)
 	s.awaits100 = s.body.expects
 	cancelled := c.cancelled
 	c.mu.Unlock()

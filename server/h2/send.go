@@ -68,7 +68,7 @@ func (c *conn) writeData(s *stream, n int, end bool) {
 	c.flow.send -= window(n)
 	if n >= worthwhileData {
 		// Some clients send a WINDOW_UPDATE for every few KiB.
-		c.earned = min(c.earned+2+n/1024, c.srv.cfg.OverheadBurst)
+		c.earned = min(c.earned+2+n/1024, c.srv.cfg.overheadBurst)
 	}
 	c.out.addData(s.id, &s.out.data, n, end)
 }

@@ -49,7 +49,7 @@ func configure(srv *http.Server, cfg Config) (*server, error) {
 		cfg:     cfg,
 		clock:   newTickClock(cfg),
 		names:   names,
-		workers: workers{maxIdle: cfg.MaxIdleWorkers, idleTimeout: cfg.WorkerIdleTimeout},
+		workers: workers{maxIdle: maxIdleWorkers, idleTimeout: workerIdleTimeout},
 		conns:   make(map[*conn]struct{}),
 		stats:   cfg.Stats,
 		memory:  memory{size: int64(cfg.MaxMemory), addresses: make(map[netip.Prefix]*addressShare)},
