@@ -217,7 +217,7 @@ func (c *stallConn) request(change int) {
 
 // countRequest notes while a connection has requests.
 func countRequest(next http.Handler, w http.ResponseWriter, r *http.Request) {
-	if c, ok := r.Context().Value(connKey{}).(*stallConn); ok && c.limit.max > 0 {
+	if c, ok := r.Context().Value(connKey{}).(*stallConn); ok {
 		c.request(1)
 		defer c.request(-1)
 	}

@@ -43,11 +43,8 @@ func (l stallListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		c := &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, drain: l.drain, limit: l.limit, heads: l.heads,
-			address: addressOf(conn)}
-		if l.limit.max > 0 {
-			c.accepted = l.limit.now()
-			c.idleSince.Store(c.accepted) // until its first request
-		}
+			address: addressOf(conn), accepted: l.limit.now()}
+		c.idleSince.Store(c.accepted) // until its first request
 		// Counted before, since it may have to give way as soon as it is admitted.
 		l.stats.accepted.Add(1)
 		l.drain.conns.Add(1)
