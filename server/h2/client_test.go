@@ -176,7 +176,7 @@ func (s *testServer) dialRaw(t testing.TB) *client {
 	}
 	c := newClient(t, nc)
 	c.fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	nc.SetDeadline(time.Now().Add(time.Minute))
 	t.Cleanup(func() { nc.Close() })
 	return c
 }

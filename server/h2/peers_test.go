@@ -107,7 +107,7 @@ func TestPingsAreNoActivity(t *testing.T) {
 // and answers nothing.
 func (c *client) sentAway() {
 	c.t.Helper()
-	c.nc.SetReadDeadline(time.Now().Add(4 * time.Second))
+	c.nc.SetReadDeadline(time.Now().Add(10 * time.Second))
 	for {
 		f, err := c.fr.ReadFrame()
 		if err != nil {

@@ -60,7 +60,7 @@ var (
 	descStreams    = desc("roster_http2_streams_total", "Streams opened by clients.")
 	descStreamsNow = desc("roster_http2_streams_open", "Streams that are open, or whose handlers are still running.")
 	descResets     = desc("roster_http2_resets_total", "RST_STREAM frames, by error code of RFC 9113.", "direction", "reason")
-	descGoAways    = desc("roster_http2_goaways_total", "GOAWAY frames, by error code of RFC 9113; no_error is a graceful shutdown.", "direction", "reason")
+	descGoAways    = desc("roster_http2_goaways_total", "GOAWAY frames, by error code of RFC 9113; no_error is a graceful shutdown, of the port or of an idle connection.", "direction", "reason")
 	descRefusals   = desc("roster_http2_refusals_total", "Requests and connections that the HTTP/2 engine refused without calling a handler.", "reason")
 	descTimeouts   = desc("roster_http2_timeouts_total", "HTTP/2 connections closed because the peer was too slow.", "reason")
 
