@@ -21,10 +21,10 @@ const StreamCost = 12 << 10
 //     than a small buffer;
 //   - header blocks of several frames, while they are under way.
 //
-// Three quarters of the memory are given to any connection that asks. The rest is shared out: a
-// connection that has little gets some as long as all those from its address have no more than an
-// eighth of the whole. So nobody can use up all of it, and callers behind one address, such as those
-// of a proxy, get three quarters.
+// The connections from one address may hold three times as much as is free, and one connection as much
+// as is free. So an address alone, such as that of a proxy, gets three quarters of the memory, and
+// however many addresses take what they can, there is something left for one that holds little: a
+// hundredth of the memory with 33 of them.
 type memory struct {
 	size int64
 	used atomic.Int64
@@ -102,11 +102,11 @@ func (s *share) take(n int) bool {
 func (s *share) allows(n int) bool {
 	m, add := s.memory, int64(n)
 	used := m.used.Load() + add
-	if used <= m.size-m.size/4 {
+	if used <= m.size/4 {
 		return true
 	}
-	held := s.held.Load() + add
-	return used <= m.size && s.address.held.Load()+add <= m.size/8 && held <= max(m.size/64, 4*largeBuffer)
+	free := m.size - used
+	return s.held.Load()+add <= free && s.address.held.Load()+add <= 3*free
 }
 
 // charge charges n bytes in any case.
