@@ -63,7 +63,7 @@ func (c *conn) reserve(n int) *buffer {
 func (c *conn) room() int {
 	most := c.srv.cfg.OutputBuffer
 	if !c.share.allows(hugeBuffer) {
-		most = min(most, smallBuffer)
+		most = min(most, smallBuffer-maxShortHeader)
 	}
 	if c.out == nil {
 		return most
@@ -71,10 +71,13 @@ func (c *conn) room() int {
 	return most - len(c.out.b)
 }
 
+// maxShortHeader is about how long the header of a reply is, which has to fit a small buffer too.
+const maxShortHeader = 512
+
 // slice returns how many bytes of one stream may be added at a time. c.mu is held.
 func (c *conn) slice() int {
 	if !c.share.allows(hugeBuffer) {
-		return smallBuffer - frameHeaderLen
+		return max(c.room(), 1)
 	}
 	return sliceSize
 }
