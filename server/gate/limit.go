@@ -52,7 +52,7 @@ func (l *limit) take(r *http.Request, n int64) (claim, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// However many callers take what they can of the reserve, some of it is left for one who has little.
-	if l.held[c.user]+n > min(l.perUser, max(l.size-used, 1)) || l.held[c.conn] > 0 && l.held[c.conn]+n > l.perConn {
+	if l.held[c.user]+n > min(l.perUser, max((l.size-used)/16, 1)) || l.held[c.conn] > 0 && l.held[c.conn]+n > l.perConn {
 		l.used.Add(-n)
 		return claim{}, false
 	}

@@ -44,7 +44,8 @@ type Config struct {
 	// output that peers do not read. If there is not enough, further streams are refused with
 	// REFUSED_STREAM, the stream of a body that finds no room is reset with ENHANCE_YOUR_CALM, output
 	// buffers are small, and connections that send long frames slowly are closed with
-	// ENHANCE_YOUR_CALM. No address may hold more than three times what is free.
+	// ENHANCE_YOUR_CALM. Of the last quarter, an address that holds more than a
+	// sixteenth of what is free gets nothing.
 	// Default 64 MiB.
 	MaxMemory int
 

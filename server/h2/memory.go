@@ -21,10 +21,11 @@ const StreamCost = 12 << 10
 //     than a small buffer;
 //   - header blocks of several frames, while they are under way.
 //
-// The connections from one address may hold three times as much as is free, and one connection as much
-// as is free. So an address alone, such as that of a proxy, gets three quarters of the memory, and
-// however many addresses take what they can, there is something left for one that holds little: a
-// hundredth of the memory with 33 of them.
+// Three quarters of the memory are given to any connection that asks. Of the rest, the connections of
+// an address get something as long as they hold no more than a sixteenth of what is free, all that they
+// have included. So callers behind one address, such as those of a proxy, get three quarters, and when
+// many addresses have taken what they can, one after the other, there is still something for another:
+// after 40 of them, a fiftieth of the memory is free.
 type memory struct {
 	size int64
 	used atomic.Int64
@@ -44,7 +45,6 @@ type share struct {
 	memory  *memory
 	address *addressShare
 	prefix  netip.Prefix
-	held    atomic.Int64
 }
 
 // join begins the share of a new connection.
@@ -102,11 +102,10 @@ func (s *share) take(n int) bool {
 func (s *share) allows(n int) bool {
 	m, add := s.memory, int64(n)
 	used := m.used.Load() + add
-	if used <= m.size/4 {
+	if used <= m.size-m.size/4 {
 		return true
 	}
-	free := m.size - used
-	return s.held.Load()+add <= free && s.address.held.Load()+add <= 3*free
+	return s.address.held.Load()+add <= (m.size-used)/16
 }
 
 // charge charges n bytes in any case.
@@ -116,7 +115,6 @@ func (s *share) charge(n int) {
 	}
 	s.memory.used.Add(int64(n))
 	s.address.held.Add(int64(n))
-	s.held.Add(int64(n))
 }
 
 // give returns n bytes.

@@ -170,7 +170,7 @@ func (o *output) empty() bool { return o.frames == nil || len(o.frames.b) == 0 }
 func (o *output) room() int {
 	most := o.cfg.outputBuffer
 	if !o.share.allows(hugeBuffer) {
-		most = min(most, smallBuffer)
+		most = min(most, smallBuffer-maxShortHeader)
 	}
 	if o.frames == nil {
 		return most
@@ -178,10 +178,13 @@ func (o *output) room() int {
 	return most - len(o.frames.b)
 }
 
+// maxShortHeader is about how long the header of a reply is, which has to fit a small buffer too.
+const maxShortHeader = 512
+
 // slice returns how many bytes of one stream may be added at a time.
 func (o *output) slice() int {
 	if !o.share.allows(hugeBuffer) {
-		return smallBuffer - frameHeaderLen
+		return max(o.room(), 1)
 	}
 	return sliceSize
 }
