@@ -291,7 +291,12 @@ func (i *importing) verdict(stored int) error {
 }
 
 func (i *importing) checkRemovals() error {
-	if i.removed > i.removals {
+	switch {
+	case i.removed <= i.removals:
+	case i.flags.maxRemovals == "":
+		return fmt.Errorf("%s changed meanwhile: %s would be removed, and only %d were confirmed",
+			redactStore(i.flags.store), counted(i.removed, "user", "users"), i.removals)
+	default:
 		return fmt.Errorf("%s does not have %s of %s, and --max-removals allows only %d",
 			i.name, counted(i.removed, "user", "users"), redactStore(i.flags.store), i.removals)
 	}

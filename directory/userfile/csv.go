@@ -45,6 +45,11 @@ func (r *Reader) openCSV(text *bufio.Reader) error {
 	c.rows.Comma = comma
 	c.rows.ReuseRecord = true
 	c.rows.FieldsPerRecord = -1
+	if start, err := peek(text); err == nil {
+		if start := bytes.TrimLeft(start, " \t\r\n"); len(start) > 1 && (start[0] == '{' || start[0] == '[') {
+			return errors.New("the file looks like JSON: say --format json")
+		}
+	}
 	header, err := c.rows.Read()
 	switch {
 	case err == io.EOF:
@@ -186,6 +191,14 @@ func (c *csvReader) resolve(header []string) (others []string, err error) {
 			c.unnamed = append(c.unnamed, i)
 		default:
 			others = append(others, strings.TrimSpace(name))
+		}
+	}
+	for i, field := range Fields {
+		for _, other := range others {
+			if c.options.Columns[field] == "" && simplified(other) == field {
+				return nil, fmt.Errorf("column %s appears twice, as %s and %s: say which it is with --columns %s=NAME",
+					quoted(field), quoted(header[c.at[i]]), quoted(other), field)
+			}
 		}
 	}
 	return others, nil
