@@ -105,7 +105,7 @@ func TestImportOfFilesAsPeopleHaveThem(t *testing.T) {
 
 		{"a missing column", "u.csv", "id,name,email\n", nil, 1, 0, []string{`u.csv: column "age" is missing`, "nothing was imported"}},
 		{"a bad age", "u.csv", header + "1,A,30,\n2,B,old,\n", nil, 1, 0, []string{`u.csv: line 3: age "old" is not a whole number`,
-			"1 bad row: mend them, or leave them out with --on-bad-row skip (lines: 3 read = 1 good + 1 bad + 1 header + 0 blank)", "nothing was imported"}},
+			"1 bad row: correct the file, or leave bad rows out with --on-bad-row skip (lines: 3 read = 1 good + 1 bad + 1 header + 0 blank)", "nothing was imported"}},
 		{"a bad age, left out", "u.csv", header + "1,A,30,\n2,B,old,\n", skip, 0, 1, []string{"line 3", "imported 1 user into", "3 read = 1 taken + 1 left out + 1 header", "1 bad row was left out"}},
 		{"a duplicate id", "u.csv", header + "1,A,30,\n2,B,1,\n1,C,1,\n", nil, 1, 0, []string{"u.csv: line 4: id 1 came before in this file", "nothing was imported"}},
 		{"a duplicate id, left out", "u.csv", header + "1,A,30,\n2,B,1,\n1,C,1,\n", skip, 0, 2, []string{"line 4", "imported 2 users", "4 read = 2 taken + 1 left out + 1 header"}},
@@ -281,7 +281,7 @@ func TestMirror(t *testing.T) {
 	has(before...)
 	mirror(1, "does not have 2 users of "+store+", and --max-removals allows only 1; nothing was imported", some, "--max-removals", "1")
 	mirror(1, "has no users: --mirror would remove all others", none, "--max-removals", "9")
-	mirror(1, "1 bad row: mend them", bad, "--max-removals", "9")
+	mirror(1, "1 bad row: correct the file", bad, "--max-removals", "9")
 	mirror(2, "say with --max-removals how many it may", some)
 	mirror(0, "can be imported: 3 users, and 2 others would be removed from "+store, some, "--check")
 	mirror(1, "--max-removals allows only 1; nothing was written", some, "--check", "--max-removals", "1")
