@@ -480,3 +480,44 @@ func hasOpen(pid int, path string) bool {
 	}
 	return false
 }
+
+// The rules bind what is written. A user from before them is still served, and still there after an
+// import that does not name it.
+func TestUsersFromBeforeTheRulesAreServed(t *testing.T) {
+	dir := t.TempDir()
+	store := filepath.Join(dir, "roster.db")
+	file := write(t, filepath.Join(dir, "u.csv"), "id,name,age,email\n1,Ann,30,\n")
+	if got := roster(t, "import", "--store", store, file); got.code != 0 {
+		t.Fatal(got.stderr)
+	}
+	db, err := sql.Open("sqlite", store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.Exec("INSERT INTO users (id, name, age, email, revision) VALUES (2, ?, 40, '@', 1)", " \u200b\u202e")
+	if closing := db.Close(); err != nil || closing != nil {
+		t.Fatal(err, closing)
+	}
+	if got := roster(t, "import", "--store", store, file); got.code != 0 {
+		t.Fatal(got.stderr)
+	}
+	_, address := serve(t, "--store", store)
+	c, err := client.New(address, client.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	users, err := c.Users(t.Context(), []int32{1, 2})
+	if err != nil || len(users) != 2 || users[1].Name != " \u200b\u202e" || users[1].Email != "@" {
+		t.Errorf("%+q, %v", users, err)
+	}
+	for file, content := range map[string]string{
+		"again.csv":    "id,name,age,email\n2,\" \u200b\u202e\",40,@\n",
+		"again.ndjson": `{"id":2,"name":" \u200b\u202e","age":40,"email":"@"}` + "\n",
+	} {
+		got := roster(t, "import", "--store", store, write(t, filepath.Join(dir, file), content))
+		if got.code != 1 || !strings.Contains(got.stderr, "line 2: invalid user: name") && !strings.Contains(got.stderr, "line 1: invalid user: name") {
+			t.Errorf("%s: exit %d: %s", file, got.code, got.stderr)
+		}
+	}
+}
