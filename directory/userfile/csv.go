@@ -243,13 +243,13 @@ func (c *csvReader) next() (user directory.User, bad bool, err error) {
 		if wrong != nil {
 			if c.end > c.line {
 				return user, false, fmt.Errorf("line %d: a quote is opened and does not end where a field does: lines %d to %d cannot be told apart, "+
-					"mend line %d", c.line, c.line, c.end, c.line)
+					"correct line %d", c.line, c.line, c.end, c.line)
 			}
 			return user, true, fmt.Errorf("column %d: %w", wrong.Column, wrong.Err)
 		}
 		if c.end > c.line {
 			if at := c.swallowed(raw); at > 0 {
-				return user, false, fmt.Errorf("line %d: a quote is opened, and line %d, which looks like a row, is inside it: mend line %d",
+				return user, false, fmt.Errorf("line %d: a quote is opened, and line %d, which looks like a row, is inside it: correct line %d",
 					c.line, c.line+at, c.line)
 			}
 		}
