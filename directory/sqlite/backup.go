@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"example.com/roster/directory"
@@ -23,7 +22,7 @@ type Summary struct {
 // Backup copies the store at path into the file to, complete and as it is at one moment, while other
 // processes may read and write it. The copy is one file, readable and writable by this user alone,
 // and has been checked when it gets its name. If the file exists, it is replaced only if overwrite is
-// set. A backup has an epoch of its own, so that it is another history however it comes back.
+// set, else the error is fs.ErrExist. A backup has an epoch of its own, so that it is another history however it comes back.
 func Backup(ctx context.Context, path, to string, overwrite bool) (_ Summary, err error) {
 	if err := checkTarget(path, to, overwrite); err != nil {
 		return Summary{}, err
@@ -82,10 +81,12 @@ func checkTarget(path, to string, overwrite bool) error {
 		}
 	}
 	if err == nil && !overwrite {
-		return fmt.Errorf("%s exists: give another name, or --overwrite to replace it", to)
+		return nameTaken(to)
 	}
 	return nil
 }
+
+func nameTaken(name string) error { return fmt.Errorf("%s: %w", name, fs.ErrExist) }
 
 func absolute(path string) string {
 	if a, err := filepath.Abs(path); err == nil {
@@ -184,7 +185,7 @@ func putInPlace(temporary, name string, overwrite bool) error {
 			return syncFolder(filepath.Dir(name))
 		}
 		if errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("%s exists: give another name, or --overwrite to replace it", name)
+			return nameTaken(name)
 		}
 	}
 	if err := os.Rename(temporary, name); err != nil {
@@ -345,7 +346,6 @@ func (r contextReader) Read(p []byte) (int, error) {
 // neither. The first name stays, so that the store can be replaced in one step.
 func putAside(path string, now time.Time) (kept string, err error) {
 	name := path + ".before-" + now.UTC().Format("20060102T150405.000Z")
-	name = strings.Replace(name, ".000Z", "Z", 1)
 	for _, suffix := range []string{"-wal", "-shm", ""} {
 		if _, err := os.Stat(path + suffix); errors.Is(err, fs.ErrNotExist) {
 			continue

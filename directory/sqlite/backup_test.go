@@ -86,7 +86,7 @@ func TestBackupRefuses(t *testing.T) {
 		overwrite       bool
 		want            string
 	}{
-		{"a file that exists", path, taken, false, "taken.db exists: give another name, or --overwrite to replace it"},
+		{"a file that exists", path, taken, false, "taken.db: file already exists"},
 		{"the store itself", path, path, true, "is the store itself"},
 		{"the store by a link", path, link, true, "is the store itself"},
 		{"its log", path, path + "-wal", true, "is the store itself, or a part of it"},

@@ -49,7 +49,7 @@ const (
 
 // Config configures Open. The zero value means the defaults.
 type Config struct {
-	// MustExist refuses to create a store where there is none.
+	// MustExist refuses to create a store where there is none: fs.ErrNotExist.
 	MustExist bool
 	// Warn gets a sentence for each thing that Open did or found and that somebody should know: the
 	// store was created, or lacks its log. Nil drops them.
@@ -268,7 +268,7 @@ func isOurs(ctx context.Context, db querier) (bool, error) {
 var errEmpty = errors.New("this is an empty file")
 
 // errNoStore says that there is no store where one must be.
-var errNoStore = fmt.Errorf("there is no such store: %w: correct its name, or let one be created", fs.ErrNotExist)
+var errNoStore = fmt.Errorf("there is no such store (%w): correct its name", fs.ErrNotExist)
 
 var errIncomplete = errors.New("this is an incomplete copy, which has no users: the file was copied while it was served, " +
 	"and its users were still in the log beside it. Delete it, and make a copy with roster backup")
