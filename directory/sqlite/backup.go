@@ -219,7 +219,8 @@ func Restore(ctx context.Context, backup, path string) (r Restored, err error) {
 	case err != nil:
 		return r, err
 	case lock == nil:
-		return r, fmt.Errorf("%w: this user may not write beside %s", directory.ErrReadOnly, path)
+		return r, fmt.Errorf("%w: %s%s cannot be locked: its directory must be writable by this user, on a file system that has locks",
+			directory.ErrReadOnly, path, lockSuffix)
 	}
 	defer lock.release()
 	// Other programs do not know the lock, and neither do old versions of this one.

@@ -21,7 +21,7 @@ import (
 const lockSuffix = "-lock"
 
 // A storeLock is held on a store by its path. A nil one is that of a user who may not write beside
-// the store, and so cannot lock it.
+// the store, or of a file system without locks.
 type storeLock struct{ file *os.File }
 
 // errInUse says that another process has the store open.
@@ -61,6 +61,10 @@ func takeLock(store string, alone bool) (*storeLock, error) {
 			return nil, fmt.Errorf("open the lock of the store: %w", err)
 		}
 		locked, err := lockFile(file, alone)
+		if errors.Is(err, errors.ErrUnsupported) {
+			file.Close()
+			return nil, nil
+		}
 		if err == nil && !locked {
 			err = errInUse
 		}
