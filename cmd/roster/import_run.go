@@ -48,7 +48,7 @@ func (i *importing) write(in *input) error {
 	if err := i.begin(in); err != nil {
 		return err
 	}
-	store, err := openStore(i.ctx, i.flags.store, i.flags.create, i.warn)
+	store, err := openStore(i.ctx, i.flags.store, i.flags.create, i.warn, i.warn)
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (i *importing) openExisting() (directory.Store, error) {
 	if _, err := os.Stat(storePath(i.flags.store)); errors.Is(err, os.ErrNotExist) && i.flags.create {
 		return nil, nil
 	}
-	return openStore(i.ctx, i.flags.store, false, i.warn)
+	return openStore(i.ctx, i.flags.store, false, i.warn, i.warn)
 }
 
 // warn prints what somebody should know of the store.

@@ -31,10 +31,14 @@ func openServedStore(ctx context.Context, f serveFlags, log *slog.Logger) (_ *se
 		s.name = filepath.Join(s.folder, defaultStore)
 	}
 	warn := func(text string) { log.Warn(text) }
-	if s.folder != "" {
-		warn = nil // it is new on purpose
+	created := warn
+	switch {
+	case s.folder != "":
+		created = func(string) {} // on purpose
+	case f.sample:
+		created = func(text string) { log.Info(text) } // it will not stay empty
 	}
-	if s.Store, err = openStore(ctx, s.name, f.create || s.folder != "", warn); err != nil {
+	if s.Store, err = openStore(ctx, s.name, f.create || s.folder != "", created, warn); err != nil {
 		return nil, errors.Join(err, s.removeFolder())
 	}
 	s.name = redactStore(s.name)

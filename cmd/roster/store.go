@@ -30,10 +30,13 @@ func checkStore(name string) error {
 	return nil
 }
 
-// openStore opens what --store names. Without create there must be such a store. warn gets what
-// somebody should know of it; nil drops that.
-func openStore(ctx context.Context, name string, create bool, warn func(string)) (directory.Store, error) {
-	store, err := sqlite.Config{MustExist: !create, Warn: warn}.Open(ctx, storePath(name))
+// openStore opens what --store names. Without create there must be such a store. created gets a
+// sentence if it did not exist, and warn one for what is suspicious about it.
+func openStore(ctx context.Context, name string, create bool, created, warn func(string)) (directory.Store, error) {
+	config := sqlite.Config{MustExist: !create, Warn: warn, Created: func() {
+		created("the store " + redactStore(name) + " did not exist and has been created, empty")
+	}}
+	store, err := config.Open(ctx, storePath(name))
 	if err == nil {
 		return store, nil // and not a nil *sqlite.Store otherwise
 	}

@@ -33,7 +33,7 @@ func TestABackupBesideAWriter(t *testing.T) {
 		}
 		done <- err
 	}()
-	for n := range 5 {
+	for n := range 3 {
 		to := filepath.Join(dir, fmt.Sprint("backup", n, ".db"))
 		made, err := Backup(t.Context(), path, to, false)
 		if err != nil {
@@ -305,7 +305,7 @@ func TestCheck(t *testing.T) {
 		t.Errorf("got %v, %v", users, err)
 	}
 
-	put(t, store, 10, 20_000, "Somebody")
+	put(t, store, 10, 3000, "Somebody")
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -297,7 +297,7 @@ func TestACallUnderWayWhileTheFileIsReplaced(t *testing.T) {
 func TestADamagedPage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "roster.db")
 	store := filled(t, path, "Ann")
-	put(t, store, 0, 20_000, "Somebody")
+	put(t, store, 0, 16_000, "Somebody")
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +317,7 @@ func TestADamagedPage(t *testing.T) {
 	before := revision(t, store)
 
 	var lost []int32
-	for id := int32(0); id < 20_000; id += 50 {
+	for id := int32(0); id < 16_000; id += 50 {
 		users, err := store.Get(t.Context(), []int32{id})
 		switch {
 		case err == nil && len(users) == 1:
@@ -362,7 +362,7 @@ func TestADamagedPage(t *testing.T) {
 func TestADamagedFileThatIsMended(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "roster.db")
 	store := filled(t, path, "Ann")
-	put(t, store, 0, 20_000, "Somebody")
+	put(t, store, 0, 16_000, "Somebody")
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}

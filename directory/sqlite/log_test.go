@@ -85,7 +85,7 @@ func TestALogThatBelongsToAnotherFile(t *testing.T) {
 			dir := t.TempDir()
 			path, copied, crashed := filepath.Join(dir, "roster.db"), filepath.Join(dir, "copy.db"), filepath.Join(dir, "crashed.db")
 			store := filled(t, path, "Ann")
-			put(t, store, 10, 3000, "Before")
+			put(t, store, 10, 600, "Before")
 			if name == "a copy from before" {
 				if err := store.Close(); err != nil {
 					t.Fatal(err)
@@ -93,7 +93,7 @@ func TestALogThatBelongsToAnotherFile(t *testing.T) {
 				copyFile(t, path, copied)
 				store = filled(t, path, "Ann")
 			}
-			put(t, store, 2000, 5000, "Between")
+			put(t, store, 400, 1000, "Between")
 			if copyStore != nil {
 				copyStore(t, path, copied)
 			}
@@ -102,7 +102,7 @@ func TestALogThatBelongsToAnotherFile(t *testing.T) {
 				// A checkpoint, after which the log begins again.
 				execute(t, path, "PRAGMA wal_checkpoint(TRUNCATE)")
 			}
-			put(t, store, 4000, 6000, "After")
+			put(t, store, 800, 1200, "After")
 			crash(t, path, crashed)
 			log, err := os.ReadFile(crashed + "-wal")
 			if err != nil {

@@ -51,8 +51,10 @@ const (
 type Config struct {
 	// MustExist refuses to create a store where there is none: fs.ErrNotExist.
 	MustExist bool
-	// Warn gets a sentence for each thing that Open did or found and that somebody should know: the
-	// store was created, or lacks its log. Nil drops them.
+	// Created, if set, is called when a store has been created.
+	Created func()
+	// Warn gets a sentence for what is suspicious about the store, when it is opened or later: its log
+	// is missing. Nil drops it.
 	Warn func(string)
 }
 
@@ -119,7 +121,9 @@ func (c Config) prepare(ctx context.Context, path string) error {
 		if err := file.Close(); err != nil {
 			return err
 		}
-		c.Warn("the store " + path + " did not exist and has been created, empty")
+		if c.Created != nil {
+			c.Created()
+		}
 	}
 	readOnly, err := adopt(ctx, path, true, logMissing)
 	if err != nil || readOnly {

@@ -16,7 +16,8 @@ import (
 func TestANewStoreIsItsOwnersAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "roster.db")
 	var warnings []string
-	config := Config{Warn: func(text string) { warnings = append(warnings, text) }}
+	created := 0
+	config := Config{Created: func() { created++ }, Warn: func(text string) { warnings = append(warnings, text) }}
 	store, err := config.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
@@ -26,9 +27,6 @@ func TestANewStoreIsItsOwnersAlone(t *testing.T) {
 		if info, err := os.Stat(path + suffix); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v, want mode 0600", suffix, info, err)
 		}
-	}
-	if len(warnings) != 1 || warnings[0] != "the store "+path+" did not exist and has been created, empty" {
-		t.Errorf("warnings %q", warnings)
 	}
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
@@ -49,8 +47,8 @@ func TestANewStoreIsItsOwnersAlone(t *testing.T) {
 			t.Errorf("%s: %v, %v, want mode 0640", suffix, info, err)
 		}
 	}
-	if len(warnings) != 1 {
-		t.Errorf("warnings %q", warnings)
+	if created != 1 || len(warnings) > 0 {
+		t.Errorf("it was created %d times, warnings %q", created, warnings)
 	}
 }
 
@@ -208,9 +206,9 @@ func TestTheLogAfterAnImport(t *testing.T) {
 				t.Fatal(err)
 			}
 			batch := make([]directory.User, 1000)
-			for n := range 100 {
+			for n := range 15 {
 				for i := range batch {
-					batch[i] = directory.User{ID: int32(n*1000 + i), Name: "Somebody with a name"}
+					batch[i] = directory.User{ID: int32(n*1000 + i), Name: strings.Repeat("long ", 50) + "name"}
 				}
 				if _, err := change.Add(t.Context(), batch); err != nil {
 					t.Fatal(err)
@@ -237,7 +235,7 @@ func TestTheLogAfterAnImport(t *testing.T) {
 				t.Errorf("the log has %d bytes", n)
 			}
 			count, err := served.Count(t.Context())
-			if want := map[bool]int64{true: 100_000, false: 1}[how == "taken"]; err != nil || count != want {
+			if want := map[bool]int64{true: 15_000, false: 1}[how == "taken"]; err != nil || count != want {
 				t.Errorf("%d users, %v, want %d", count, err, want)
 			}
 		})
