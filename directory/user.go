@@ -98,7 +98,7 @@ func checkName(name string) string {
 
 // checkEmail returns what is wrong with an email, empty if nothing is.
 func checkEmail(email string) string {
-	if email == "" {
+	if email == "" || isPlainEmail(email) {
 		return ""
 	}
 	if !isPrintableASCII(email) {
@@ -126,6 +126,32 @@ func checkEmail(email string) string {
 		}
 	}
 	return ""
+}
+
+// isPlainEmail reports whether an email is one of those that nearly all are: letters and digits of
+// ASCII with single dots and hyphens. An import checks every user twice, so they are checked quickly.
+func isPlainEmail(email string) bool {
+	at := strings.IndexByte(email, '@')
+	if at <= 0 || len(email)-at > maxLabel {
+		return false
+	}
+	for _, c := range []byte(email[:at]) {
+		if !isAlphanumeric(rune(c)) && c != '.' && c != '-' && c != '_' {
+			return false
+		}
+	}
+	separated := true
+	for _, c := range []byte(email[at+1:]) {
+		switch {
+		case isAlphanumeric(rune(c)):
+			separated = false
+		case (c == '.' || c == '-') && !separated:
+			separated = true
+		default:
+			return false
+		}
+	}
+	return !separated
 }
 
 // checkLabel returns what is wrong with one label of a domain.

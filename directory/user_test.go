@@ -2,6 +2,7 @@ package directory_test
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -101,5 +102,22 @@ func TestNormalizeTakesSpacesAway(t *testing.T) {
 	}
 	if err := (&directory.User{Name: "A", Email: "a@b "}).Validate(); err == nil {
 		t.Error("an email with a space after it is valid")
+	}
+}
+
+// What a Directory writes is normalized, whoever calls it.
+func TestPutNormalizes(t *testing.T) {
+	d := newDirectory(t, openStore(t, filepath.Join(t.TempDir(), "roster.db")), directory.Config{})
+	put(t, d, directory.User{ID: 1, Name: " Ann\u3000", Email: "a@b\n"})
+	users, err := d.Users(t.Context(), []int32{1})
+	if want := (directory.User{ID: 1, Name: "Ann", Email: "a@b"}); err != nil || len(users) != 1 || *users[0] != want {
+		t.Errorf("%v, %v", users, err)
+	}
+	err = d.Put(t.Context(), []directory.User{{ID: 2, Name: "B"}, {ID: 3, Name: "\u200b"}})
+	if !errors.Is(err, directory.ErrInvalid) || !strings.HasPrefix(err.Error(), "id 3: ") {
+		t.Errorf("got %v", err)
+	}
+	if found := names(t, d, 2, 3); found != "" {
+		t.Errorf("%s was written", found)
 	}
 }

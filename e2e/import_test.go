@@ -105,7 +105,7 @@ func TestImportOfFilesAsPeopleHaveThem(t *testing.T) {
 
 		{"a missing column", "u.csv", "id,name,email\n", nil, 1, 0, []string{`u.csv: column "age" is missing`, "nothing was imported"}},
 		{"a bad age", "u.csv", header + "1,A,30,\n2,B,old,\n", nil, 1, 0, []string{`u.csv: line 3: age "old" is not a whole number`,
-			"1 bad row: mend them, or leave them out with --on-bad-row skip (lines: 3 read = 1 good + 1 bad + 1 header + 0 blank)", "nothing was imported"}},
+			"1 bad row: correct the file, or leave bad rows out with --on-bad-row skip (lines: 3 read = 1 good + 1 bad + 1 header + 0 blank)", "nothing was imported"}},
 		{"a bad age, left out", "u.csv", header + "1,A,30,\n2,B,old,\n", skip, 0, 1, []string{"line 3", "imported 1 user into", "3 read = 1 taken + 1 left out + 1 header", "1 bad row was left out"}},
 		{"a duplicate id", "u.csv", header + "1,A,30,\n2,B,1,\n1,C,1,\n", nil, 1, 0, []string{"u.csv: line 4: id 1 came before in this file", "nothing was imported"}},
 		{"a duplicate id, left out", "u.csv", header + "1,A,30,\n2,B,1,\n1,C,1,\n", skip, 0, 2, []string{"line 4", "imported 2 users", "4 read = 2 taken + 1 left out + 1 header"}},
@@ -281,7 +281,7 @@ func TestMirror(t *testing.T) {
 	has(before...)
 	mirror(1, "does not have 2 users of "+store+", and --max-removals allows only 1; nothing was imported", some, "--max-removals", "1")
 	mirror(1, "has no users: --mirror would remove all others", none, "--max-removals", "9")
-	mirror(1, "1 bad row: mend them", bad, "--max-removals", "9")
+	mirror(1, "1 bad row: correct the file", bad, "--max-removals", "9")
 	mirror(2, "say with --max-removals how many it may", some)
 	mirror(0, "can be imported: 3 users, and 2 others would be removed from "+store, some, "--check")
 	mirror(1, "--max-removals allows only 1; nothing was written", some, "--check", "--max-removals", "1")
@@ -479,4 +479,45 @@ func hasOpen(pid int, path string) bool {
 		}
 	}
 	return false
+}
+
+// The rules bind what is written. A user from before them is still served, and still there after an
+// import that does not name it.
+func TestUsersFromBeforeTheRulesAreServed(t *testing.T) {
+	dir := t.TempDir()
+	store := filepath.Join(dir, "roster.db")
+	file := write(t, filepath.Join(dir, "u.csv"), "id,name,age,email\n1,Ann,30,\n")
+	if got := roster(t, "import", "--store", store, file); got.code != 0 {
+		t.Fatal(got.stderr)
+	}
+	db, err := sql.Open("sqlite", store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.Exec("INSERT INTO users (id, name, age, email, revision) VALUES (2, ?, 40, '@', 1)", " \u200b\u202e")
+	if closing := db.Close(); err != nil || closing != nil {
+		t.Fatal(err, closing)
+	}
+	if got := roster(t, "import", "--store", store, file); got.code != 0 {
+		t.Fatal(got.stderr)
+	}
+	_, address := serve(t, "--store", store)
+	c, err := client.New(address, client.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	users, err := c.Users(t.Context(), []int32{1, 2})
+	if err != nil || len(users) != 2 || users[1].Name != " \u200b\u202e" || users[1].Email != "@" {
+		t.Errorf("%+q, %v", users, err)
+	}
+	for file, content := range map[string]string{
+		"again.csv":    "id,name,age,email\n2,\" \u200b\u202e\",40,@\n",
+		"again.ndjson": `{"id":2,"name":" \u200b\u202e","age":40,"email":"@"}` + "\n",
+	} {
+		got := roster(t, "import", "--store", store, write(t, filepath.Join(dir, file), content))
+		if got.code != 1 || !strings.Contains(got.stderr, "line 2: invalid user: name") && !strings.Contains(got.stderr, "line 1: invalid user: name") {
+			t.Errorf("%s: exit %d: %s", file, got.code, got.stderr)
+		}
+	}
 }

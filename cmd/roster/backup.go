@@ -42,7 +42,7 @@ back.`,
 				return fmt.Errorf("%w; no backup was made", err)
 			}
 			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "backed up %s of %s into %s, checked, in %v\n",
-				counted(made.Users, "user", "users"), redactStore(store), args[0], time.Since(began).Round(time.Millisecond))
+				quantity(made.Users, "user", "users"), redactStore(store), args[0], time.Since(began).Round(time.Millisecond))
 			return err
 		},
 	}

@@ -36,10 +36,10 @@ The exit code is 0 if nothing was found, and else 1.`,
 			case err != nil:
 				return err
 			case faults > 0:
-				return fmt.Errorf("%s has %s", redactStore(store), counted(faults, "fault", "faults"))
+				return fmt.Errorf("%s has %s", redactStore(store), quantity(faults, "fault", "faults"))
 			}
 			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%s is in order: %s, revision %d, epoch %s\n",
-				redactStore(store), counted(found.Users, "user", "users"), found.Revision, found.Epoch)
+				redactStore(store), quantity(found.Users, "user", "users"), found.Revision, found.Epoch)
 			return err
 		},
 	}

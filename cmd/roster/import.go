@@ -54,8 +54,8 @@ the store answers with the new users within a second of the end.
 A bad row (a field out of bounds, an id that came before) is reported with its
 line. By default one bad row refuses the whole file; with --on-bad-row skip
 only the bad rows are left out, and --rejected keeps them in a file that can be
-imported when it is mended. The lines read, taken and left out are printed and
-add up. A file with rows of which none could be taken is a failure.
+imported once it is corrected. The lines read, taken and left out are printed
+and add up. A file with rows of which none could be taken is a failure.
 
 With --mirror the store has the users of the file and no others at the end.
 How many are removed is asked for on a terminal, elsewhere --max-removals says
@@ -95,7 +95,7 @@ until its end, so that nothing waits for it.`,
 		{"", "empty-age", into(&f.emptyAge, "", wholeNumber(directory.MaxAge)), "the age of a user without one; by default such a row is bad"},
 		{"Bad rows", "on-bad-row", choice(&f.onBadRow, "refuse", "refuse", "skip"),
 			"what a bad row does: refuse the whole file, or skip the row"},
-		{"Bad rows", "rejected", into(&f.rejected, "", nil), "a new file for the bad rows, which can be imported when it is mended"},
+		{"Bad rows", "rejected", into(&f.rejected, "", nil), "a new file for the bad rows, which can be corrected and imported"},
 		{"Mirror", "mirror", into(&f.mirror, false, nil), "remove the users that the file does not have"},
 		{"Mirror", "max-removals", into(&f.maxRemovals, "", wholeNumber(math.MaxInt32)),
 			"how many users --mirror may remove; more is a failure, and nothing is written"},

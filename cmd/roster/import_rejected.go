@@ -69,6 +69,6 @@ func (r *rejectedFile) remove() {
 // tell says where the rows are.
 func (r *rejectedFile) tell(w io.Writer) {
 	if r != nil && r.rows > 0 {
-		fmt.Fprintf(w, "%s in %s, to be mended and imported from there\n", counted(r.rows, "bad row is", "bad rows are"), r.path)
+		fmt.Fprintf(w, "%s in %s: correct that file and import it\n", quantity(r.rows, "bad row is", "bad rows are"), r.path)
 	}
 }

@@ -68,9 +68,9 @@ func (i *importing) write(in *input) error {
 	if err != nil {
 		return fmt.Errorf("%w; nothing was imported", err)
 	}
-	done := fmt.Sprintf("imported %s into %s", counted(int64(stored), "user", "users"), redactStore(i.flags.store))
+	done := fmt.Sprintf("imported %s into %s", quantity(int64(stored), "user", "users"), redactStore(i.flags.store))
 	if i.flags.mirror {
-		done += fmt.Sprintf(" and removed %s", counted(i.removed, "other", "others"))
+		done += fmt.Sprintf(" and removed %s", quantity(i.removed, "other", "others"))
 	}
 	fmt.Fprintf(i.stderr, "%s in %v %s\n", done, time.Since(began).Round(time.Millisecond), i.account("taken", "left out"))
 	i.afterwards()
@@ -97,9 +97,9 @@ func (i *importing) check(in *input) error {
 	if err != nil {
 		return fmt.Errorf("%w; nothing was written", err)
 	}
-	done := fmt.Sprintf("%s can be imported: %s", i.name, counted(int64(stored), "user", "users"))
+	done := fmt.Sprintf("%s can be imported: %s", i.name, quantity(int64(stored), "user", "users"))
 	if i.flags.mirror {
-		done += fmt.Sprintf(", and %s would be removed from %s", counted(i.removed, "other", "others"), redactStore(i.flags.store))
+		done += fmt.Sprintf(", and %s would be removed from %s", quantity(i.removed, "other", "others"), redactStore(i.flags.store))
 	}
 	fmt.Fprintf(i.stderr, "%s %s; nothing was written\n", done, i.account("good", "bad"))
 	i.afterwards()
@@ -187,7 +187,7 @@ func (i *importing) confirmRemovals(cmd *cobra.Command, in *input) error {
 	i.removals = i.removed
 	if i.removed > 0 {
 		fmt.Fprintf(i.stderr, "%s does not have %d of the %s in %s. Remove them? [y/N] ",
-			i.name, i.removed, counted(users, "user", "users"), redactStore(i.flags.store))
+			i.name, i.removed, quantity(users, "user", "users"), redactStore(i.flags.store))
 		answer, err := waitFor(i.ctx, func() (string, error) {
 			line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 			if err == io.EOF {
@@ -283,8 +283,8 @@ func (i *importing) verdict(stored int) error {
 	counts := i.reader.Counts()
 	switch {
 	case i.badRows > 0 && !i.flags.skip():
-		return fmt.Errorf("%s: %s: mend them, or leave them out with --on-bad-row skip %s",
-			i.name, counted(int64(i.badRows), "bad row", "bad rows"), i.account("good", "bad"))
+		return fmt.Errorf("%s: %s: correct the file, or leave bad rows out with --on-bad-row skip %s",
+			i.name, quantity(int64(i.badRows), "bad row", "bad rows"), i.account("good", "bad"))
 	case stored == 0 && counts.Read > counts.Header:
 		return fmt.Errorf("%s: no user could be taken from it %s", i.name, i.account("good", "bad"))
 	case stored == 0 && i.flags.mirror:
@@ -294,9 +294,14 @@ func (i *importing) verdict(stored int) error {
 }
 
 func (i *importing) checkRemovals() error {
-	if i.removed > i.removals {
+	switch {
+	case i.removed <= i.removals:
+	case i.flags.maxRemovals == "":
+		return fmt.Errorf("%s changed meanwhile: %s would be removed, and only %d were confirmed",
+			redactStore(i.flags.store), quantity(i.removed, "user", "users"), i.removals)
+	default:
 		return fmt.Errorf("%s does not have %s of %s, and --max-removals allows only %d",
-			i.name, counted(i.removed, "user", "users"), redactStore(i.flags.store), i.removals)
+			i.name, quantity(i.removed, "user", "users"), redactStore(i.flags.store), i.removals)
 	}
 	return nil
 }
@@ -314,7 +319,7 @@ func (i *importing) account(taken, leftOut string) string {
 // afterwards tells of what was left out of a file that was imported or checked.
 func (i *importing) afterwards() {
 	if i.badRows > 0 {
-		fmt.Fprintf(i.stderr, "%s: %s left out\n", i.name, counted(int64(i.badRows), "bad row was", "bad rows were"))
+		fmt.Fprintf(i.stderr, "%s: %s left out\n", i.name, quantity(int64(i.badRows), "bad row was", "bad rows were"))
 	}
 	if c := i.reader.Counts(); c.Read == c.Header {
 		fmt.Fprintf(i.stderr, "%s: warning: the file has no rows\n", i.name)
@@ -322,8 +327,8 @@ func (i *importing) afterwards() {
 	i.rejected.tell(i.stderr)
 }
 
-// counted returns a number of things.
-func counted(n int64, one, many string) string {
+// quantity returns a number of things.
+func quantity(n int64, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}

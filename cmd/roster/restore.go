@@ -36,7 +36,7 @@ the store from before learns that it no longer means the same.`,
 				return fmt.Errorf("%w; nothing was restored", err)
 			}
 			stderr := cmd.ErrOrStderr()
-			fmt.Fprintf(stderr, "restored %s from %s into %s\n", counted(restored.Users, "user", "users"), args[0], redactStore(store))
+			fmt.Fprintf(stderr, "restored %s from %s into %s\n", quantity(restored.Users, "user", "users"), args[0], redactStore(store))
 			if restored.Kept != "" {
 				fmt.Fprintf(stderr, "the store that was there is kept as %s\n", restored.Kept)
 			}

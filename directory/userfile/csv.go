@@ -45,6 +45,11 @@ func (r *Reader) openCSV(text *bufio.Reader) error {
 	c.rows.Comma = comma
 	c.rows.ReuseRecord = true
 	c.rows.FieldsPerRecord = -1
+	if start, err := peek(text); err == nil {
+		if start := bytes.TrimLeft(start, " \t\r\n"); len(start) > 1 && (start[0] == '{' || start[0] == '[') {
+			return errors.New("the file looks like JSON: say --format json")
+		}
+	}
 	header, err := c.rows.Read()
 	switch {
 	case err == io.EOF:
@@ -188,6 +193,14 @@ func (c *csvReader) resolve(header []string) (others []string, err error) {
 			others = append(others, strings.TrimSpace(name))
 		}
 	}
+	for i, field := range Fields {
+		for _, other := range others {
+			if c.options.Columns[field] == "" && simplified(other) == field {
+				return nil, fmt.Errorf("column %s appears twice, as %s and %s: say which it is with --columns %s=NAME",
+					quoted(field), quoted(header[c.at[i]]), quoted(other), field)
+			}
+		}
+	}
 	return others, nil
 }
 
@@ -230,13 +243,13 @@ func (c *csvReader) next() (user directory.User, bad bool, err error) {
 		if wrong != nil {
 			if c.end > c.line {
 				return user, false, fmt.Errorf("line %d: a quote is opened and does not end where a field does: lines %d to %d cannot be told apart, "+
-					"mend line %d", c.line, c.line, c.end, c.line)
+					"correct line %d", c.line, c.line, c.end, c.line)
 			}
 			return user, true, fmt.Errorf("column %d: %w", wrong.Column, wrong.Err)
 		}
 		if c.end > c.line {
 			if at := c.swallowed(raw); at > 0 {
-				return user, false, fmt.Errorf("line %d: a quote is opened, and line %d, which looks like a row, is inside it: mend line %d",
+				return user, false, fmt.Errorf("line %d: a quote is opened, and line %d, which looks like a row, is inside it: correct line %d",
 					c.line, c.line+at, c.line)
 			}
 		}

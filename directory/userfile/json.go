@@ -190,8 +190,8 @@ func (o *Options) checkKeys(keys []string, used []bool) error {
 			continue
 		}
 		for _, field := range Fields {
-			if simplified(key) == simplified(o.column(field)) {
-				return fmt.Errorf("%q is there twice, the second time as %s", o.column(field), quoted(key))
+			if o.Columns[field] == "" && simplified(key) == field {
+				return fmt.Errorf("%q appears twice, the second time as %s", field, quoted(key))
 			}
 		}
 		others = append(others, quoted(key))

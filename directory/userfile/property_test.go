@@ -148,3 +148,44 @@ func nothingVanishes(t *testing.T, text string, options userfile.Options, good m
 	}
 	return true
 }
+
+// Whatever a file has in it, reading it ends, its counts add up, and its users are valid.
+func FuzzReader(f *testing.F) {
+	for _, text := range []string{
+		"id,name,age,email\n1,A,1,\n", "sep=;\nE-mail;id;name;age\n\n;1;\"A\nB\";2\n", "\xff\xfei\x00d\x00", "\x1f\x8b\x08",
+		`[{"id":1,"name":"A","age":1},` + "\n" + `{"id":"\ud800"}]`, "{\n\"id\":1}\n{}", `{"id":1,"name":"A","age":1}` + "\n\n{",
+	} {
+		f.Add(text, true)
+		f.Add(text, false)
+	}
+	f.Fuzz(func(t *testing.T, text string, csv bool) {
+		options := userfile.Options{Format: userfile.JSON, IgnoreColumns: len(text)%2 == 0, KeepText: true}
+		if csv {
+			options.Format = userfile.CSV
+		}
+		reader, err := userfile.NewReader(strings.NewReader(text), options)
+		if err != nil {
+			return
+		}
+		var users, lines int
+		for {
+			user, err := reader.Next()
+			if bad, ok := err.(*userfile.RowError); ok {
+				lines += bad.End - bad.Line + 1
+				continue
+			}
+			if err != nil {
+				break
+			}
+			users++
+			lines += reader.End() - reader.Line() + 1
+			if err := user.Validate(); err != nil {
+				t.Fatalf("%+q: %v", user, err)
+			}
+		}
+		counts := reader.Counts()
+		if counts.Read != counts.Header+counts.Blank+counts.Taken+counts.LeftOut || !counts.Objects && lines != counts.Taken+counts.LeftOut {
+			t.Fatalf("%+v, %d users of %d lines", counts, users, lines)
+		}
+	})
+}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/roster/directory"
 	"example.com/roster/directory/userfile"
 	"example.com/roster/examples"
 )
@@ -113,18 +112,19 @@ func TestTheSampleIsValid(t *testing.T) {
 	}
 }
 
-// endless is a CSV without end.
+// endless is a file without end: a first line, and then the same row again and again with its number.
 type endless struct {
-	rows int
-	rest string
+	first, row string
+	rows       int
+	rest       string
 }
 
 func (e *endless) Read(p []byte) (int, error) {
 	if e.rest == "" {
-		e.rest = "id,name,age,email\n"
-		if e.rows++; e.rows > 1 {
-			e.rest = fmt.Sprintf("%d,Ann,30,a@example.com\n", e.rows)
+		if e.rest = e.first; e.rows > 0 || e.first == "" {
+			e.rest = strings.Replace(e.row, "N", fmt.Sprint(e.rows+1), 1)
 		}
+		e.rows++
 	}
 	n := copy(p, e.rest)
 	e.rest = e.rest[n:]
@@ -132,26 +132,39 @@ func (e *endless) Read(p []byte) (int, error) {
 }
 
 func TestMemoryDoesNotGrowWithTheFile(t *testing.T) {
-	reader, err := userfile.NewReader(&endless{}, userfile.Options{Format: userfile.CSV})
-	if err != nil {
-		t.Fatal(err)
-	}
-	heap := func() uint64 {
-		var last directory.User
-		for range 200_000 {
-			if last, err = reader.Next(); err != nil {
+	const header = "id,name,age,email\n"
+	for _, test := range []struct {
+		name       string
+		format     userfile.Format
+		first, row string
+	}{
+		{"CSV", userfile.CSV, header, "N,Ann,30,a@example.com\n"},
+		{"bad rows", userfile.CSV, header, "N,Ann,old,a@example.com\n"},
+		{"empty rows", userfile.CSV, header, strings.Repeat("\n,,,\n", 10) + "N,Ann,30,\n"},
+		{"NDJSON", userfile.NDJSON, "", `{"id":N,"name":"Ann","age":30,"email":"a@example.com"}` + "\n"},
+		{"a JSON array", userfile.JSON, `[{"id":0,"name":"Ann","age":30}`, ",\n" + `{"id":N,"name":"Ann","age":30}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			reader, err := userfile.NewReader(&endless{first: test.first, row: test.row}, userfile.Options{Format: test.format, KeepText: true})
+			if err != nil {
 				t.Fatal(err)
 			}
-		}
-		_ = last
-		runtime.GC()
-		var stats runtime.MemStats
-		runtime.ReadMemStats(&stats)
-		return stats.HeapAlloc
-	}
-	first := heap()
-	if second := heap(); second > first+1<<20 {
-		t.Fatalf("the heap went from %d to %d bytes", first, second)
+			heap := func() uint64 {
+				for range 50_000 {
+					if _, err = reader.Next(); err != nil && !errors.As(err, new(*userfile.RowError)) {
+						t.Fatal(err)
+					}
+				}
+				runtime.GC()
+				var stats runtime.MemStats
+				runtime.ReadMemStats(&stats)
+				return stats.HeapAlloc
+			}
+			first := heap()
+			if second := heap(); second > first+1<<20 {
+				t.Fatalf("the heap went from %d to %d bytes", first, second)
+			}
+		})
 	}
 }
 
