@@ -42,11 +42,11 @@ test: ## Run every check and every test, with what they need set up first
 	@.ci/suite "lint" venv-newest node-modules -- lint
 	@.ci/suite "generated code" venv-gen node-modules -- checkgenerate
 	@.ci/suite "page" node-modules -- test-web
-	@.ci/suite "Go" -- test-go
+	@.ci/suite "Go" sqlite3 -- test-go
 	@.ci/suite "conformance" -- conformance
 	@.ci/suite "fuzzing" -- fuzz
 	@.ci/suite "Python peer" venv-newest venv-oldest -- test-python
-	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules readme-packages chromium -- test-e2e
+	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules readme-packages chromium sqlite3 -- test-e2e
 	@echo "every suite has run"
 
 lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
@@ -158,6 +158,11 @@ build/readme/.done: examples/python/requirements.txt examples/web/package-lock.j
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 chromium: ## Install Chromium from apt if there is none (needs root)
 	@test -n "$(CHROMIUM)" || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; }
+
+.PHONY: sqlite3
+sqlite3: ## Install the sqlite3 program from apt if there is none (needs root)
+	@command -v sqlite3 >/dev/null || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends sqlite3; } || \
+		{ echo "there is no sqlite3: the tests that need it are skipped"; test "$(CI)" != true; }
 
 # The benchmarks. bench/ is a module of its own, so that the servers compared
 # with stay out of go.mod. What these write into docs/ names its command.

@@ -13,6 +13,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -185,7 +186,7 @@ func (d *Directory) entries(ctx context.Context, ids []int32) ([]*Entry, error) 
 	if d.onWait != nil {
 		ctx, waited = d.onWait(ctx, len(missing))
 	}
-	err := d.load(ctx, ids, missing, entries)
+	err := d.load(ctx, ids, missing, entries, true)
 	waited(err)
 	if err != nil {
 		return nil, err
@@ -214,9 +215,9 @@ func (d *Directory) Delete(ctx context.Context, ids []int32) error {
 	return err
 }
 
-// load fills entries at the missing indexes: it joins the queries under way that cover an id, and
-// makes one for all the others.
-func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entries []*Entry) error {
+// load fills entries at the missing indexes: if join is set, it joins the queries under way that cover
+// an id, and makes one for all the others.
+func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entries []*Entry, join bool) error {
 	if err := d.Status().Err; err != nil {
 		return err // a query would only wait, like those before it
 	}
@@ -226,7 +227,7 @@ func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entrie
 	for n, i := range missing {
 		id := ids[i]
 		l := d.loading[id]
-		if l == nil {
+		if l == nil || !join && l != own {
 			// A load may have ended since the caller looked into the cache.
 			if e, ok := d.cache.GetIfPresent(id); ok {
 				entries[i] = e
@@ -247,15 +248,24 @@ func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entrie
 		// up.
 		go d.fetch(context.WithoutCancel(ctx), own)
 	}
+	var again []int
 	for n, i := range missing {
 		l := from[n]
 		if l == nil {
 			continue
 		}
-		if err := d.wait(ctx, l); err != nil {
+		err := d.wait(ctx, l)
+		if errors.Is(err, ErrDamaged) && l != own {
+			again = append(again, i) // it may be another id of that query that cannot be read
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		entries[i] = l.found[ids[i]]
+	}
+	if len(again) > 0 {
+		return d.load(ctx, ids, again, entries, false)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 type importFlags struct {
 	store, format, onBadRow, rejected string
 	columns                           []string
+	create                            bool
 	ignoreColumns, check, mirror      bool
 	emptyAge, maxRemovals             string
 }
@@ -84,6 +85,7 @@ until its end, so that nothing waits for it.`,
 	}
 	addFlags(command, []flagRow{
 		{"", "store", into(&f.store, defaultStore, checkStore), storeHelp},
+		createFlag("", &f.create),
 		{"", "format", choice(&f.format, "", string(userfile.CSV), string(userfile.NDJSON), string(userfile.JSON)),
 			"csv, ndjson or json; by default from the name of FILE"},
 		{"", "check", into(&f.check, false, nil), "do everything but write"},

@@ -48,7 +48,7 @@ func (i *importing) write(in *input) error {
 	if err := i.begin(in); err != nil {
 		return err
 	}
-	store, err := openStore(i.ctx, i.flags.store)
+	store, err := openStore(i.ctx, i.flags.store, i.flags.create, i.warn, i.warn)
 	if err != nil {
 		return err
 	}
@@ -155,11 +155,14 @@ func (i *importing) rehearse(real directory.Store) (stored int, err error) {
 
 // openExisting opens the store, but does not create it: nil if there is none.
 func (i *importing) openExisting() (directory.Store, error) {
-	if _, err := os.Stat(strings.TrimPrefix(i.flags.store, "sqlite:")); errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(storePath(i.flags.store)); errors.Is(err, os.ErrNotExist) && i.flags.create {
 		return nil, nil
 	}
-	return openStore(i.ctx, i.flags.store)
+	return openStore(i.ctx, i.flags.store, false, i.warn, i.warn)
 }
+
+// warn prints what somebody should know of the store.
+func (i *importing) warn(text string) { fmt.Fprintf(i.stderr, "warning: %s\n", text) }
 
 // confirmRemovals rehearses an import and asks whether the users that it would remove may go. The
 // store is not locked while somebody thinks about it: afterwards no more than those may be removed.

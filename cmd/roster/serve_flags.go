@@ -17,6 +17,7 @@ import (
 type serveFlags struct {
 	addr, store string
 	storeGiven  bool // by the command line or the environment
+	create      bool
 	sample      bool
 	http2       string
 
@@ -57,6 +58,7 @@ func (f *serveFlags) table() []flagRow {
 		{address, "addr", into(&f.addr, "localhost:50051", checkAddr),
 			"host:port to listen on; :50051 listens on every address of this machine"},
 		{address, "store", into(&f.store, defaultStore, checkStore), storeHelp},
+		createFlag(address, &f.create),
 		{address, "sample", into(&f.sample, false, nil),
 			"load the 300 sample users: into --store if it is given and empty, else into a temporary store"},
 		{address, "http2", choice(&f.http2, "fast", "fast", "std"),

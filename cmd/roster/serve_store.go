@@ -15,7 +15,7 @@ import (
 type servedStore struct {
 	directory.Store
 	name   string // as it may be logged
-	users  int64  // how many it has at the start
+	users  int64  // how many it has at the start, -1 if they cannot be counted
 	folder string // removed at the end; empty if the store is kept
 }
 
@@ -30,7 +30,15 @@ func openServedStore(ctx context.Context, f serveFlags, log *slog.Logger) (_ *se
 		}
 		s.name = filepath.Join(s.folder, defaultStore)
 	}
-	if s.Store, err = openStore(ctx, s.name); err != nil {
+	warn := func(text string) { log.Warn(text) }
+	created := warn
+	switch {
+	case s.folder != "":
+		created = func(string) {} // on purpose
+	case f.sample:
+		created = func(text string) { log.Info(text) } // it will not stay empty
+	}
+	if s.Store, err = openStore(ctx, s.name, f.create || s.folder != "", created, warn); err != nil {
 		return nil, errors.Join(err, s.removeFolder())
 	}
 	s.name = redactStore(s.name)
@@ -39,6 +47,12 @@ func openServedStore(ctx context.Context, f serveFlags, log *slog.Logger) (_ *se
 	}
 	if err == nil {
 		s.users, err = s.Count(ctx)
+	}
+	if errors.Is(err, directory.ErrDamaged) {
+		// Users on other pages are answered.
+		log.Error("the store is damaged: some users cannot be read; roster check lists what is wrong, and roster restore replaces the store by a backup",
+			"store", s.name, "error", err.Error())
+		s.users, err = -1, nil
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())

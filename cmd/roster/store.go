@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"strings"
 
 	"example.com/roster/directory"
@@ -27,9 +30,29 @@ func checkStore(name string) error {
 	return nil
 }
 
-// openStore opens what --store names.
-func openStore(ctx context.Context, name string) (directory.Store, error) {
-	return sqlite.Open(ctx, strings.TrimPrefix(name, "sqlite:"))
+// openStore opens what --store names. Without create there must be such a store. created gets a
+// sentence if it did not exist, and warn one for what is suspicious about it.
+func openStore(ctx context.Context, name string, create bool, created, warn func(string)) (directory.Store, error) {
+	config := sqlite.Config{MustExist: !create, Warn: warn, Created: func() {
+		created("the store " + redactStore(name) + " did not exist and has been created, empty")
+	}}
+	store, err := config.Open(ctx, storePath(name))
+	if err == nil {
+		return store, nil // and not a nil *sqlite.Store otherwise
+	}
+	if !create && errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w, or have it created (--create)", err)
+	}
+	return nil, err
+}
+
+// storePath returns the file that --store names.
+func storePath(name string) string { return strings.TrimPrefix(name, "sqlite:") }
+
+// createFlag is the row of the commands that create a store.
+func createFlag(group string, create *bool) flagRow {
+	return flagRow{group, "create", into(create, true, nil),
+		"create the store if there is none, with a warning; --create=false refuses that, so that a mistyped --store is noticed"}
 }
 
 // loadSample puts the sample users into store if it is empty, and returns how many it put there.

@@ -40,6 +40,7 @@ func Run(t *testing.T, fresh func(*testing.T) Opener) {
 		{"one invalid user refuses the whole put", testPutInvalid},
 		{"delete removes and ignores unknown ids", testDelete},
 		{"each change raises the revision by one", testRevision},
+		{"all changes and all processes are in one epoch", testEpoch},
 		{"an import is seen all at once or not at all", testImportAtomic},
 		{"an import reports duplicates and keeps the first", testImportDuplicates},
 		{"an import full of duplicates takes no longer for it", testImportManyDuplicates},
@@ -56,7 +57,7 @@ func Run(t *testing.T, fresh func(*testing.T) Opener) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			test.test(t, fixture{t, fresh(t)})
+			test.test(t, fixture{t, fresh(t), fresh})
 		})
 	}
 }
@@ -64,6 +65,7 @@ func Run(t *testing.T, fresh func(*testing.T) Opener) {
 type fixture struct {
 	*testing.T
 	opener Opener
+	fresh  func(*testing.T) Opener
 }
 
 func (f fixture) open() directory.Store {
@@ -105,6 +107,15 @@ func (f fixture) revision(store directory.Store) int64 {
 		f.Fatalf("revision: %v", err)
 	}
 	return revision
+}
+
+func (f fixture) epoch(store directory.Store) string {
+	f.Helper()
+	epoch, err := store.Epoch(f.Context())
+	if err != nil {
+		f.Fatalf("epoch: %v", err)
+	}
+	return epoch
 }
 
 func (f fixture) count(store directory.Store) int64 {
@@ -240,6 +251,31 @@ func testRevision(t *testing.T, f fixture) {
 	got = append(got, deleted, f.commit(change), f.revision(store))
 	if want := []int64{start + 1, start + 2, start + 3, start + 3}; !slices.Equal(got, want) {
 		t.Fatalf("revisions %v, want %v", got, want)
+	}
+}
+
+func testEpoch(t *testing.T, f fixture) {
+	store := f.open()
+	epoch := f.epoch(store)
+	if len(epoch) < 16 {
+		t.Fatalf("epoch %q: want at least 64 random bits", epoch)
+	}
+	f.put(store, user(1))
+	other := f.open()
+	change := f.begin(other)
+	f.add(change, user(2))
+	f.commit(change)
+	if a, b := f.epoch(store), f.epoch(other); a != epoch || b != epoch {
+		t.Errorf("epochs %s and %s, want %s", a, b, epoch)
+	}
+	if err := errors.Join(store.Close(), other.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if again := f.epoch(f.open()); again != epoch {
+		t.Errorf("epoch %s after opening again, want %s", again, epoch)
+	}
+	if another := f.epoch(fixture{t, f.fresh(t), f.fresh}.open()); another == epoch {
+		t.Errorf("another store has the same epoch, %s", epoch)
 	}
 }
 
