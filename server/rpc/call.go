@@ -178,3 +178,22 @@ func (c *Call) Recognize(method *Method, r *http.Request) {
 		c.Protocol, c.Codec = media.Protocol, media.Codec
 	}
 }
+
+// patience is the shortest deadline of a client that a server in order meets.
+const patience = time.Second
+
+// Fault reports whether the call has failed by a fault of the server, or may have. A request that the
+// handler never saw, because Connect could not read it, is the client's fault whatever its code, and so
+// is a deadline of less than a second. Call it when the call has ended.
+func (c *Call) Fault() bool {
+	if !c.Handled && c.Refused == "" {
+		return false
+	}
+	switch c.Code() {
+	case connect.CodeUnknown, connect.CodeInternal, connect.CodeUnavailable, connect.CodeDataLoss:
+		return true
+	case connect.CodeDeadlineExceeded:
+		return c.Took >= patience
+	}
+	return false
+}
