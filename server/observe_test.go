@@ -109,7 +109,7 @@ func TestWhatObserversSee(t *testing.T) {
 		{"gRPC-Web in text", "POST", "/MyService/User", "application/grpc-web-text", base64.StdEncoding.EncodeToString([]byte(grpcGood)), nil, user(rpc.GRPCWeb, false, 0, 200)},
 		{"gRPC-Web in text that is none", "POST", "/MyService/User", "application/grpc-web-text+proto", "?", nil, user(rpc.GRPCWeb, false, connect.CodeInvalidArgument, 200)},
 		{"gRPC with a parameter", "POST", "/MyService/User", "application/grpc; charset=utf-8", grpcGood, nil, user(rpc.GRPC, false, 0, 200)},
-		{"gRPC with another codec", "POST", "/MyService/User", "application/grpc+custom", grpcGood, nil, user(rpc.GRPC, false, 0, 200)},
+		{"gRPC with another codec", "POST", "/MyService/User", "application/grpc+custom", grpcGood, nil, seen{"/MyService/User", rpc.GRPC, false, connect.CodeUnimplemented, "unimplemented", 200}},
 		{"Connect", "POST", "/MyService/User", "application/proto", good, nil, user(rpc.Connect, false, 0, 200)},
 		{"JSON", "POST", "/MyService/User", "application/json", `{}`, nil, user(rpc.Connect, true, 0, 200)},
 		{"JSON with a charset", "POST", "/MyService/User", "application/json; charset=UTF-8", `{}`, nil, user(rpc.Connect, true, 0, 200)},

@@ -121,6 +121,18 @@ func TestARefusalOfGRPCHasNoMetadata(t *testing.T) {
 	}
 }
 
+// A message that is neither protobuf nor JSON is refused in the protocol of its caller.
+func TestAnUnknownCodecIsNamed(t *testing.T) {
+	p := start(t, Config{}, nil)
+	for _, contentType := range []string{"application/grpc+thrift", "application/grpc-web+thrift", "application/grpc-web-text+thrift; x=1"} {
+		response, body := p.post(true, "/MyService/User", contentType, bytes.NewReader(envelope(0, nil)))
+		if response.StatusCode != 200 || response.Header.Get("Grpc-Status") != "12" || body != "" ||
+			!strings.Contains(response.Header.Get("Grpc-Message"), "messages can be protobuf (+proto) or JSON (+json)") {
+			t.Errorf("%s: %d %v %q", contentType, response.StatusCode, response.Header, body)
+		}
+	}
+}
+
 // A path that is not clean is no procedure, in any protocol, and is not redirected to one.
 func TestAPathThatIsNotCleanIsUnimplemented(t *testing.T) {
 	p := start(t, Config{}, nil)

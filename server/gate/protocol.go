@@ -42,6 +42,11 @@ func wrapProtocol(method *rpc.Method, next http.Handler) http.Handler {
 					http.StatusUnsupportedMediaType)
 				return
 			}
+			if media.UnknownCodec {
+				rpc.Refuse(w, r, rpc.ReasonUnimplemented, connect.NewError(connect.CodeUnimplemented, fmt.Errorf(
+					"content-type %.50q: messages can be protobuf (+proto) or JSON (+json), and of no other kind", contentType)))
+				return
+			}
 			if encoding := rpc.Header(r, "Grpc-Encoding"); media.Protocol != rpc.Connect && !rpc.IsCompression(encoding) {
 				// Connect's own answer has an empty Grpc-Encoding, which newer grpcio rejects.
 				w.Header().Set("Grpc-Accept-Encoding", rpc.Compressions)

@@ -63,6 +63,9 @@ type MediaType struct {
 	InStatus bool
 	// Text is true for the text mode of gRPC-Web, whose body is base64: see [TextMode].
 	Text bool
+	// UnknownCodec is true for gRPC or gRPC-Web whose messages are neither protobuf nor JSON. The port
+	// refuses such a call, in the protocol of the caller.
+	UnknownCodec bool
 }
 
 // AcceptPost and AcceptPostStream list the content types of unary calls and of streams. A request with
@@ -79,8 +82,8 @@ const acceptGRPC = "application/grpc, application/grpc+json, application/grpc-we
 // port calls this function, so that all agree on the protocol of a request.
 //
 // Parameters are ignored, since none is defined for these types: JSON is UTF-8 whatever its charset
-// says (RFC 8259 §11). A message of application/grpc with an unknown suffix is protobuf, as it is for
-// the servers of grpc-go and grpcio.
+// says (RFC 8259 §11). Whatever begins like gRPC is gRPC, so that its caller gets an answer that it
+// reads.
 func ParseMediaType(contentType string) (MediaType, bool) {
 	media, _, ok := parseMediaType(contentType)
 	return media, ok
@@ -96,10 +99,12 @@ func parseMediaType(contentType string) (media MediaType, canonical string, ok b
 	if media, ok = mediaTypeOf(base); ok {
 		return media, base, true
 	}
-	if suffix, found := strings.CutPrefix(base, "application/grpc+"); found && isToken(suffix) {
-		return MediaType{Protocol: GRPC, Enveloped: true}, "application/grpc+proto", true
+	prefix, suffix, _ := strings.Cut(base, "+")
+	if media, ok = mediaTypeOf(prefix); !ok || media.Protocol == Connect || !isToken(suffix) {
+		return MediaType{}, "", false
 	}
-	return MediaType{}, "", false
+	media.UnknownCodec = true
+	return media, base, true
 }
 
 // mediaTypeOf knows the types without parameters, in lower case.
