@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"encoding/base64"
 	"io"
 	"net"
 	"net/http"
@@ -22,11 +23,12 @@ import (
 // clients are answered.
 func TestMuchAskedForAndNothingTaken(t *testing.T) {
 	for _, compression := range []string{"identity", "gzip", "deflate"} {
-		t.Run(compression, func(t *testing.T) { askMuchAndTakeNothing(t, compression) })
+		t.Run(compression, func(t *testing.T) { askMuchAndTakeNothing(t, compression, "application/grpc") })
 	}
+	t.Run("gRPC-Web in text", func(t *testing.T) { askMuchAndTakeNothing(t, "gzip", "application/grpc-web-text") })
 }
 
-func askMuchAndTakeNothing(t *testing.T, compression string) {
+func askMuchAndTakeNothing(t *testing.T, compression, contentType string) {
 	p := start(t, Config{}, nil)
 	ids := make([]int32, 7000)
 	for i := range ids {
@@ -40,6 +42,9 @@ func askMuchAndTakeNothing(t *testing.T, compression string) {
 		w.Write(marshal(t, ids...))
 		w.Close()
 		body = envelope(1, packed.Bytes())
+	}
+	if contentType == "application/grpc-web-text" {
+		body = base64.StdEncoding.AppendEncode(nil, body)
 	}
 	memory := func() uint64 {
 		runtime.GC() // what is held counts, not what waits to be collected
@@ -63,7 +68,7 @@ func askMuchAndTakeNothing(t *testing.T, compression string) {
 		for id := uint32(1); id < 200; id += 2 { // all within the window of the connection
 			block.Reset()
 			for _, field := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", "/MyService/User"},
-				{":authority", "x"}, {"content-type", "application/grpc"}, {"te", "trailers"}, {"grpc-encoding", compression}} {
+				{":authority", "x"}, {"content-type", contentType}, {"te", "trailers"}, {"grpc-encoding", compression}} {
 				encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
 			}
 			framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true})

@@ -30,7 +30,7 @@ func TestAMessageIsReadUpToTheBound(t *testing.T) {
 		for _, test := range []struct {
 			size int
 			want error
-		}{{0, nil}, {999, nil}, {1000, nil}, {1001, errTooLong}, {1 << 24, errTooLong}, {1000, nil}} {
+		}{{0, nil}, {999, nil}, {1000, nil}, {1001, errTooLong}, {1 << 20, errTooLong}, {1000, nil}} {
 			if err := r.Reset(compress(t, format, test.size)); err != nil {
 				t.Fatal(err)
 			}
@@ -71,7 +71,7 @@ func TestAReaderIsUsedAgain(t *testing.T) {
 
 func TestMost(t *testing.T) {
 	for _, format := range Formats {
-		for _, size := range []int{0, 1, 1000, 1 << 20, 1 << 24} {
+		for _, size := range []int{0, 1, 1000, 1 << 20} {
 			if compressed := compress(t, format, size); Most(int64(compressed.Len())) < int64(size) {
 				t.Errorf("%v: Most(%d) = %d, but it is %d", format, compressed.Len(), Most(int64(compressed.Len())), size)
 			}
