@@ -328,7 +328,7 @@ func TestTheReasonsOfTheGates(t *testing.T) {
 }
 
 // longTarget has a message that is charged to the budget.
-var longTarget = "/s/Look?message=" + strings.Repeat("x", 4*shortRequest)
+var longTarget = "/s/Look?message=" + strings.Repeat("x", 4*shortReply)
 
 // get sends a GET to a method without side effects; wrap may replace the ResponseWriter.
 func (p *port) get(t *testing.T, ctx context.Context, target string, wrap ...func(http.ResponseWriter) http.ResponseWriter) rpc.Reason {
