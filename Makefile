@@ -46,7 +46,7 @@ test: ## Run every check and every test, with what they need set up first
 	@.ci/suite "conformance" -- conformance
 	@.ci/suite "fuzzing" -- fuzz
 	@.ci/suite "Python peer" venv-newest venv-oldest -- test-python
-	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules readme-packages chromium sqlite3 -- test-e2e
+	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules grpcweb-modules readme-packages chromium sqlite3 -- test-e2e
 	@echo "every suite has run"
 
 lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
@@ -101,7 +101,7 @@ test-web: node-modules ## Test the page's own logic
 	cd web && $(NPM) test --silent
 
 test-e2e: ## Call the real binary with every client (RUN=TestGoClient: that test alone)
-	ROSTER_E2E_NEWEST=$(abspath $(VENV)/newest) ROSTER_E2E_OLDEST=$(abspath $(VENV)/oldest) ROSTER_E2E_WEB=$(abspath web) \
+	ROSTER_E2E_NEWEST=$(abspath $(VENV)/newest) ROSTER_E2E_OLDEST=$(abspath $(VENV)/oldest) ROSTER_E2E_WEB=$(abspath web) ROSTER_E2E_GRPCWEB=$(abspath e2e/grpcweb) \
 		ROSTER_E2E_PACKAGES=$(abspath build/readme) \
 		$(GO) test -count=1 -timeout 15m -v $(if $(RUN),-run '$(RUN)') ./e2e
 
@@ -114,18 +114,19 @@ conformance: ## Hold server and Go client to h2spec and connectrpc/conformance
 	@cd conformance && ../build/conformance/run ../build/conformance
 
 clean: ## Remove what the commands above made
-	rm -rf build bin web/node_modules examples/web/node_modules
+	rm -rf build bin web/node_modules e2e/grpcweb/node_modules examples/web/node_modules
 
 # The tools of the test suites.
 
 VENV = build/venv
 PIP  = bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: venv-gen venv-newest venv-oldest node-modules
+.PHONY: venv-gen venv-newest venv-oldest node-modules grpcweb-modules
 venv-gen: $(VENV)/gen/.done
 venv-newest: $(VENV)/newest/.done
 venv-oldest: $(VENV)/oldest/.done
 node-modules: web/node_modules/.done
+grpcweb-modules: e2e/grpcweb/node_modules/.done
 
 $(VENV)/gen/.done: python/requirements-gen.txt
 	$(PYTHON) -m venv --clear $(@D)
@@ -145,6 +146,10 @@ $(VENV)/oldest/.done: python/requirements-oldest.txt python/pyproject.toml proto
 
 web/node_modules/.done: web/package-lock.json
 	cd web && $(NPM) ci --silent --no-audit --no-fund
+	touch $@
+
+e2e/grpcweb/node_modules/.done: e2e/grpcweb/package-lock.json
+	cd e2e/grpcweb && $(NPM) ci --silent --no-audit --no-fund
 	touch $@
 
 # What the blocks of the READMEs install, so that the test which runs them takes it from here.

@@ -31,6 +31,7 @@ import (
 	"example.com/roster/client/internal/diagnose"
 	"example.com/roster/gen/go/apipb"
 	"example.com/roster/gen/go/apipb/apipbconnect"
+	"example.com/roster/internal/inflate"
 )
 
 // User is one entry of the directory.
@@ -80,7 +81,7 @@ func New(baseURL string, cfg Config) (*Client, error) {
 
 	options := []connect.ClientOption{
 		connect.WithReadMaxBytes(MaxReplyBytes),
-		connect.WithAcceptCompression("gzip", newReplyGzip, newRequestGzip),
+		compression(inflate.Deflate), compression(inflate.Gzip), // the last is preferred
 	}
 	switch cfg.Protocol {
 	case GRPC:

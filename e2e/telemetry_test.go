@@ -100,7 +100,7 @@ func TestMetricsOfEveryProtocolAndCode(t *testing.T) {
 	if status := curl(t, url+"/MyService/None", "{}"); status != "404" {
 		t.Errorf("no such procedure: %s", status)
 	}
-	for path, want := range map[string]int{"/": 200, "/none": 404, "/MyService/User": 405} {
+	for path, want := range map[string]int{"/": 200, "/none": 404, "/MyService/User": 415, "/grpc.health.v1.Health/Check": 405} {
 		if status, _ := get(t, address, path); status != want {
 			t.Errorf("GET %s: %d, want %d", path, status, want)
 		}
@@ -124,6 +124,8 @@ func TestMetricsOfEveryProtocolAndCode(t *testing.T) {
 		`roster_call_duration_seconds_count{procedure="/MyService/User",protocol="connect"}`: "5",
 		`roster_requests_refused_total{reason="unimplemented"}`:                              "1",
 		`roster_requests_refused_total{reason="method"}`:                                     "1",
+		`roster_requests_refused_total{reason="content_type"}`:                               "1",
+		`roster_call_faults_total{procedure="/MyService/User"}`:                              "0",
 		`roster_page_requests_total{status="2xx"}`:                                           "1",
 		`roster_page_requests_total{status="4xx"}`:                                           "1",
 		`roster_calls_in_flight{procedure="/MyService/User"}`:                                "0",

@@ -46,10 +46,10 @@ var allowed = map[string][]string{
 	"client/internal/diagnose": {"client/internal/dial", "gen/..."},
 	"client/internal/dial":     {},
 
-	"internal/boundedgzip": {},
-	"internal/lograte":     {},
-	"internal/loopback":    {},
-	"internal/rooms":       {},
+	"internal/inflate":  {},
+	"internal/lograte":  {},
+	"internal/loopback": {},
+	"internal/rooms":    {},
 
 	"web":         {"proto", "third_party"},
 	"proto":       {},

@@ -119,7 +119,7 @@ func (b body) receive(in *incoming) (whole *wholeBody, claimed claim, ok bool) {
 		if err != nil {
 			whole = &wholeBody{data: data, size: int64(len(data)), unpacked: int64(len(data)), err: err}
 			if rpc.Compressed(in.request) {
-				whole.unpacked = max(whole.size, countUnpacked(data, media.Enveloped, most))
+				whole.unpacked = max(whole.size, countUnpacked(data, rpc.Compression(in.request), media.Enveloped, most))
 			}
 			return whole, claimed, true
 		}

@@ -1,6 +1,6 @@
 // Package gate has the checks and limits that a request passes before its handler. Every gate is a
-// file: origins, access, rate, deadline, protocol, streams, body, shed, budget. This file has their
-// order.
+// file: origins, access, rate, deadline, protocol, streams, body, shed, budget, get. This file has
+// their order.
 //
 // A gate decides without the handler: by the caller's identity, the page that calls, the size of the
 // request and the time that it takes. It refuses the request in the protocol of the caller or passes
@@ -79,11 +79,12 @@ func New(config Config) *Chain {
 		{"access", []rpc.Reason{rpc.ReasonUnauthenticated, rpc.ReasonPermissionDenied, rpc.ReasonResourceExhausted}, access.wrap},
 		{"rate", []rpc.Reason{rpc.ReasonResourceExhausted}, rate.wrap},
 		{"deadline", nil, deadline{config.MaxDeadline}.wrap},
-		{"protocol", []rpc.Reason{rpc.ReasonMethod, rpc.ReasonContentType, rpc.ReasonUnimplemented}, wrapProtocol},
+		{"protocol", []rpc.Reason{rpc.ReasonMethod, rpc.ReasonContentType, rpc.ReasonInvalidArgument, rpc.ReasonUnimplemented}, wrapProtocol},
 		{"streams", []rpc.Reason{rpc.ReasonResourceExhausted}, streams.wrap},
 		{"body", []rpc.Reason{rpc.ReasonUnavailable}, body.wrap},
 		{"shed", []rpc.Reason{rpc.ReasonUnavailable}, shed.wrap},
 		{"budget", []rpc.Reason{rpc.ReasonCanceled, rpc.ReasonDeadlineExceeded}, budget.wrap},
+		{"get", []rpc.Reason{rpc.ReasonContentType}, wrapGet},
 	}}
 }
 

@@ -172,6 +172,21 @@ func TestTheOrderOfTheGates(t *testing.T) {
 			}
 		}},
 		{"budget", "it is charged for a request that every other gate has passed", nil},
+		{"get", "it keeps a whole reply, which is charged until it has been sent", func(t *testing.T) {
+			p := newPort(t, nil)
+			held := p.conn.Value(connBudgetKey{}).(*connBudget)
+			writes := 0
+			p.get(t, p.conn, longTarget, func(w http.ResponseWriter) http.ResponseWriter {
+				return written{w, func() {
+					if writes++; held.conn.TryAcquire(replyBudget) {
+						t.Error("a reply is written that is not charged")
+					}
+				}}
+			})
+			if writes == 0 {
+				t.Error("no reply was written")
+			}
+		}},
 	}
 	gates := newPort(t, nil).chain.Gates()
 	if len(gates) != len(order) {
@@ -258,6 +273,21 @@ func TestTheReasonsOfTheGates(t *testing.T) {
 			_, reason := p.call(t, p.look, "POST", "Content-Type", "application/grpc", "Grpc-Encoding", "br")
 			return reason
 		}},
+		{"protocol", rpc.ReasonInvalidArgument, plain, func(t *testing.T, p *port) rpc.Reason {
+			_, reason := p.call(t, p.look, "POST", "Connect-Timeout-Ms", "soon")
+			return reason
+		}},
+		{"get", rpc.ReasonContentType, plain, func(t *testing.T, p *port) rpc.Reason {
+			method := &rpc.Method{Policy: rpc.Policy{Role: rpc.Reader}, Path: "/s/Look", SideEffectFree: true,
+				Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					w.WriteHeader(http.StatusUnsupportedMediaType) // as Connect does for a GET with a body
+				})}
+			r := httptest.NewRequestWithContext(p.conn, "GET", "/s/Look?encoding=json&message={}", nil)
+			c, r := rpc.Of(r)
+			defer c.End()
+			p.chain.Wrap(method).ServeHTTP(httptest.NewRecorder(), r)
+			return c.Refused
+		}},
 		{"streams", rpc.ReasonResourceExhausted, plain, func(t *testing.T, p *port) (reason rpc.Reason) {
 			p.during = func() { _, reason = p.call(t, p.follow, "POST", "Content-Type", "application/connect+json") }
 			p.call(t, p.follow, "POST", "Content-Type", "application/connect+json")
@@ -300,15 +330,30 @@ func TestTheReasonsOfTheGates(t *testing.T) {
 // longTarget has a message that is charged to the budget.
 var longTarget = "/s/Look?message=" + strings.Repeat("x", 4*shortReply)
 
-// get sends a GET to a method without side effects.
-func (p *port) get(t *testing.T, ctx context.Context, target string) rpc.Reason {
+// get sends a GET to a method without side effects; wrap may replace the ResponseWriter.
+func (p *port) get(t *testing.T, ctx context.Context, target string, wrap ...func(http.ResponseWriter) http.ResponseWriter) rpc.Reason {
 	t.Helper()
 	method := &rpc.Method{Policy: rpc.Policy{Role: rpc.Reader}, Path: "/s/Look", SideEffectFree: true, Handler: http.NotFoundHandler()}
 	r := httptest.NewRequestWithContext(ctx, "GET", target+"&encoding=json", nil)
 	c, r := rpc.Of(r)
 	defer c.End()
-	p.chain.Wrap(method).ServeHTTP(httptest.NewRecorder(), r)
+	var w http.ResponseWriter = httptest.NewRecorder()
+	for _, f := range wrap {
+		w = f(w)
+	}
+	p.chain.Wrap(method).ServeHTTP(w, r)
 	return c.Refused
+}
+
+// written calls a function when a reply is written.
+type written struct {
+	http.ResponseWriter
+	during func()
+}
+
+func (w written) Write(p []byte) (int, error) {
+	w.during()
+	return w.ResponseWriter.Write(p)
 }
 
 // The documentation and the metrics have every reason, and no others.

@@ -16,6 +16,10 @@ import (
 	"example.com/roster/server/rpc"
 )
 
+// streamsRetry is how long a caller should wait before it opens a stream again for which there was no
+// room.
+const streamsRetry = time.Second
+
 // streams bounds the number of open calls of each streaming method. It also ends the streams that
 // clients send, when the port closes and when no message has arrived for as long as the policy allows.
 // When the port closes, the read of the handler fails with UNAVAILABLE, which makes clients call
@@ -55,7 +59,8 @@ func (s *streams) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	if method.StreamsFlag != "" {
 		limit = method.StreamsFlag
 	}
-	full := connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+	// With a RetryInfo, which no error has that would be the same after any wait.
+	full := retryLater(connect.CodeResourceExhausted, streamsRetry, fmt.Errorf(
 		"%d calls of %s are open, the maximum of this server (%s): call again later", method.MaxStreams, method.Path, limit))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer open.Add(-1)
