@@ -12,7 +12,9 @@ type Reason string
 
 // The reasons. From unauthenticated on they are named like the code of the error.
 const (
+	ReasonForwarded         Reason = "forwarded"    // headers of a proxy that do not tell the client
 	ReasonOrigin            Reason = "origin"       // a page of an origin that is not allowed
+	ReasonPreflight         Reason = "preflight"    // a page that may call, but not with this header or method
 	ReasonMethod            Reason = "method"       // an HTTP method other than those of the procedure
 	ReasonContentType       Reason = "content_type" // a content type that no RPC has
 	ReasonUnauthenticated   Reason = "unauthenticated"
@@ -26,7 +28,7 @@ const (
 
 // Reasons lists all reasons, in the order of the documentation.
 var Reasons = [...]Reason{
-	ReasonOrigin, ReasonMethod, ReasonContentType, ReasonUnauthenticated, ReasonPermissionDenied, ReasonResourceExhausted,
+	ReasonForwarded, ReasonOrigin, ReasonPreflight, ReasonMethod, ReasonContentType, ReasonUnauthenticated, ReasonPermissionDenied, ReasonResourceExhausted,
 	ReasonUnavailable, ReasonUnimplemented, ReasonCanceled, ReasonDeadlineExceeded,
 }
 
