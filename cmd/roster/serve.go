@@ -117,7 +117,7 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	}
 	monitor.serving(srv, config, tlsFiles)
 	announce(f, listener.Addr(), store, log)
-	if terminal {
+	if terminal && !f.proxyProtocol { // with it none of the lines would work as pasted
 		fmt.Fprint(stderr, newWelcome(f, callAddress(f.addr, listener.Addr()), tlsFiles))
 	}
 	warnIfOpen(config, listener.Addr().String())
