@@ -139,6 +139,7 @@ func (m *monitor) serving(srv *server.Server, config server.Config, files *tlsfi
 			Version:     buildVersion(),
 			Directory:   config.Directory.Stats,
 			Connections: srv.Stats().Connections.Connections,
+			Refused:     srv.Stats().Connections.Refused,
 			TLS:         files != nil,
 			Draining:    srv.Drain().Draining,
 			AccessLog:   m.accessLog,
