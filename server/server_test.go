@@ -71,7 +71,7 @@ func start(t *testing.T, config Config, wrap func(http.Handler) http.Handler, mo
 	if _, err := store.Put(t.Context(), []directory.User{
 		{ID: 1, Name: "Ann", Age: 30, Email: "ann@example.com"},
 		{ID: 2, Name: "Ben", Age: 0, Email: ""},
-		{ID: 3, Name: strings.Repeat("C", 256), Age: 50, Email: "c@" + strings.Repeat("c", 300)},
+		{ID: 3, Name: strings.Repeat("C", 256), Age: 50, Email: strings.Repeat("c", 300) + "@c"},
 	}); err != nil {
 		t.Fatal(err)
 	}
