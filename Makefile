@@ -46,7 +46,7 @@ test: ## Run every check and every test, with what they need set up first
 	@.ci/suite "conformance" -- conformance
 	@.ci/suite "fuzzing" -- fuzz
 	@.ci/suite "Python peer" venv-newest venv-oldest -- test-python
-	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules grpcweb-modules readme-packages chromium sqlite3 -- test-e2e
+	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules grpcweb-modules readme-packages chromium sqlite3 proxies -- test-e2e
 	@echo "every suite has run"
 
 lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
@@ -168,6 +168,13 @@ chromium: ## Install Chromium from apt if there is none (needs root)
 sqlite3: ## Install the sqlite3 program from apt if there is none (needs root)
 	@command -v sqlite3 >/dev/null || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends sqlite3; } || \
 		{ echo "there is no sqlite3: the tests that need it are skipped"; test "$(CI)" != true; }
+
+# Debian would start them as services; runlevel 1 has none.
+PROXIES = nginx-light haproxy caddy apache2
+.PHONY: proxies
+proxies: ## Install the proxies of docs/proxies.md from apt if one is not there (needs root)
+	@dpkg-query -W $(PROXIES) >/dev/null 2>&1 || \
+		{ apt-get -qq update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(PROXIES); }
 
 # The benchmarks. bench/ is a module of its own, so that the servers compared
 # with stay out of go.mod. What these write into docs/ names its command.

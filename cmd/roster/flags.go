@@ -48,6 +48,8 @@ func into[T string | bool | int | float64 | time.Duration | []string](target *T,
 			flags.DurationVar(target, name, *target, help)
 		case *[]string:
 			flags.StringSliceVar(target, name, *target, help)
+			flag := flags.Lookup(name)
+			flag.Value, flag.DefValue = listValue{flag.Value}, ""
 		}
 	}}
 	*target = value
@@ -55,6 +57,18 @@ func into[T string | bool | int | float64 | time.Duration | []string](target *T,
 		s.check = func() error { return check(*target) }
 	}
 	return s
+}
+
+// A listValue is a list whose parts are not empty. Without it an empty value, such as that of a variable
+// that a script did not set, would be a list without parts, and pass unnoticed.
+type listValue struct{ pflag.Value }
+
+// Set implements pflag.Value.
+func (v listValue) Set(text string) error {
+	if strings.TrimSpace(text) == "" {
+		return errors.New("it is empty: give a value, or leave out the flag")
+	}
+	return v.Value.Set(text)
 }
 
 // choice returns a setting that is one of words, or value, its default.

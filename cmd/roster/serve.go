@@ -121,7 +121,7 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	}
 	monitor.serving(srv, config, tlsFiles)
 	announce(f, listener.Addr(), store, log)
-	if terminal {
+	if terminal && !f.proxyProtocol { // with it none of the lines would work as pasted
 		fmt.Fprint(stderr, newWelcome(f, callAddress(f.addr, listener.Addr()), tlsFiles))
 	}
 	warnIfOpen(config, listener.Addr().String())
@@ -147,12 +147,18 @@ func announce(f serveFlags, address net.Addr, store *servedStore, log *slog.Logg
 
 // config returns what the flags say of the port.
 func (f serveFlags) config() server.Config {
-	origins, _ := parseOrigins(f.corsOrigins) // checked already
+	// All checked already.
+	origins, _ := parseOrigins(f.corsOrigins)
+	headers, _ := parseHeaders(f.corsHeaders)
+	proxies, _ := parseProxies(f.trustedProxies)
 	return server.Config{
 		StandardHTTP2:      f.http2 == "std",
 		ClientCertificates: f.tlsClientCA != "",
 		OpenReads:          f.openReads,
 		Origins:            origins,
+		PageHeaders:        headers,
+		TrustedProxies:     proxies,
+		ProxyProtocol:      f.proxyProtocol,
 		MaxBatch:           f.maxBatch,
 		MaxConcurrentCalls: f.maxConcurrentCalls,
 		MaxDeadline:        f.maxDeadline,
@@ -225,7 +231,11 @@ func warnIfOpen(config server.Config, address string) {
 // if that is only what was asked for.
 func whatIsOpen(config server.Config) string {
 	guarded := config.Tokens != nil || config.ClientCertificates
+	proxied := len(config.TrustedProxies) > 0 || config.ProxyProtocol
 	switch {
+	case config.Local && proxied && !guarded:
+		return "everyone whom the proxy in front of it lets through can read every user; " +
+			"serve with --tokens, unless the proxy lets in none but your own callers"
 	case config.Local, config.TLS != nil && guarded:
 		return ""
 	case config.TLS == nil && !guarded:

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -32,7 +33,10 @@ type serveFlags struct {
 	rateLimit                    float64
 	rateBurst                    int
 
-	corsOrigins []string
+	trustedProxies []string
+	proxyProtocol  bool
+
+	corsOrigins, corsHeaders []string
 
 	reusePort                bool
 	drainDelay, drainTimeout time.Duration
@@ -50,6 +54,7 @@ func (f *serveFlags) table() []flagRow {
 		tls       = "TLS"
 		access    = "Access"
 		limits    = "Limits"
+		proxies   = "Behind a proxy"
 		browsers  = "Browsers"
 		restart   = "Restart"
 		telemetry = "Telemetry"
@@ -91,8 +96,15 @@ func (f *serveFlags) table() []flagRow {
 		{limits, "rate-burst", into(&f.rateBurst, 0, f.checkRateBurst),
 			"maximum calls of one caller at once; 0 is as many as --rate-limit"},
 
+		{proxies, "trusted-proxies", into(&f.trustedProxies, nil, checkProxies),
+			"addresses or networks (CIDR) of the proxies in front of the port, whose header Forwarded or X-Forwarded-For names the client. Repeat the flag, or separate them by commas"},
+		{proxies, "proxy-protocol", into(&f.proxyProtocol, false, nil),
+			"require the PROXY protocol, v1 or v2, at the start of each connection; with --trusted-proxies only from those"},
+
 		{browsers, "cors-origin", into(&f.corsOrigins, nil, checkOrigins),
 			"origin whose pages may call, such as https://app.example.com; http://localhost:* is any port of localhost. Repeat the flag, or separate origins by commas"},
+		{browsers, "cors-header", into(&f.corsHeaders, nil, f.checkHeaders),
+			"header that pages of --cors-origin may send besides those of calls, tokens and tracing. Repeat the flag, or separate names by commas"},
 
 		{restart, "reuse-port", into(&f.reusePort, false, nil),
 			"share --addr and --admin-addr with another roster serve that has this flag, so that it can take over before this one ends (Linux)"},
@@ -178,6 +190,45 @@ func parseOrigins(texts []string) ([]string, error) {
 		origins = append(origins, origin)
 	}
 	return origins, nil
+}
+
+func (f *serveFlags) checkHeaders(names []string) error {
+	if len(names) > 0 && len(f.corsOrigins) == 0 {
+		return usage("--cors-header goes with --cors-origin: without it no page of another origin may call")
+	}
+	_, err := parseHeaders(names)
+	return err
+}
+
+// parseHeaders returns the names of headers as the server compares them.
+func parseHeaders(texts []string) ([]string, error) {
+	var names []string
+	for _, text := range texts {
+		name, err := gate.ParseHeader(text)
+		if err != nil {
+			return nil, usage("--cors-header %q: %w", text, err)
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+func checkProxies(proxies []string) error {
+	_, err := parseProxies(proxies)
+	return err
+}
+
+// parseProxies returns the networks of the proxies.
+func parseProxies(texts []string) ([]netip.Prefix, error) {
+	var proxies []netip.Prefix
+	for _, text := range texts {
+		proxy, err := gate.ParseProxy(text)
+		if err != nil {
+			return nil, usage("--trusted-proxies %q: %w", text, err)
+		}
+		proxies = append(proxies, proxy)
+	}
+	return proxies, nil
 }
 
 func (f *serveFlags) checkAdminAddr(addr string) error {

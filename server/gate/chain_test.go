@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -28,7 +29,10 @@ type port struct {
 	look   http.Handler
 	follow http.Handler
 	during func() // runs while a call is being answered
+	peer   string // the address that calls come from, if not httptest's
 }
+
+var loopbackProxy = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 
 func newPort(t *testing.T, change func(*Config)) *port {
 	t.Helper()
@@ -69,6 +73,9 @@ func (p *port) send(handler http.Handler, method string, body io.Reader, header 
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
+	if p.peer != "" {
+		r.RemoteAddr = p.peer
+	}
 	c, r := rpc.Of(r)
 	defer c.End()
 	w := httptest.NewRecorder()
@@ -98,6 +105,17 @@ func TestTheOrderOfTheGates(t *testing.T) {
 		why  string
 		test func(t *testing.T)
 	}{
+		{"forwarded", "the lines of refused pages have the address of the client, and not of the proxy", func(t *testing.T) {
+			var log strings.Builder
+			p := newPort(t, func(c *Config) {
+				c.TrustedProxies, c.Log = loopbackProxy, slog.New(slog.NewTextHandler(&log, nil))
+			})
+			p.peer = "127.0.0.1:4711"
+			p.call(t, p.look, "OPTIONS", "Origin", page, "Access-Control-Request-Method", "POST", "X-Forwarded-For", "203.0.113.7")
+			if !strings.Contains(log.String(), "address=203.0.113.7:0") {
+				t.Errorf("logged %s", &log)
+			}
+		}},
 		{"origins", "a preflight has no token, and is answered although calls need one", func(t *testing.T) {
 			p := newPort(t, func(c *Config) { c.Access.Tokens, c.Origins.Allowed = set, []string{page} })
 			status, refused := p.call(t, p.look, "OPTIONS", "Origin", page, "Access-Control-Request-Method", "POST")
@@ -224,6 +242,15 @@ func TestTheReasonsOfTheGates(t *testing.T) {
 		config  func(*Config)
 		refused func(t *testing.T, p *port) rpc.Reason
 	}{
+		{"forwarded", rpc.ReasonForwarded, func(c *Config) { c.TrustedProxies = loopbackProxy }, func(t *testing.T, p *port) rpc.Reason {
+			p.peer = "127.0.0.1:4711"
+			_, reason := p.call(t, p.look, "POST", "X-Forwarded-For", "somebody")
+			return reason
+		}},
+		{"origins", rpc.ReasonPreflight, func(c *Config) { c.Origins.Allowed = []string{"https://app.example.com"} }, func(t *testing.T, p *port) rpc.Reason {
+			_, reason := p.call(t, p.look, "OPTIONS", "Origin", "https://app.example.com", "Access-Control-Request-Method", "PUT")
+			return reason
+		}},
 		{"origins", rpc.ReasonOrigin, plain, func(t *testing.T, p *port) rpc.Reason {
 			_, reason := p.call(t, p.look, "OPTIONS", "Origin", "https://app.example.com", "Access-Control-Request-Method", "POST")
 			return reason

@@ -63,6 +63,11 @@ func (s *streams) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	full := retryLater(connect.CodeResourceExhausted, streamsRetry, fmt.Errorf(
 		"%d calls of %s are open, the maximum of this server (%s): call again later", method.MaxStreams, method.Path, limit))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if method.ServerStreams && rpc.From(r.Context()).Protocol != rpc.GRPC {
+			// nginx would keep the messages until it has some kilobytes of them. It never does with gRPC,
+			// whose clients would present the field as metadata of the call.
+			w.Header()["X-Accel-Buffering"] = []string{"no"}
+		}
 		defer open.Add(-1)
 		if open.Add(1) > int64(method.MaxStreams) {
 			rpc.Refuse(w, r, rpc.ReasonResourceExhausted, full)

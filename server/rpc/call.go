@@ -37,6 +37,9 @@ type Call struct {
 	// Identity is the authenticated name of the caller: that of its token or its certificate. It is
 	// empty for an unauthenticated caller.
 	Identity string
+	// Proxied is set if the peer of the connection is a trusted proxy, which carries the requests of
+	// several callers on one connection.
+	Proxied bool
 	// Handled is set once the handler of the RPC has returned. Failure is final then.
 	Handled bool
 	// Malformed is set if a message of the client's could not be read although its handler ran, which

@@ -15,7 +15,9 @@ type Reason string
 
 // The reasons. From invalid_argument on they are named like the code of the error.
 const (
+	ReasonForwarded         Reason = "forwarded"        // headers of a proxy that do not tell the client
 	ReasonOrigin            Reason = "origin"           // a page of an origin that is not allowed
+	ReasonPreflight         Reason = "preflight"        // a page that may call, but not with this header or method
 	ReasonMethod            Reason = "method"           // an HTTP method other than those of the procedure
 	ReasonContentType       Reason = "content_type"     // a content type that no RPC has
 	ReasonInvalidArgument   Reason = "invalid_argument" // a deadline that cannot be read
@@ -30,8 +32,8 @@ const (
 
 // Reasons lists all reasons, in the order of the documentation.
 var Reasons = [...]Reason{
-	ReasonOrigin, ReasonMethod, ReasonContentType, ReasonInvalidArgument, ReasonUnauthenticated, ReasonPermissionDenied,
-	ReasonResourceExhausted, ReasonUnavailable, ReasonUnimplemented, ReasonCanceled, ReasonDeadlineExceeded,
+	ReasonForwarded, ReasonOrigin, ReasonPreflight, ReasonMethod, ReasonContentType, ReasonInvalidArgument, ReasonUnauthenticated,
+	ReasonPermissionDenied, ReasonResourceExhausted, ReasonUnavailable, ReasonUnimplemented, ReasonCanceled, ReasonDeadlineExceeded,
 }
 
 var errorWriter = connect.NewErrorWriter()
