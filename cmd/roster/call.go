@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/roster/client"
+	"example.com/roster/internal/printable"
 	"example.com/roster/server/tlsfile"
 )
 
@@ -175,8 +176,13 @@ func (o *outputFlag) Set(value string) error {
 
 // printJSON writes v for programs to read, indented for people.
 func printJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(printable.JSON(text.Bytes()))
+	return err
 }

@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"text/tabwriter"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"example.com/roster/client"
+	"example.com/roster/internal/printable"
 )
 
 func newGetCommand() *cobra.Command {
@@ -89,24 +88,7 @@ func printUsers(w io.Writer, users []client.User) error {
 	table := tabwriter.NewWriter(w, 0, 0, columnGap, ' ', 0)
 	fmt.Fprintln(table, "NAME\tAGE\tEMAIL")
 	for _, u := range users {
-		fmt.Fprintf(table, "%s\t%d\t%s\n", cell(u.Name), u.Age, cell(u.Email))
+		fmt.Fprintf(table, "%s\t%d\t%s\n", printable.Line(u.Name), u.Age, printable.Line(u.Email))
 	}
 	return table.Flush()
-}
-
-// cell escapes control characters: a tab, a line break or a terminal's escape sequence in a name
-// would disturb other cells, too.
-func cell(text string) string {
-	if strings.IndexFunc(text, unicode.IsControl) < 0 {
-		return text
-	}
-	var b strings.Builder
-	for _, r := range text {
-		if unicode.IsControl(r) {
-			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
 }

@@ -119,28 +119,43 @@ a client certificate of that name (see roster serve --tls-client-ca).`,
 
 func runTokenCreate(stdout, stderr io.Writer, f tokenFlags, name, certificate string, role auth.Role, now, expires time.Time) error {
 	var made auth.Entry
-	var secret string
+	printed := false
 	err := auth.Update(f.file, true, func(entries []auth.Entry) (_ []auth.Entry, err error) {
 		if certificate != "" {
 			entries, made, err = auth.NewCertificate(entries, name, certificate, role, now, expires)
-		} else {
-			entries, made, secret, err = auth.NewToken(entries, name, role, now, expires)
+			return entries, err
 		}
-		return entries, err
+		var secret string
+		if entries, made, secret, err = auth.NewToken(entries, name, role, now, expires); err != nil {
+			return nil, err
+		}
+		// Before the file is changed: a token whose secret nobody has seen must not be in it.
+		if err := printToken(stdout, stderr, f.output, made, secret); err != nil {
+			return nil, fmt.Errorf("the token could not be printed, and was not kept: %s", err)
+		}
+		printed = true
+		return entries, nil
 	})
-	if err != nil {
-		return err
-	}
 	switch {
-	case f.output == outputJSON:
-		return printJSON(stdout, describe(made, secret))
-	case certificate != "":
-		_, err = fmt.Fprintf(stderr, "certificate %q has the role %v (%s)\n", certificate, role, made.ID)
+	case err != nil && printed:
+		return fmt.Errorf("the token that was printed is not valid, because it could not be kept: %w", err)
+	case err != nil || certificate == "":
 		return err
+	case f.output == outputJSON:
+		return printJSON(stdout, describe(made, ""))
 	}
-	// Only the secret goes to standard output, so that it can be redirected into a file.
-	fmt.Fprintf(stderr, "token %q with the role %v (%s), shown this once:\n", made.Name, role, made.ID)
-	_, err = fmt.Fprintln(stdout, secret)
+	_, err = fmt.Fprintf(stderr, "certificate %q has the role %v (%s)\n", certificate, role, made.ID)
+	return err
+}
+
+// printToken prints a new token. Of the table, only the secret goes to standard output, so that it can
+// be redirected into a file.
+func printToken(stdout, stderr io.Writer, format outputFlag, made auth.Entry, secret string) error {
+	if format == outputJSON {
+		return printJSON(stdout, describe(made, secret))
+	}
+	fmt.Fprintf(stderr, "token %q with the role %v (%s), shown this once:\n", made.Name, made.Role, made.ID)
+	_, err := fmt.Fprintln(stdout, secret)
 	return err
 }
 

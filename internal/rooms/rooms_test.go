@@ -49,6 +49,7 @@ var allowed = map[string][]string{
 	"internal/boundedgzip": {},
 	"internal/lograte":     {},
 	"internal/loopback":    {},
+	"internal/printable":   {},
 	"internal/rooms":       {},
 
 	"web":         {"proto", "third_party"},
