@@ -20,7 +20,7 @@ import (
 type Error struct {
 	// Op is the call that failed: User, Health or WaitReady.
 	Op string
-	// Address is the server's URL.
+	// Address is the server's URL, or its Unix socket as it was given to New.
 	Address string
 	// Reason is the diagnosis.
 	Reason Reason

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,8 +84,10 @@ func call(t *testing.T, address string, calls int) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
 	for range calls {
-		if _, err := c.Users(t.Context(), []int32{1}); err != nil {
+		if _, err := c.Users(ctx, []int32{1}); err != nil {
 			t.Fatal(err)
 		}
 	}

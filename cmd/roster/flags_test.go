@@ -89,7 +89,7 @@ func TestServeRefusesWrongFlags(t *testing.T) {
 		"--cors-origin https://a.example,null":  `--cors-origin "null": any page can have the origin null`,
 		"--drain-delay -1s":                     "--drain-delay -1s: must not be negative",
 		"--drain-timeout 0":                     "--drain-timeout 0s: must be more than 0",
-		"--admin-addr 9090":                     `--admin-addr "9090": want host:port, for example localhost:9090`,
+		"--admin-addr 9090":                     `--admin-addr "9090": want host:port, such as localhost:50051`,
 		"--addr :1 --admin-addr :1":             "--admin-addr is --addr, :1: give it a port of its own",
 		"--log-format xml":                      `--log-format "xml": want text or json`,
 		"--log-level loud":                      `--log-level "loud": want debug, info, warn or error`,

@@ -78,7 +78,7 @@ func runServe(ctx context.Context, stderr *telemetry.LogQueue, terminal bool, f 
 	}
 	defer monitor.stop()
 	// The port first: if its address is in use, nothing else needs to happen.
-	port, err := takePort(ctx, f.addr, f.reusePort, log)
+	port, err := takePort(ctx, f, log)
 	if err != nil {
 		return err
 	}
@@ -248,8 +248,7 @@ func heapFloor() []byte { return make([]byte, 16<<20) }
 
 // newLogger returns the log that the flags ask for, which have been checked.
 func newLogger(queue *telemetry.LogQueue, format, level string, terminal bool) *slog.Logger {
-	var least slog.Level
-	_ = least.UnmarshalText([]byte(level))
+	least, _ := parseLogLevel(level)
 	options := slog.HandlerOptions{Level: least, ReplaceAttr: readable}
 	return queue.Log(func(w io.Writer) slog.Handler {
 		if format == "text" || format == "" && terminal {

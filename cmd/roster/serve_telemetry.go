@@ -53,7 +53,8 @@ func startMonitor(ctx context.Context, f serveFlags, queue *telemetry.LogQueue, 
 	if f.adminAddr == "" {
 		return m, nil
 	}
-	listener, err := listen.Open(ctx, listen.Config{Addr: f.adminAddr, Flag: "--admin-addr", ReusePort: f.reusePort})
+	mode, _ := parseSocketMode(f.socketMode) // checked already
+	listener, err := listen.Open(ctx, listen.Config{Addr: f.adminAddr, Flag: "--admin-addr", ReusePort: f.reusePort, Mode: mode})
 	if err != nil {
 		return nil, err
 	}

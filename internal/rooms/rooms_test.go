@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"server/tlsfile":          {"server/internal/follow"},
 	"server/tlsfile/certtest": {},
 	"server/drain":            {},
-	"server/listen":           {},
+	"server/listen":           {"internal/unixaddr"},
 	"server/internal/follow":  {},
 
 	"directory":           {},
@@ -51,6 +51,7 @@ var allowed = map[string][]string{
 	"internal/loopback":    {},
 	"internal/printable":   {},
 	"internal/rooms":       {},
+	"internal/unixaddr":    {},
 
 	"web":         {"proto", "third_party"},
 	"proto":       {},

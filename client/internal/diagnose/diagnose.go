@@ -45,6 +45,8 @@ var ErrNoHTTP2 = errors.New("the server did not agree to HTTP/2 in the TLS hands
 type Config struct {
 	// Base is the server's address: scheme http or https, host, optional port and path.
 	Base *url.URL
+	// Socket is the path of the Unix socket that is called instead of Base's host; empty for TCP.
+	Socket string
 	// Protocol is GRPC, GRPCWeb or Connect.
 	Protocol string
 	// JSON says that messages are JSON and not binary.
@@ -268,7 +270,7 @@ func reasonOfTransport(err error) (reason Reason, certain bool) {
 		return ServerError, true
 	case errors.As(err, &name):
 		return NameUnknown, true
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // no Unix socket of that name
 		return NothingListens, true
 	case errors.Is(err, ErrNoHTTP2):
 		return NotHTTP2, true
