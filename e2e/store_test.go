@@ -130,8 +130,8 @@ func TestImportOfBadFiles(t *testing.T) {
 		want                []string
 	}{
 		{"a missing column", "u.csv", "id,name,email\n", nil, 1, []string{`u.csv: column "age" is missing`, "nothing was imported"}},
-		{"a bad age", "u.csv", header + "1,A,30,\n2,B,old,\n", nil, 1, []string{`u.csv: line 3: age "old" is not a whole number`, "1 bad rows: mend them, or leave them out with --on-bad-row skip", "nothing was imported"}},
-		{"a bad age, left out", "u.csv", header + "1,A,30,\n2,B,old,\n", []string{"--on-bad-row", "skip"}, 0, []string{"line 3", "imported 1 users into", "1 bad rows were left out"}},
+		{"a bad age", "u.csv", header + "1,A,30,\n2,B,old,\n", nil, 1, []string{`u.csv: line 3: age "old" is not a whole number`, "1 bad row: correct the file, or leave bad rows out with --on-bad-row skip", "nothing was imported"}},
+		{"a bad age, left out", "u.csv", header + "1,A,30,\n2,B,old,\n", []string{"--on-bad-row", "skip"}, 0, []string{"line 3", "imported 1 user into", "1 bad row left out"}},
 		{"a duplicate id", "u.csv", header + "1,A,30,\n2,B,1,\n1,C,1,\n", nil, 1, []string{"u.csv: line 4: id 1 came before in this file", "nothing was imported"}},
 		{"a duplicate id, left out", "u.csv", header + "1,A,30,\n2,B,1,\n1,C,1,\n", []string{"--on-bad-row", "skip"}, 0, []string{"line 4", "imported 2 users"}},
 		{"many bad rows", "u.csv", header + strings.Repeat("x,A,1,\n", 500), nil, 1, []string{"line 21:", "more bad rows follow; they are counted", "500 bad rows"}},

@@ -100,7 +100,7 @@ func runImport(cmd *cobra.Command, name, storeName string, format userfile.Forma
 		}
 	}, func() error {
 		if badRows > 0 && !skip {
-			return fmt.Errorf("%s: %d bad rows: mend them, or leave them out with --on-bad-row skip", name, badRows)
+			return fmt.Errorf("%s: %s: correct the file, or leave bad rows out with --on-bad-row skip", name, counted(badRows, "bad row"))
 		}
 		return nil
 	})
@@ -111,9 +111,9 @@ func runImport(cmd *cobra.Command, name, storeName string, format userfile.Forma
 	case err != nil:
 		return fmt.Errorf("%w; nothing was imported", err)
 	}
-	fmt.Fprintf(stderr, "imported %d users into %s in %v", stored, redactStore(storeName), time.Since(began).Round(time.Millisecond))
+	fmt.Fprintf(stderr, "imported %s into %s in %v", counted(stored, "user"), redactStore(storeName), time.Since(began).Round(time.Millisecond))
 	if badRows > 0 {
-		fmt.Fprintf(stderr, "; %d bad rows were left out", badRows)
+		fmt.Fprintf(stderr, "; %s left out", counted(badRows, "bad row"))
 	}
 	fmt.Fprintln(stderr)
 	return nil

@@ -19,6 +19,7 @@ import (
 	"example.com/roster/server/telemetry"
 	"example.com/roster/server/tlsfile"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func newServeCommand() *cobra.Command {
@@ -43,6 +44,8 @@ pass the listening socket to it as systemd does (LISTEN_FDS).`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.storeGiven = cmd.Flags().Changed("store")
+			f.settings = settings(cmd.Flags(), f)
+			f.unknown = unknownVariables(cmd.Root())
 			stderr := cmd.ErrOrStderr()
 			terminal := isTerminal(stderr)
 			if file := fileOf(stderr); file != nil {
@@ -61,6 +64,10 @@ pass the listening socket to it as systemd does (LISTEN_FDS).`,
 // closes: TLS, tokens, monitor, port, store, directory, server.
 func runServe(ctx context.Context, stderr *telemetry.LogQueue, terminal bool, f serveFlags) error {
 	log := newLogger(stderr, f.logFormat, f.logLevel, terminal)
+	for _, unknown := range f.unknown {
+		log.Warn(unknown.String())
+	}
+	log.LogAttrs(ctx, slog.LevelInfo, "settings", f.settings...)
 	if !terminal {
 		signal.Ignore(syscall.SIGHUP) // it asks for a reload, and without TLS there is nothing to reload
 	}
@@ -133,6 +140,24 @@ func runServe(ctx context.Context, stderr *telemetry.LogQueue, terminal bool, f 
 		log.Info("stopped")
 	}
 	return err
+}
+
+// settings returns what every flag is set to, by the command line, the environment or its default. A
+// password in --store is left out; the others are no secrets.
+func settings(flags *pflag.FlagSet, f serveFlags) (all []slog.Attr) {
+	flags.VisitAll(func(flag *pflag.Flag) {
+		value := flag.Value.String()
+		switch {
+		case flag.Name == "help":
+			return
+		case flag.Name == "store" && f.sample && !f.storeGiven:
+			value = "temporary"
+		case flag.Name == "store":
+			value = redactStore(value)
+		}
+		all = append(all, slog.String(flag.Name, value))
+	})
+	return all
 }
 
 // announce logs that the port is served, and what that means for those who call it.

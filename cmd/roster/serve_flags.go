@@ -45,6 +45,9 @@ type serveFlags struct {
 	logFormat, logLevel string
 	accessLog           string
 	slowCall            time.Duration
+
+	settings []slog.Attr // what each of these is, for the log
+	unknown  []unknownVariable
 }
 
 // table returns the flags of roster serve, as --help lists them.
