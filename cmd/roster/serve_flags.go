@@ -82,7 +82,7 @@ func (f *serveFlags) table() []flagRow {
 		{access, "tokens", into(&f.tokens, "", nil),
 			"file of tokens, made by roster token: calls then need one of them; reloaded when it changes"},
 		{access, "open-reads", into(&f.openReads, false, f.checkOpenReads),
-			"with --tokens, require a token only for writes, not for look-ups"},
+			"with --tokens, require no token for look-ups; one is then needed for writes alone, which no call of this version makes"},
 
 		{limits, "max-batch", into(&f.maxBatch, 10_000, atLeastOne),
 			"maximum ids in one call"},

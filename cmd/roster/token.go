@@ -21,7 +21,8 @@ func newTokenCommand() *cobra.Command {
 		Use:   "token",
 		Short: "Create, list and revoke the tokens of a server",
 		Long: `Token manages the file that roster serve --tokens reads: who may call, and
-whether they may only look users up (read) or change them, too (write).
+whether they may only look users up (read) or change them, too (write). No call
+of this version changes users, so today both roles permit the same.
 
 The file has the hashes of tokens, so a token is shown once, when it is
 created. A running server reloads the file within a second of a change.`,
@@ -106,9 +107,9 @@ a client certificate of that name (see roster serve --tls-client-ca).`,
 	}
 	addFlags(command, f.table(
 		flagRow{"", "role", into(&role, "", checkRole).completedBy(auth.Read.String(), auth.Write.String()),
-			"read: look users up; write: change them, too"},
+			"read: look users up; write: change them, too, which no call of this version does"},
 		flagRow{"", "name", into(&name, "", checkName),
-			"who calls with it, as the log will say; by default the name in --certificate"},
+			"name of the caller, which the log shows; by default the name in --certificate"},
 		flagRow{"", "certificate", into(&certificate, "", nil),
 			"the name in a client certificate that gets the role, instead of a token"},
 		flagRow{"", "expires", into(&expires, "", checkExpires),
