@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -113,10 +114,15 @@ func joinIDs(ids []int32) string {
 // printUsers writes a table of name, age and email.
 func printUsers(w io.Writer, users []client.User) error {
 	const columnGap = 2
-	table := tabwriter.NewWriter(w, 0, 0, columnGap, ' ', 0)
+	var text bytes.Buffer // a table is written cell by cell
+	table := tabwriter.NewWriter(&text, 0, 0, columnGap, ' ', 0)
 	fmt.Fprintln(table, "NAME\tAGE\tEMAIL")
 	for _, u := range users {
 		fmt.Fprintf(table, "%s\t%d\t%s\n", printable.Line(u.Name), u.Age, printable.Line(u.Email))
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	_, err := w.Write(text.Bytes())
+	return err
 }

@@ -76,9 +76,12 @@ func (q *LogQueue) Write(p []byte) (int, error) {
 	if q.closed || q.missing > 0 || len(q.queued)+len(p) > maxQueuedLog {
 		q.missing += lines(p)
 		q.dropped += lines(p)
+	} else {
+		q.queued = append(q.queued, p...)
+	}
+	if q.closed {
 		return len(p), nil
 	}
-	q.queued = append(q.queued, p...)
 	select {
 	case q.wake <- struct{}{}:
 	default: // it is awake already

@@ -134,3 +134,22 @@ func TestLongLinesAndManyLinesAreWrittenWhole(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// A line that is longer than the queue is lost, and those after it are not.
+func TestALineThatIsTooLongIsDroppedAlone(t *testing.T) {
+	var got bytes.Buffer
+	written := make(chan struct{}, 10)
+	q := NewLogQueue(writerFunc(func(p []byte) (int, error) {
+		defer func() { written <- struct{}{} }()
+		return got.Write(p)
+	}))
+	log := q.Log(textHandler)
+	log.Info(strings.Repeat("x", maxQueuedLog))
+	<-written // the report
+	log.Info("next")
+	q.Close(time.Minute)
+	want := `level=WARN msg="log lines were dropped: the reader of the log was too slow" dropped=1` + "\nlevel=INFO msg=next\n"
+	if got.String() != want {
+		t.Errorf("got %.300q, want %q", got.String(), want)
+	}
+}
