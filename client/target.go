@@ -28,6 +28,9 @@ type target struct {
 func parseTarget(address string, secure bool) (target, error) {
 	t, err := readTarget(address, secure)
 	if err != nil {
+		if at := strings.LastIndexByte(address, '@'); at >= 0 && strings.Contains(address[:at], ":") {
+			address = "…" + address[at:] // there may be a password before it
+		}
 		return target{}, fmt.Errorf("server address %q: %w", address, err)
 	}
 	return t, nil

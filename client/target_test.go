@@ -47,6 +47,9 @@ func TestTargets(t *testing.T) {
 			t.Errorf("%s: %v, want %q", address, err, want)
 		}
 	}
+	if _, err := parseTarget("http://me:hunter2@localhost:50051", false); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("the password is shown: %v", err)
+	}
 	if got, err := parseTarget("dns:///roster.example.com:50051", true); err != nil || got.name != "https://roster.example.com:50051" {
 		t.Errorf("with TLS: %q, %v", got.name, err)
 	}
