@@ -93,8 +93,8 @@ test-go: ## Run the Go tests with the race detector
 	cd bench && $(GO) test ./...
 
 FUZZTIME ?= 30s
-fuzz: ## Fuzz the HTTP/2 engine and the encodings, FUZZTIME=30s a target
-	@for target in server/h2:FuzzFrames server/h2:FuzzHeaderBlocks server/h2:FuzzRequest server/h2:FuzzOracle server/service:FuzzUserReq server/service:FuzzEncodings; do \
+fuzz: ## Fuzz the HTTP/2 engine, the encodings and the files of users, FUZZTIME=30s a target
+	@for target in server/h2:FuzzFrames server/h2:FuzzHeaderBlocks server/h2:FuzzRequest server/h2:FuzzOracle server/service:FuzzUserReq server/service:FuzzEncodings directory/userfile:FuzzReader; do \
 		$(GO) test -run '^$$' -fuzz "^$${target#*:}\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./$${target%:*} || exit 1; \
 	done
 

@@ -193,13 +193,16 @@ func (d *Directory) entries(ctx context.Context, ids []int32) ([]*Entry, error) 
 	return entries, nil
 }
 
-// Put is Store.Put, seen by every look-up that begins after it returned.
+// Put is Store.Put of the users as [Normalize] returns them, seen by every look-up that begins after
+// it returned.
 func (d *Directory) Put(ctx context.Context, users []User) error {
 	ids := make([]int32, len(users))
+	normal := make([]User, len(users))
 	for i := range users {
 		ids[i] = users[i].ID
+		normal[i], _ = Normalize(users[i]) // the store refuses one that is invalid
 	}
-	revision, err := d.store.Put(ctx, users)
+	revision, err := d.store.Put(ctx, normal)
 	d.wrote(ids, revision, err)
 	return err
 }

@@ -69,6 +69,10 @@ type Import interface {
 	// ErrInvalid and ends the import.
 	Add(ctx context.Context, users []User) (duplicates []int, err error)
 
+	// RemoveOthers removes the users that this import has not added, and returns how many they are. It
+	// comes after the last Add; Rollback undoes it.
+	RemoveOthers(ctx context.Context) (removed int64, err error)
+
 	// Commit makes the import visible, all at once.
 	Commit(ctx context.Context) (revision int64, err error)
 

@@ -121,45 +121,6 @@ func TestAStoreLockedByAnotherProgram(t *testing.T) {
 	}
 }
 
-func TestImportOfBadFiles(t *testing.T) {
-	const header = "id,name,age,email\n"
-	tests := []struct {
-		name, file, content string
-		arguments           []string
-		code                int
-		want                []string
-	}{
-		{"a missing column", "u.csv", "id,name,email\n", nil, 1, []string{`u.csv: column "age" is missing`, "nothing was imported"}},
-		{"a bad age", "u.csv", header + "1,A,30,\n2,B,old,\n", nil, 1, []string{`u.csv: line 3: age "old" is not a whole number`, "1 bad row: correct the file, or leave bad rows out with --on-bad-row skip", "nothing was imported"}},
-		{"a bad age, left out", "u.csv", header + "1,A,30,\n2,B,old,\n", []string{"--on-bad-row", "skip"}, 0, []string{"line 3", "imported 1 user into", "1 bad row left out"}},
-		{"a duplicate id", "u.csv", header + "1,A,30,\n2,B,1,\n1,C,1,\n", nil, 1, []string{"u.csv: line 4: id 1 came before in this file", "nothing was imported"}},
-		{"a duplicate id, left out", "u.csv", header + "1,A,30,\n2,B,1,\n1,C,1,\n", []string{"--on-bad-row", "skip"}, 0, []string{"line 4", "imported 2 users"}},
-		{"many bad rows", "u.csv", header + strings.Repeat("x,A,1,\n", 500), nil, 1, []string{"line 21:", "more bad rows follow; they are counted", "500 bad rows"}},
-		{"UTF-16", "u.csv", "\xff\xfei\x00d\x00", nil, 1, []string{"u.csv: the file is UTF-16: save it as UTF-8"}},
-		{"Latin-1", "u.csv", header + "1,Zo\xeb,1,\n", nil, 1, []string{"line 2: invalid user: name is not UTF-8"}},
-		{"an empty file", "u.csv", "", nil, 1, []string{"the file is empty"}},
-		{"NDJSON", "u.ndjson", `{"id":1,"name":"A","age":1}` + "\n" + `{"id":2}` + "\n", nil, 1, []string{`u.ndjson: line 2: "name" is missing`}},
-		{"a file of no known kind", "u.txt", "", nil, 2, []string{"say --format csv or ndjson"}},
-		{"a wrong choice", "u.csv", header, []string{"--on-bad-row", "ignore"}, 2, []string{`--on-bad-row "ignore": want refuse or skip`}},
-		{"no file", "", "", nil, 1, []string{"no such file or directory"}},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			dir := t.TempDir()
-			store, file := filepath.Join(dir, "roster.db"), filepath.Join(dir, "none.csv")
-			if test.file != "" {
-				file = write(t, filepath.Join(dir, test.file), test.content)
-			}
-			got := roster(t, append([]string{"import", "--store", store, file}, test.arguments...)...)
-			for _, want := range test.want {
-				if got.code != test.code || !strings.Contains(got.stderr, want) {
-					t.Errorf("exit %d, want %d\n%s\nwant %s", got.code, test.code, got.stderr, want)
-				}
-			}
-		})
-	}
-}
-
 // millionRows writes a file of a million users.
 func millionRows(t *testing.T) string {
 	t.Helper()

@@ -65,7 +65,7 @@ func start(t *testing.T, config Config, wrap func(http.Handler) http.Handler, mo
 	if _, err := store.Put(t.Context(), []directory.User{
 		{ID: 1, Name: "Ann", Age: 30, Email: "ann@example.com"},
 		{ID: 2, Name: "Ben", Age: 0, Email: ""},
-		{ID: 3, Name: strings.Repeat("C", 256), Age: 50, Email: "c@" + strings.Repeat("c", 300)},
+		{ID: 3, Name: strings.Repeat("C", 256), Age: 50, Email: strings.Repeat("c", 300) + "@c"},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -565,5 +565,30 @@ func TestABodyThatNeverComesIsGivenUp(t *testing.T) {
 	}
 	if err := p.stop(); err != nil {
 		t.Errorf("the drain: %v", err)
+	}
+}
+
+// A call whose message is there but whose request never ends is refused once the request has stood
+// still for the stall timeout, also if its replies would be a stream.
+func TestARequestWithoutAnEndIsRefused(t *testing.T) {
+	for _, standard := range []bool{false, true} {
+		p := start(t, Config{stallTimeout: 200 * time.Millisecond, StandardHTTP2: standard}, nil)
+		for _, path := range []string{"/MyService/User", "/grpc.health.v1.Health/Watch"} {
+			for _, http2 := range []bool{true, false} {
+				body, open := io.Pipe()
+				go open.Write(envelope(0, nil)) // and no end
+				contentType, place := "application/grpc", func(r *http.Response) http.Header { return r.Trailer }
+				if !http2 {
+					// gRPC-Web has a status without a message in the header.
+					contentType, place = "application/grpc-web+proto", func(r *http.Response) http.Header { return r.Header }
+				}
+				response, _ := p.post(http2, path, contentType, body)
+				status, message := place(response).Get("Grpc-Status"), place(response).Get("Grpc-Message")
+				if status != "4" || !strings.Contains(message, "the request's body stood still for 200ms") {
+					t.Errorf("%s, HTTP/2 %v, net/http %v: status %q %q", path, http2, standard, status, message)
+				}
+				open.Close()
+			}
+		}
 	}
 }

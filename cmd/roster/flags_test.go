@@ -183,7 +183,7 @@ func TestCompletionOfFlags(t *testing.T) {
 		"serve --log-level":    "debug\ninfo\nwarn\nerror\n:4\n",
 		"get --protocol":       "grpc\ngrpcweb\nconnect\n:4\n",
 		"health --output":      "table\njson\n:4\n",
-		"import --format":      "csv\nndjson\n:4\n",
+		"import --format":      "csv\nndjson\njson\n:4\n",
 		"import --on-bad-row":  "refuse\nskip\n:4\n",
 		"token create --role":  "read\nwrite\n:4\n",
 		"token list --output":  "table\njson\n:4\n",

@@ -142,6 +142,7 @@ func (m *monitor) serving(srv *server.Server, config server.Config, store *serve
 			Version:     buildVersion(),
 			Directory:   config.Directory.Stats,
 			Connections: srv.Stats().Connections.Connections,
+			Refused:     srv.Stats().Connections.Refused,
 			TLS:         files != nil,
 			Users:       store.counter(),
 			StoreSize:   store.size,

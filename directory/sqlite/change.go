@@ -123,6 +123,18 @@ func (c *change) Add(ctx context.Context, users []directory.User) (duplicates []
 	return duplicates, nil
 }
 
+// RemoveOthers implements directory.Import. Every row that this change has written has its revision.
+func (c *change) RemoveOthers(ctx context.Context) (removed int64, err error) {
+	result, err := c.tx.ExecContext(ctx, "DELETE FROM users WHERE revision <> ?", c.revision)
+	if err == nil {
+		removed, err = result.RowsAffected()
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return removed, c.store.failed(c.db, err)
+}
+
 // addBatch inserts a full batch with one statement. If the batch may contain a duplicate, it runs
 // under a savepoint. If a row turns out to be one, the batch is rolled back and inserted row by
 // row, which shows which rows are duplicates.

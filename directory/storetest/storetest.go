@@ -45,6 +45,7 @@ func Run(t *testing.T, fresh func(*testing.T) Opener) {
 		{"an import full of duplicates takes no longer for it", testImportManyDuplicates},
 		{"an import replaces what was there", testImportReplaces},
 		{"an invalid user ends an import", testImportInvalid},
+		{"an import removes the users that it has not added", testImportRemoves},
 		{"a rollback leaves no trace", testRollback},
 		{"a reader goes on while a writer holds the lock", testReaderNotBlocked},
 		{"writes of many goroutines all arrive", testConcurrentWrites},
@@ -312,6 +313,44 @@ func testImportInvalid(t *testing.T, f fixture) {
 	if !errors.Is(err, directory.ErrInvalid) {
 		t.Fatalf("got %v, want ErrInvalid", err)
 	}
+}
+
+func testImportRemoves(t *testing.T, f fixture) {
+	store, other := f.open(), f.open()
+	f.put(store, users(0, 300)...)
+	remove := func(change directory.Import, want int64) {
+		t.Helper()
+		if removed, err := change.RemoveOthers(t.Context()); err != nil || removed != want {
+			t.Fatalf("removed %d, %v, want %d", removed, err, want)
+		}
+	}
+	// One that is rolled back has removed nobody.
+	change := f.begin(store)
+	f.add(change, user(7))
+	remove(change, 299)
+	f.want(other, []int32{7, 8}, user(7), user(8))
+	if err := change.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	f.want(store, []int32{7, 8}, user(7), user(8))
+	// Whether a user was there before, or comes twice, makes no difference.
+	change = f.begin(store)
+	f.add(change, append(users(290, 400), user(291), user(5))...)
+	before := f.revision(store)
+	remove(change, 289)
+	remove(change, 0)
+	if after := f.commit(change); after != before+1 {
+		t.Fatalf("revision %d, want %d", after, before+1)
+	}
+	f.want(other, []int32{4, 5, 6, 289, 290, 399}, user(5), user(290), user(399))
+	if n := f.count(store); n != 111 {
+		t.Fatalf("count %d, want 111", n)
+	}
+	// It may add nobody.
+	change = f.begin(store)
+	remove(change, 111)
+	f.commit(change)
+	f.want(other, []int32{5, 399})
 }
 
 func testRollback(t *testing.T, f fixture) {
