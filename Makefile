@@ -55,6 +55,9 @@ lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
 	$(GO) tool staticcheck ./...
 	cd conformance && $(GO) vet ./... && $(GO) tool staticcheck ./...
 	cd bench && $(GO) vet ./... && $(GO) tool staticcheck ./...
+	@# A module of its own too, which has no tools, as a program of a reader has none.
+	$(GO) build -o build/lint/staticcheck honnef.co/go/tools/cmd/staticcheck
+	cd examples/go && $(GO) vet ./... && ../../build/lint/staticcheck ./...
 	$(BUF) lint
 	$(BUF) breaking proto --against proto/api.frozen.binpb
 	@$(BUF) build proto --path proto/api.proto -o - | cmp - proto/api.frozen.binpb || { echo "proto/api.proto is frozen: not a byte of it may change"; exit 1; }
@@ -62,6 +65,8 @@ lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
 	cd web && $(NPM) run --silent check
 	$(VENV)/newest/bin/ruff check python e2e/python
 	$(VENV)/newest/bin/ruff format --check python e2e/python
+	$(VENV)/newest/bin/ruff check --config examples/ruff.toml examples/python
+	$(VENV)/newest/bin/ruff format --check --config examples/ruff.toml examples/python
 	cd python && ../$(VENV)/newest/bin/mypy
 
 generate: venv-gen node-modules generate-conformance generate-bench ## Generate gen/ from proto/, and web/dist from web/src

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -171,5 +172,19 @@ func TestTheImageHoldsWhatTheBinaryNeeds(t *testing.T) {
 	}
 	if got := run(t, inside(check...)); got.code != 1 {
 		t.Errorf("the health check exits with %d when nothing serves, want 1", got.code)
+	}
+}
+
+// What the README makes in a checkout, keys and tokens above all, is in no layer of an image.
+func TestNoSecretOfTheCheckoutGetsIntoTheImage(t *testing.T) {
+	_, secrets, found := strings.Cut(string(contents(t, ".gitignore")), "# What the README makes")
+	if !found {
+		t.Fatal(".gitignore does not say what the README makes")
+	}
+	ignored := strings.Split(string(contents(t, ".dockerignore")), "\n")
+	for _, pattern := range strings.Split(strings.TrimSpace(secrets), "\n")[1:] {
+		if !slices.Contains(ignored, "**/"+pattern) {
+			t.Errorf(".dockerignore lacks **/%s, which .gitignore has", pattern)
+		}
 	}
 }

@@ -48,8 +48,15 @@ func TestCommandLine(t *testing.T) {
 			if want := []user{users[2], users[1], users[2]}; !slices.Equal(found, want) {
 				t.Errorf("got %v, want %v", found, want)
 			}
-			if !strings.Contains(got.stderr, "3 of 4") {
-				t.Errorf("not a word of the unknown id: %q", got.stderr)
+			unknown := "3 of 4 ids found\n"
+			if target.address == ours { // which has BatchGetUsers
+				unknown = "3 of 4 ids found; not found: 99999\n"
+			}
+			if got.stderr != unknown {
+				t.Errorf("it says %q, want %q", got.stderr, unknown)
+			}
+			if none := roster(t, append([]string{"get", "99998-99999"}, flags...)...); none.code != 1 || !strings.Contains(none.stderr, "not found: 99998, 99999") {
+				t.Errorf("exit %d, want 1: %s%s", none.code, none.stdout, none.stderr)
 			}
 			table := roster(t, append([]string{"get", "1"}, flags...)...)
 			if table.code != 0 || !strings.Contains(table.stdout, "Leila Dubois") || !strings.Contains(strings.ToLower(table.stdout), "email") {

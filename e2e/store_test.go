@@ -44,7 +44,7 @@ func TestServeSaysWhatIsWrongWithItsStoreOrAddress(t *testing.T) {
 		{"no such directory", []string{"--store", dir + "/no/roster.db"}, 1, "there is no directory " + dir + "/no: create it first"},
 		{"PostgreSQL", []string{"--store", "postgres://me:secret@localhost/x"}, 2, "--store postgres://me:xxxxx@localhost/x: this version has only the SQLite store"},
 		{"a port in use", []string{"--addr", taken.Addr().String()}, 1, taken.Addr().String() + " is in use by another program: stop that one, or choose another port"},
-		{"no port", []string{"--addr", "localhost"}, 1, "--addr localhost: listen tcp: address localhost: missing port in address"},
+		{"no port", []string{"--addr", "localhost"}, 2, `--addr "localhost": want host:port, such as localhost:50051`},
 		{"a batch of none", []string{"--max-batch", "0"}, 2, "--max-batch 0: must be at least 1"},
 		{"a number that is none", []string{"--max-batch", "many"}, 2, `invalid argument "many" for "--max-batch"`},
 		{"an unknown flag", []string{"--prot", "1"}, 2, "unknown flag: --prot"},
@@ -216,7 +216,7 @@ func TestTwoServersOnOneStore(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "roster.db")
 	first, _ := serve(t, "--store", store)
 	_, address := serve(t, "--store", store)
-	if got := roster(t, "get", "1", "--server", "http://"+address); !strings.Contains(got.stderr, "0 of 1") {
+	if got := roster(t, "get", "1", "--server", "http://"+address); got.code != 1 || !strings.Contains(got.stderr, "not found: 1\n") {
 		t.Errorf("an empty store: %s%s", got.stdout, got.stderr)
 	}
 	if code := first.stop(terminate); code != 0 {

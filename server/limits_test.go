@@ -203,7 +203,7 @@ func TestTooManyCallsAtATime(t *testing.T) {
 	}
 	for name, options := range protocols() {
 		_, err := p.service(options...).User(t.Context(), &apipb.UserReq{UserIDs: []int32{1}})
-		const want = "this server answers 2 calls, the most that it may at a time (--max-concurrent-calls): call again later"
+		const want = "this server already answers 2 calls, its maximum (--max-concurrent-calls): call again later"
 		if connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", name, err, want)
 		} else if got := retryDelay(t, err); got != 100*time.Millisecond {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -68,6 +70,59 @@ func TestEveryFlagIsInATable(t *testing.T) {
 	})
 }
 
+// A variable that is no setting is most likely one with a slip in its name.
+func TestUnknownVariablesAreWarnedOf(t *testing.T) {
+	t.Setenv("ROSTER_MAXBATCH", "5")
+	t.Setenv("ROSTER_SOTRE", "x.db")
+	t.Setenv("ROSTER_NONSENSE_AT_ALL", "1")
+	t.Setenv("ROSTER_SERVICE_HOST", "10.0.0.1") // Kubernetes sets these
+	t.Setenv("ROSTER_PORT_50051_TCP", "tcp://10.0.0.1:50051")
+	t.Setenv("ROSTER_PORT", "tcp://10.0.0.1:50051")
+	t.Setenv("ROSTER_EMPTY", "")
+	const (
+		batch    = "the environment has ROSTER_MAXBATCH, which is no setting of Roster: did you mean ROSTER_MAX_BATCH?"
+		store    = "the environment has ROSTER_SOTRE, which is no setting of Roster: did you mean ROSTER_STORE?"
+		nonsense = "the environment has ROSTER_NONSENSE_AT_ALL, which is no setting of Roster"
+	)
+	s := startServing(t, "--sample", "--log-format", "json")
+	s.end()
+	var got []string
+	for _, entry := range s.lines("the environment has") {
+		got = append(got, entry["msg"].(string))
+	}
+	if want := []string{batch, nonsense, store}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if _, _, stderr := roster(t, "version"); stderr != "roster: "+batch+"\nroster: "+store+"\n" {
+		t.Errorf("got %q", stderr)
+	}
+}
+
+// What the server runs with is one line, without secrets and with units.
+func TestTheSettingsAreOneLine(t *testing.T) {
+	t.Setenv("ROSTER_MAX_BATCH", "77")
+	s := startServing(t, "--log-format", "json", "--store", filepath.Join(t.TempDir(), "roster.db"), "--drain-timeout", "7s", "--cors-origin", "https://a.example")
+	s.end()
+	lines := s.lines("settings")
+	if len(lines) != 1 {
+		t.Fatalf("%d lines", len(lines))
+	}
+	for name, want := range map[string]string{"addr": "localhost:0", "max-batch": "77", "drain-timeout": "7s", "max-deadline": "1m0s", "cors-origin": "[https://a.example]", "tokens": ""} {
+		if got := lines[0][name]; got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	var f serveFlags
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	flags.String("store", "host=db password=hunter2", "")
+	if text := fmt.Sprint(settings(flags, f)); strings.Contains(text, "hunter2") {
+		t.Error(text)
+	}
+	if draining := s.lines("draining"); len(draining) != 1 || draining[0]["timeout"] != "7s" || draining[0]["delay"] != "0s" {
+		t.Errorf("%v", draining)
+	}
+}
+
 func TestServeRefusesWrongFlags(t *testing.T) {
 	for arguments, want := range map[string]string{
 		"--addr=":                              "--addr is empty: give host:port, or :port for every address of this machine",
@@ -105,7 +160,7 @@ func TestServeRefusesWrongFlags(t *testing.T) {
 		"--trusted-proxies 10.0.0.0/8,":                     `--trusted-proxies "": want an address or a network`,
 		"--drain-delay -1s":                                 "--drain-delay -1s: must not be negative",
 		"--drain-timeout 0":                                 "--drain-timeout 0s: must be more than 0",
-		"--admin-addr 9090":                                 `--admin-addr "9090": want host:port, for example localhost:9090`,
+		"--admin-addr 9090":                                 `--admin-addr "9090": want host:port, such as localhost:50051`,
 		"--addr :1 --admin-addr :1":                         "--admin-addr is --addr, :1: give it a port of its own",
 		"--log-format xml":                                  `--log-format "xml": want text or json`,
 		"--log-level loud":                                  `--log-level "loud": want debug, info, warn or error`,

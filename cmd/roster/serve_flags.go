@@ -3,13 +3,17 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"example.com/roster/internal/unixaddr"
 	"example.com/roster/server/gate"
 	"example.com/roster/server/telemetry"
 )
@@ -17,6 +21,7 @@ import (
 // serveFlags are the values of the flags of roster serve.
 type serveFlags struct {
 	addr, store string
+	socketMode  string
 	storeGiven  bool // by the command line or the environment
 	create      bool
 	sample      bool
@@ -45,6 +50,9 @@ type serveFlags struct {
 	logFormat, logLevel string
 	accessLog           string
 	slowCall            time.Duration
+
+	settings []slog.Attr // what each of these is, for the log
+	unknown  []unknownVariable
 }
 
 // table returns the flags of roster serve, as --help lists them.
@@ -61,7 +69,9 @@ func (f *serveFlags) table() []flagRow {
 	)
 	return []flagRow{
 		{address, "addr", into(&f.addr, "localhost:50051", checkAddr),
-			"host:port to listen on; :50051 listens on every address of this machine"},
+			"host:port to listen on, or unix:PATH for a Unix socket; :50051 listens on every address of this machine"},
+		{address, "socket-mode", into(&f.socketMode, "0600", checkSocketMode),
+			"permissions of a Unix socket, in octal: whoever may write to it may call, so 0660 lets in the group"},
 		{address, "store", into(&f.store, defaultStore, checkStore), storeHelp},
 		createFlag(address, &f.create),
 		{address, "sample", into(&f.sample, false, nil),
@@ -79,7 +89,7 @@ func (f *serveFlags) table() []flagRow {
 		{access, "tokens", into(&f.tokens, "", nil),
 			"file of tokens, made by roster token: calls then need one of them; reloaded when it changes"},
 		{access, "open-reads", into(&f.openReads, false, f.checkOpenReads),
-			"with --tokens, require a token only for writes, not for look-ups"},
+			"with --tokens, require no token for look-ups; one is then needed for writes alone, which no call of this version makes"},
 
 		{limits, "max-batch", into(&f.maxBatch, 10_000, atLeastOne),
 			"maximum ids in one call"},
@@ -130,7 +140,45 @@ func checkAddr(addr string) error {
 	if addr == "" {
 		return usage("--addr is empty: give host:port, or :port for every address of this machine")
 	}
+	return checkListen(addr)
+}
+
+// checkListen refuses what listen.Open cannot listen on.
+func checkListen(addr string) error {
+	if _, found, err := unixaddr.Parse(addr); found || err != nil {
+		return err
+	}
+	if scheme, rest, found := strings.Cut(addr, ":"); found && slices.Contains([]string{"dns", "ipv4", "ipv6", "http", "https", "tcp", "vsock", "xds"}, scheme) &&
+		strings.ContainsFunc(rest, func(r rune) bool { return r < '0' || r > '9' }) {
+		return fmt.Errorf("%s: is for clients; give host:port, or unix:PATH for a Unix socket", scheme)
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return errors.New("want host:port, such as localhost:50051, or :50051 for every address of this machine, or unix:PATH for a Unix socket; an IPv6 address is written in brackets")
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
+		return fmt.Errorf("%q is no port: want a number from 0 to 65535, where 0 is any free one", port)
+	}
 	return nil
+}
+
+func checkSocketMode(text string) error {
+	mode, err := parseSocketMode(text)
+	switch {
+	case err != nil:
+		return errors.New("want permissions in octal, such as 0660")
+	case mode&0o200 == 0:
+		return errors.New("its owner could not connect: want 0600 or more")
+	}
+	return nil
+}
+
+func parseSocketMode(text string) (fs.FileMode, error) {
+	mode, err := strconv.ParseUint(text, 8, 32)
+	if err == nil && mode > 0o777 {
+		err = errors.New("more than 0777")
+	}
+	return fs.FileMode(mode), err
 }
 
 func (f *serveFlags) checkTLSPair(string) error {
@@ -232,21 +280,31 @@ func parseProxies(texts []string) ([]netip.Prefix, error) {
 }
 
 func (f *serveFlags) checkAdminAddr(addr string) error {
-	switch _, port, err := net.SplitHostPort(addr); {
-	case addr == "":
-	case err != nil:
-		return errors.New("want host:port, for example localhost:9090")
-	case addr == f.addr && port != "0":
+	if addr == "" {
+		return nil
+	}
+	if err := checkListen(addr); err != nil {
+		return err
+	}
+	if addr == f.addr && !strings.HasSuffix(addr, ":0") {
 		return usage("--admin-addr is --addr, %s: give it a port of its own", addr)
 	}
 	return nil
 }
 
 func checkLogLevel(text string) error {
-	if err := new(slog.Level).UnmarshalText([]byte(text)); err != nil {
-		return errors.New("want debug, info, warn or error")
+	_, err := parseLogLevel(text)
+	return err
+}
+
+// parseLogLevel reads the four levels that Roster has. slog itself would also take info+3.
+func parseLogLevel(text string) (level slog.Level, err error) {
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if strings.EqualFold(text, level.String()) {
+			return level, nil
+		}
 	}
-	return nil
+	return 0, errors.New("want debug, info, warn or error")
 }
 
 func checkAccessLog(text string) error {
@@ -267,7 +325,9 @@ func parseAccessLog(text string) (config telemetry.AccessLogConfig, on bool, err
 	case "all":
 		config.Successes, config.Errors = -1, -1
 	default:
-		if config.Successes, err = strconv.Atoi(text); err != nil || config.Successes < 0 {
+		// Digits alone: a sign is a mistake.
+		successes, err := strconv.ParseUint(text, 10, 31)
+		if config.Successes = int(successes); err != nil {
 			return config, false, fmt.Errorf("want all, errors, off, or a number of calls a second")
 		}
 	}

@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"server/tlsfile":          {"server/internal/follow"},
 	"server/tlsfile/certtest": {},
 	"server/drain":            {},
-	"server/listen":           {},
+	"server/listen":           {"internal/unixaddr"},
 	"server/internal/follow":  {},
 
 	"directory":           {},
@@ -46,10 +46,12 @@ var allowed = map[string][]string{
 	"client/internal/diagnose": {"client/internal/dial", "gen/..."},
 	"client/internal/dial":     {},
 
-	"internal/inflate":  {},
-	"internal/lograte":  {},
-	"internal/loopback": {},
-	"internal/rooms":    {},
+	"internal/inflate":   {},
+	"internal/lograte":   {},
+	"internal/loopback":  {},
+	"internal/printable": {},
+	"internal/rooms":     {},
+	"internal/unixaddr":  {},
 
 	"web":         {"proto", "third_party"},
 	"proto":       {},

@@ -41,7 +41,7 @@ type body struct {
 
 func newBody(stall time.Duration) body {
 	return body{stall, newLimit(receiving, receiving/4, 1<<20, 512<<10), retryLater(connect.CodeUnavailable, shedRetry, fmt.Errorf(
-		"this server is receiving requests of %d bytes, the most that it may at a time (a fixed limit, no flag): call again later", receiving))}
+		"this server is already receiving requests of %d bytes in all, its maximum (a fixed limit, no flag): call again later", receiving))}
 }
 
 func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {

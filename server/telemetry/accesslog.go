@@ -153,8 +153,11 @@ func (l *AccessLog) peer(address string) string {
 }
 
 // network returns the network of an address, so that the log does not tell which of its machines
-// called: one of 256 with IPv4, one of a whole site with IPv6.
+// called: one of 256 with IPv4, one of a whole site with IPv6. A caller at a Unix socket has none.
 func network(address string) string {
+	if address == "" || strings.HasPrefix(address, "@") || strings.HasPrefix(address, "/") {
+		return "unix"
+	}
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return ""
