@@ -109,3 +109,19 @@ func TestAGETWithABodyIsToldSo(t *testing.T) {
 		}
 	}
 }
+
+// A message that is not base64, although the query says so, is a fault of the caller and not of the server.
+func TestAGETWithDamagedBase64IsToldSo(t *testing.T) {
+	p := start(t, Config{}, nil)
+	for message, want := range map[string]int{"eyJ1c2VySURzIjpbMV19": 200, "eyJ1c2VySURzIjpbMV0gfQ": 200, "%21": 400, "eyJ1c2VySURzIjpbM!!!": 400, "e": 400} {
+		response, err := http.Get("http://" + p.address + "/MyService/User?connect=v1&encoding=json&base64=1&message=" + message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		if response.StatusCode != want || want == 400 && !strings.Contains(string(body), `"code":"invalid_argument"`) {
+			t.Errorf("%s: %d %s", message, response.StatusCode, body)
+		}
+	}
+}

@@ -59,7 +59,21 @@ func describeCopy(path, copied string, err error) error {
 	return describe(copied, err)
 }
 
-// checkTarget refuses a name for a backup that is taken.
+// journals are what SQLite puts beside a file, by its name alone: the write-ahead log, and the journal
+// that it has before there is a log. Both are applied to whatever file has the name.
+var journals = []string{"-wal", "-journal"}
+
+// leftJournal returns the name of a journal beside the file at path that is not empty.
+func leftJournal(path string) string {
+	for _, suffix := range journals {
+		if info, err := os.Stat(path + suffix); err == nil && info.Size() > 0 {
+			return path + suffix
+		}
+	}
+	return ""
+}
+
+// checkTarget refuses a name for a backup that is taken, or that another store uses.
 func checkTarget(path, to string, overwrite bool) error {
 	info, err := os.Stat(to)
 	switch {
@@ -71,19 +85,40 @@ func checkTarget(path, to string, overwrite bool) error {
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("%s is not a regular file", to)
 	}
-	for _, suffix := range []string{"", "-wal", "-shm", lockSuffix} {
-		ours := followLinks(path) + suffix
+	name := filepath.Join(followLinks(absolute(filepath.Dir(to))), filepath.Base(to))
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal", lockSuffix} {
+		ours := followLinks(absolute(path)) + suffix
 		if same, statErr := os.Stat(ours); err == nil && statErr == nil && os.SameFile(info, same) {
 			return fmt.Errorf("%s is the store itself, or a part of it: give another name", to)
 		}
-		if a, _ := filepath.Abs(to); suffix != "" && a == absolute(ours) {
+		if suffix != "" && name == ours {
 			return fmt.Errorf("%s is a name that the store itself uses: give another one", to)
 		}
 	}
 	if err == nil && !overwrite {
 		return nameTaken(to)
 	}
+	if err := checkUnused(to); err != nil {
+		return err
+	}
+	if left := leftJournal(to); left != "" {
+		return fmt.Errorf("%s is beside %s, and would be taken for changes of the backup: give another name", left, to)
+	}
 	return nil
+}
+
+// checkUnused refuses to replace a file that is a store which a process has open.
+func checkUnused(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil // there is no file, or only a link is replaced
+	}
+	lock, err := takeLock(path, true)
+	if errors.Is(err, errInUse) {
+		return inUse(path, 0)
+	}
+	lock.release()
+	return err
 }
 
 func nameTaken(name string) error { return fmt.Errorf("%s: %w", name, fs.ErrExist) }
@@ -247,17 +282,31 @@ func Restore(ctx context.Context, backup, path string) (r Restored, err error) {
 	if r.Kept, err = putAside(path, time.Now()); err != nil {
 		return r, fmt.Errorf("keep the store that is there: %w", err)
 	}
+	// A journal does not say to which file it belongs, so it must not be there with the restored one. The
+	// old file goes before it: without its journal it may be half of a change, which nobody would notice.
+	if _, err := os.Lstat(path + "-journal"); err == nil {
+		if err := errors.Join(removeIfThere(path), removeIfThere(path+"-journal"), syncFolder(filepath.Dir(path))); err != nil {
+			return r, err
+		}
+	}
 	if err := os.Rename(copied, path); err != nil {
 		return r, err
 	}
 	// Only now: until here, the log still belongs to the file. If this is interrupted, the store is
 	// not opened until the log has been moved away.
 	for _, suffix := range []string{"-wal", "-shm"} {
-		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeIfThere(path + suffix); err != nil {
 			return r, err
 		}
 	}
 	return r, syncFolder(filepath.Dir(path))
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func inUse(path string, pid int) error {
@@ -280,8 +329,7 @@ func checkBackup(ctx context.Context, backup, path string) error {
 	if now, err := os.Stat(path); err == nil && os.SameFile(info, now) {
 		return fmt.Errorf("%s is the store itself: name the backup", backup)
 	}
-	log := followLinks(backup) + "-wal"
-	if info, err := os.Stat(log); err == nil && info.Size() > 0 {
+	if log := leftJournal(followLinks(backup)); log != "" {
 		return fmt.Errorf("%s is not a finished backup: its latest changes are in the log beside it (%s). "+
 			"If it is a store that was not closed, make a backup of it first: roster backup FILE --store %s", backup, log, backup)
 	}
@@ -343,11 +391,11 @@ func (r contextReader) Read(p []byte) (int, error) {
 	return r.Reader.Read(p)
 }
 
-// putAside gives the store at path, and its log, a second name, and returns it; empty if there is
+// putAside gives the store at path, and its log or journal, a second name, and returns it; empty if there is
 // neither. The first name stays, so that the store can be replaced in one step.
 func putAside(path string, now time.Time) (kept string, err error) {
 	name := path + ".before-" + now.UTC().Format("20060102T150405.000Z")
-	for _, suffix := range []string{"-wal", "-shm", ""} {
+	for _, suffix := range []string{"-wal", "-shm", "-journal", ""} {
 		if _, err := os.Stat(path + suffix); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -81,6 +81,16 @@ func TestBackupRefuses(t *testing.T) {
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
+	folder := filepath.Join(dir, "folder")
+	if err := os.Symlink(dir, folder); err != nil {
+		t.Fatal(err)
+	}
+	served := filepath.Join(dir, "served.db")
+	filled(t, served, "Ben")
+	crashed := filepath.Join(dir, "crashed.db")
+	crash(t, served, crashed)
+	orphan := filepath.Join(dir, "orphan.db")
+	write(t, orphan+"-journal", "the journal of a file that is missing")
 	tests := []struct {
 		name, store, to string
 		overwrite       bool
@@ -91,6 +101,11 @@ func TestBackupRefuses(t *testing.T) {
 		{"the store by a link", path, link, true, "is the store itself"},
 		{"its log", path, path + "-wal", true, "is the store itself, or a part of it"},
 		{"its lock", path, path + "-lock", true, "is the store itself, or a part of it"},
+		{"the name of its journal", path, path + "-journal", false, "a name that the store itself uses"},
+		{"such a name in a linked folder", path, filepath.Join(folder, "roster.db-journal"), false, "a name that the store itself uses"},
+		{"another store that is open", path, served, true, "served.db is in use"},
+		{"another store with its log", path, crashed, true, "would be taken for changes of the backup"},
+		{"a name with a journal", path, orphan, false, "would be taken for changes of the backup"},
 		{"a directory", path, dir, true, "is a directory"},
 		{"no such directory", path, filepath.Join(dir, "no", "b.db"), false, "no such file or directory"},
 		{"a device", path, os.DevNull, true, "is not a regular file"},
@@ -119,6 +134,40 @@ func TestBackupRefuses(t *testing.T) {
 		t.Errorf("with overwrite: %v", err)
 	}
 	wantSound(t, taken, "Ann")
+	wantSound(t, crashed, "Ben")
+}
+
+// SQLite rolls back whatever file has the name to which a journal belongs. The journal of the store
+// that a restore replaces goes with that store.
+func TestARestoreOverAJournal(t *testing.T) {
+	dir := t.TempDir()
+	live, path, saved := filepath.Join(dir, "live.db"), filepath.Join(dir, "roster.db"), filepath.Join(dir, "backup.db")
+	restoreOf(t, live, saved).Close()
+	// A change that is half done: with so small a cache, the file has a part of it.
+	shell(t, live, "PRAGMA journal_mode = DELETE")
+	db := open(live, "_pragma=cache_size(1)")
+	defer db.Close()
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	for n := range 2000 {
+		if _, err := tx.Exec("INSERT INTO users VALUES (?, ?, 1, '', 9)", 100+n, strings.Repeat("x", 200)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copyFile(t, live, path)
+	copyFile(t, live+"-journal", path+"-journal")
+	if _, err := Restore(t.Context(), path, filepath.Join(dir, "new.db")); err == nil || !strings.Contains(err.Error(), "is not a finished backup") {
+		t.Errorf("a restore of a file with a journal: got %v", err)
+	}
+	restored, err := Restore(t.Context(), saved, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSound(t, path, "Ann")
+	wantSound(t, restored.Kept, "Ben")
 }
 
 // restoreOf makes a store with Ann at path, and a backup of it; then Ann is Ben in the store.

@@ -2,11 +2,16 @@ package gate
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
+
+	"connectrpc.com/connect"
 
 	"example.com/roster/server/rpc"
 )
@@ -27,10 +32,33 @@ func wrapGet(method *rpc.Method, next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		if !decodes(r) {
+			why := connect.NewError(connect.CodeInvalidArgument, errors.New("the message in the query is not base64, which base64=1 means"))
+			rpc.Refuse(w, r, rpc.ReasonInvalidArgument, why)
+			return
+		}
 		whole := &wholeReply{ResponseWriter: w}
 		next.ServeHTTP(whole, r)
 		whole.send(w, r, method)
 	})
+}
+
+// decodes reports whether the message of a GET is base64 if it says so. Connect would take the fault for
+// one of the server. It reads base64 with padding or without.
+func decodes(r *http.Request) bool {
+	if !strings.Contains(r.URL.RawQuery, "base64=1") {
+		return true
+	}
+	query := r.URL.Query()
+	if query.Get("base64") != "1" {
+		return true
+	}
+	message, encoding := query.Get("message"), base64.URLEncoding
+	if len(message)%4 != 0 {
+		encoding = base64.RawURLEncoding
+	}
+	_, err := io.Copy(io.Discard, base64.NewDecoder(encoding, strings.NewReader(message)))
+	return err == nil
 }
 
 // A wholeReply keeps a reply until the handler has returned. Its size is that of one message.

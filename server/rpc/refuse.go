@@ -20,7 +20,7 @@ const (
 	ReasonPreflight         Reason = "preflight"        // a page that may call, but not with this header or method
 	ReasonMethod            Reason = "method"           // an HTTP method other than those of the procedure
 	ReasonContentType       Reason = "content_type"     // a content type that no RPC has
-	ReasonInvalidArgument   Reason = "invalid_argument" // a deadline that cannot be read
+	ReasonInvalidArgument   Reason = "invalid_argument" // a deadline or a message in a query that cannot be read
 	ReasonUnauthenticated   Reason = "unauthenticated"
 	ReasonPermissionDenied  Reason = "permission_denied"
 	ReasonResourceExhausted Reason = "resource_exhausted"
