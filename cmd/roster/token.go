@@ -66,7 +66,7 @@ is no file it is made, readable by its owner only.
 With --certificate it makes no token, but gives the role to callers that present
 a client certificate of that name (see roster serve --tls-client-ca).`,
 		Example: `  roster token create --tokens tokens.json --role read --name dashboard
-  roster token create --tokens tokens.json --role write --name import --expires 90d > import.token
+  (umask 077; roster token create --tokens tokens.json --role write --name import --expires 90d >import.token)
   roster token create --tokens tokens.json --role write --certificate billing.example.com`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
