@@ -142,10 +142,18 @@ func NewTable(mounts ...Mount) (*Table, error) {
 	return t, nil
 }
 
+// MountedTwice is the error of two mounts of one service.
+type MountedTwice struct{ Service string }
+
+// Error implements error.
+func (e *MountedTwice) Error() string {
+	return fmt.Sprintf("the service %s is mounted twice", e.Service)
+}
+
 func (t *Table) add(mount Mount) error {
 	name := string(mount.Service.FullName())
 	if _, mounted := t.upstream[name]; mounted {
-		return fmt.Errorf("the service %s is mounted twice", name)
+		return &MountedTwice{name}
 	}
 	t.services = append(t.services, mount.Service)
 	t.upstream[name] = ""

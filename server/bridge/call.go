@@ -1,0 +1,273 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"example.com/roster/server/rpc"
+)
+
+// A method is one procedure of an upstream.
+type method struct {
+	upstream      *upstream
+	path          string
+	descriptor    protoreflect.MethodDescriptor
+	input, output *form
+	refused       *connect.Error // the answer to every call, if it is set
+}
+
+// handler returns the handler of the method, in every protocol.
+func (m *method) handler(options ...connect.HandlerOption) http.Handler {
+	options = append(options,
+		connect.WithSchema(m.descriptor),
+		connect.WithRequestInitializer(func(_ connect.Spec, request any) error {
+			request.(*message).form = m.input
+			return nil
+		}),
+		codecs(),
+	)
+	switch client, server := m.descriptor.IsStreamingClient(), m.descriptor.IsStreamingServer(); {
+	case client && server:
+		return withReadDeadline(connect.NewBidiStreamHandler(m.path, m.bidiStream, options...))
+	case client:
+		return connect.NewClientStreamHandler(m.path, m.clientStream, options...)
+	case server:
+		return connect.NewServerStreamHandler(m.path, m.serverStream, options...)
+	}
+	return connect.NewUnaryHandler(m.path, m.unary, options...)
+}
+
+func (m *method) unary(ctx context.Context, request *connect.Request[message]) (*connect.Response[message], error) {
+	if m.refused != nil {
+		return nil, m.refused
+	}
+	var header, trailer metadata.MD
+	reply := &message{form: m.output}
+	err := m.upstream.conn.Invoke(m.outgoing(ctx, request.Header()), m.path, request.Msg, reply, grpc.Header(&header), grpc.Trailer(&trailer))
+	if err != nil {
+		return nil, m.error(ctx, err, header, trailer)
+	}
+	response := connect.NewResponse(reply)
+	incoming(response.Header(), header)
+	incoming(response.Trailer(), trailer)
+	return response, nil
+}
+
+func (m *method) serverStream(ctx context.Context, request *connect.Request[message], replies *connect.ServerStream[message]) error {
+	stream, stop, err := m.open(ctx, request.Header())
+	if err != nil {
+		return err
+	}
+	defer stop()
+	// io.EOF means that the call has ended already: its status comes from reading.
+	if err := stream.SendMsg(request.Msg); err != nil && !errors.Is(err, io.EOF) {
+		return m.error(ctx, err, nil, nil)
+	}
+	if err := stream.CloseSend(); err != nil {
+		return m.error(ctx, err, nil, nil)
+	}
+	return m.relay(ctx, stream, replies.ResponseHeader(), replies.ResponseTrailer(), replies.Send)
+}
+
+func (m *method) clientStream(ctx context.Context, requests *connect.ClientStream[message]) (*connect.Response[message], error) {
+	stream, stop, err := m.open(ctx, requests.RequestHeader())
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	for requests.Receive() {
+		request := *requests.Msg()
+		if err := stream.SendMsg(&request); errors.Is(err, io.EOF) {
+			break // the upstream has answered already
+		} else if err != nil {
+			return nil, m.error(ctx, err, nil, nil)
+		}
+	}
+	if err := requests.Err(); err != nil {
+		return nil, err // stop cancels the call
+	}
+	if err := stream.CloseSend(); err != nil {
+		return nil, m.error(ctx, err, nil, nil)
+	}
+	reply := &message{form: m.output}
+	if err := stream.RecvMsg(reply); err != nil {
+		header, _ := stream.Header()
+		return nil, m.error(ctx, err, header, stream.Trailer())
+	}
+	header, _ := stream.Header()
+	response := connect.NewResponse(reply)
+	incoming(response.Header(), header)
+	// The status comes after the reply.
+	if err := stream.RecvMsg(new(message)); !errors.Is(err, io.EOF) {
+		if err == nil {
+			err = connect.NewError(connect.CodeInternal, errors.New("the server sent two replies to a call that has one"))
+		}
+		return nil, m.error(ctx, err, header, stream.Trailer())
+	}
+	incoming(response.Trailer(), stream.Trailer())
+	return response, nil
+}
+
+func (m *method) bidiStream(ctx context.Context, calls *connect.BidiStream[message, message]) error {
+	stream, stop, err := m.open(ctx, calls.RequestHeader())
+	if err != nil {
+		return err
+	}
+	defer stop()
+	sent := make(chan error, 1)
+	go func() { sent <- m.pump(ctx, stream, stop, calls.Receive) }()
+	err = m.relay(ctx, stream, calls.ResponseHeader(), calls.ResponseTrailer(), calls.Send)
+	// The goroutine reads the request, which nobody may do once the handler has returned. A deadline in
+	// the past ends its read.
+	if endRead, ok := ctx.Value(endReadKey{}).(func()); ok {
+		endRead()
+	}
+	if failed := <-sent; failed != nil {
+		return failed
+	}
+	return err
+}
+
+// pump passes the caller's messages on until it has sent all, or the call has ended. An error of the
+// caller cancels the call.
+func (m *method) pump(ctx context.Context, stream grpc.ClientStream, cancel func(), receive func() (*message, error)) error {
+	for {
+		request, err := receive()
+		switch {
+		case errors.Is(err, io.EOF):
+			_ = stream.CloseSend() // it returns nil
+			return nil
+		case err != nil && stream.Context().Err() != nil:
+			return nil // the call has ended, and with it our interest in the request
+		case err != nil:
+			cancel()
+			return err
+		}
+		if err := stream.SendMsg(request); err != nil {
+			if !errors.Is(err, io.EOF) {
+				cancel()
+				return m.error(ctx, err, nil, nil)
+			}
+			return nil // relay returns the status
+		}
+	}
+}
+
+// open begins a call with the metadata of the request. The caller must call stop, which cancels it.
+func (m *method) open(ctx context.Context, header http.Header) (stream grpc.ClientStream, stop func(), err error) {
+	if m.refused != nil {
+		return nil, nil, m.refused
+	}
+	limited, cancel := context.WithCancel(m.outgoing(ctx, header))
+	stream, err = m.upstream.conn.NewStream(limited, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, m.path)
+	if err != nil {
+		cancel()
+		return nil, nil, m.error(ctx, err, nil, nil)
+	}
+	return stream, cancel, nil
+}
+
+// relay passes on the replies of a stream, and then its trailers or its error.
+func (m *method) relay(ctx context.Context, stream grpc.ClientStream, header, trailer http.Header, send func(*message) error) error {
+	replied, err := stream.Header()
+	if err == nil && len(replied) > 0 {
+		incoming(header, replied)
+		err = send(nil) // the header alone: the first message may take long
+	}
+	if err != nil {
+		return m.error(ctx, err, nil, stream.Trailer())
+	}
+	for {
+		reply := &message{form: m.output}
+		switch err := stream.RecvMsg(reply); {
+		case errors.Is(err, io.EOF):
+			incoming(trailer, stream.Trailer())
+			return nil
+		case err != nil:
+			return m.error(ctx, err, nil, stream.Trailer())
+		}
+		if err := send(reply); err != nil {
+			return err
+		}
+	}
+}
+
+// outgoing returns the context of a call to the upstream, with the metadata of the request.
+func (m *method) outgoing(ctx context.Context, header http.Header) context.Context {
+	config := m.upstream.config
+	md := outgoing(header, config.leaveOut())
+	if config.IdentityHeader != "" {
+		delete(md, config.IdentityHeader) // the caller may not claim to be somebody
+		if call := rpc.From(ctx); call != nil && call.Identity != "" {
+			md.Set(config.IdentityHeader, call.Identity)
+		}
+	}
+	if config.Propagate != nil {
+		config.Propagate(ctx, md)
+	}
+	return metadata.NewOutgoingContext(ctx, md)
+}
+
+// error returns the error of a call as its caller gets it: with the code, the text, the details and the
+// metadata of the upstream. An error that names an address of the upstream, which is that of a
+// connection, is replaced by one that names the service, and is logged.
+func (m *method) error(ctx context.Context, err error, header, trailer metadata.MD) error {
+	var ours *connect.Error
+	if errors.As(err, &ours) {
+		return err
+	}
+	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		if call := rpc.From(ctx); call != nil {
+			if limit, over := call.Overdue(); over {
+				return rpc.Overdue(limit)
+			}
+		}
+	}
+	st := status.Convert(err)
+	wire := connect.NewError(connect.Code(st.Code()), errors.New(st.Message()))
+	if wire.Code() == connect.CodeUnavailable && m.upstream.namesAddress(st.Message()) {
+		m.upstream.failed(m.path, st.Message())
+		service := string(m.descriptor.Parent().FullName())
+		wire = connect.NewError(connect.CodeUnavailable, errors.New(service+" is unavailable: its server does not answer, or has ended the connection"))
+	}
+	for _, detail := range st.Proto().GetDetails() {
+		if detail, err := connect.NewErrorDetail(detail); err == nil {
+			wire.AddDetail(detail)
+		}
+	}
+	incoming(wire.Meta(), header)
+	incoming(wire.Meta(), trailer)
+	return wire
+}
+
+// namesAddress reports whether the text has an address of the upstream.
+func (u *upstream) namesAddress(text string) bool {
+	known, _, _ := u.addresses.current()
+	for _, address := range known {
+		if strings.Contains(text, address.Addr) {
+			return true
+		}
+	}
+	return len(known) == 0 || strings.HasPrefix(text, "no children") || strings.HasPrefix(text, "last resolver error")
+}
+
+type endReadKey struct{}
+
+// withReadDeadline puts into the context of a request how to end a read of its body.
+func withReadDeadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		endRead := func() { _ = control.SetReadDeadline(time.Unix(1, 0)) }
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), endReadKey{}, endRead)))
+	})
+}
