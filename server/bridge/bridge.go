@@ -33,7 +33,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
@@ -63,8 +63,8 @@ type Config struct {
 	IdentityHeader string
 	// LeaveOutAuthorization says that authorization is for the port, and is not passed on.
 	LeaveOutAuthorization bool
-	// Propagate adds the trace of ctx to the metadata of a call; nil leaves that of the caller.
-	Propagate func(ctx context.Context, md metadata.MD)
+	// DialOptions are added to those of the connections for calls, such as a handler that makes spans.
+	DialOptions []grpc.DialOption
 	// Options are those of every handler of the port, such as its interceptors.
 	Options connect.HandlerOption
 	// Log gets a line when services are mounted or cannot be, and about upstreams that do not answer.
@@ -130,6 +130,7 @@ type mounted struct {
 	schema   *serviceSchema
 	mount    rpc.Mount
 	differ   string    // what differs between its processes
+	refuse   bool      // because they differ
 	since    time.Time // when they began to differ
 }
 
@@ -279,18 +280,21 @@ func (b *Bridge) update(mount func(...rpc.Mount) error) (again time.Duration) {
 			if o.differ != "" && m.since.IsZero() {
 				m.since = time.Now()
 			}
-			refuse := o.differ != "" && (before == nil || time.Since(m.since) >= settle)
-			if o.differ != "" && !refuse {
+			m.refuse = o.differ != "" && (before == nil || time.Since(m.since) >= settle)
+			if o.differ != "" && !m.refuse {
 				again = max(time.Second, settle-time.Since(m.since))
 			}
-			if before != nil && before.upstream == u && before.schema.fingerprint == m.schema.fingerprint && !refuse && before.differ == m.differ {
+			down := !u.up()
+			if before != nil && before.upstream == u && before.schema.fingerprint == m.schema.fingerprint &&
+				before.refuse == m.refuse && before.differ == m.differ && before.mount.Down == (down || m.refuse) {
 				next[name] = before
 				continue
 			}
-			if refuse {
+			if m.refuse {
 				b.tell(u, name, "is refused: the processes of the server have different schemas: "+o.differ)
 			}
-			m.mount = b.mount(u, m.schema, refuse, o.differ)
+			m.mount = b.mount(u, m.schema, m.refuse, o.differ)
+			m.mount.Down = down || m.refuse
 			next[name] = m
 			changed = true
 		}
@@ -334,6 +338,23 @@ func (b *Bridge) update(mount func(...rpc.Mount) error) (again time.Duration) {
 	}
 	b.mounted = next
 	return again
+}
+
+// Unknown returns the error for a call of a service that is not mounted: UNAVAILABLE if it may be one of
+// an upstream whose schema has not been learnt yet, else nil.
+func (b *Bridge) Unknown(path string) *connect.Error {
+	service, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	for _, u := range b.upstreams {
+		if u.about.schema != nil || !u.wanted(protoreflect.FullName(service)) || u.known() {
+			continue
+		}
+		text := "a server behind this one has not told its services yet"
+		if u.about.Service != "" {
+			text = service + " is unavailable: its server has not answered yet"
+		}
+		return connect.NewError(connect.CodeUnavailable, errors.New(text+": call again later"))
+	}
+	return nil
 }
 
 // tell logs a problem once.

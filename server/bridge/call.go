@@ -212,9 +212,6 @@ func (m *method) outgoing(ctx context.Context, header http.Header) context.Conte
 			md.Set(config.IdentityHeader, call.Identity)
 		}
 	}
-	if config.Propagate != nil {
-		config.Propagate(ctx, md)
-	}
 	return metadata.NewOutgoingContext(ctx, md)
 }
 

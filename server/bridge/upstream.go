@@ -35,6 +35,7 @@ type upstream struct {
 
 	mu        sync.Mutex
 	processes map[string]*learned // by address
+	answers   bool                // at least one process takes calls
 }
 
 // learned is what is known of one process.
@@ -75,7 +76,7 @@ func newUpstream(config *Config, about Upstream, changed func()) (*upstream, err
 	if speaksTLS {
 		u.tls = clientTLS(config.TLS)
 	}
-	u.conn, err = grpc.NewClient(scheme+":///"+u.authority(), append(u.dialOptions(),
+	u.conn, err = grpc.NewClient(scheme+":///"+u.authority(), append(append(u.dialOptions(), config.DialOptions...),
 		grpc.WithResolvers(u.addresses),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(upstreamCodec{}),
@@ -131,7 +132,7 @@ func (u *upstream) run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { u.addresses.run(ctx) })
-	u.conn.Connect()
+	running.Go(func() { u.watch(ctx) })
 	if u.about.schema != nil {
 		<-ctx.Done()
 		return
@@ -163,6 +164,49 @@ func (u *upstream) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// watch records whether any process takes calls. While a connection is made again, which is what happens
+// when a server is restarted, the state before that stays.
+func (u *upstream) watch(ctx context.Context) {
+	for {
+		state := u.conn.GetState()
+		switch state {
+		case connectivity.Idle:
+			u.conn.Connect()
+		case connectivity.Ready, connectivity.TransientFailure:
+			u.mu.Lock()
+			changed := u.answers != (state == connectivity.Ready)
+			u.answers = state == connectivity.Ready
+			u.mu.Unlock()
+			if changed {
+				u.log.Info("bridge: the upstream has changed state", "answers", state == connectivity.Ready)
+				u.changed()
+			}
+		}
+		if !u.conn.WaitForStateChange(ctx, state) {
+			return
+		}
+	}
+}
+
+// up reports whether any process takes calls.
+func (u *upstream) up() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.answers
+}
+
+// known reports whether any process has told its schema.
+func (u *upstream) known() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, l := range u.processes {
+		if l.schema != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // follow asks one process for its schema: whenever a connection to it has been made, since it may be

@@ -21,6 +21,9 @@ type Mount struct {
 	// Policies maps the name of every method to its policy. There is no default: NewTable fails for a
 	// method without a policy.
 	Policies map[string]Policy
+	// Down is true while the service cannot be answered, because the server behind it does not answer.
+	// It is what health says of the service; calls go to Handler all the same.
+	Down bool
 }
 
 // A Policy is what a method requires of its callers and how much it allows them.
@@ -121,13 +124,14 @@ type Table struct {
 	paths    map[string]*Method
 	services []protoreflect.ServiceDescriptor
 	upstream map[string]string // by service
+	down     map[string]bool   // by service
 	replaced chan struct{}
 }
 
 // NewTable returns the table of mounts. It fails if a method has no policy or an invalid one, or if a
 // service is mounted twice. The error names each fault.
 func NewTable(mounts ...Mount) (*Table, error) {
-	t := &Table{paths: make(map[string]*Method), upstream: make(map[string]string), replaced: make(chan struct{})}
+	t := &Table{paths: make(map[string]*Method), upstream: make(map[string]string), down: make(map[string]bool), replaced: make(chan struct{})}
 	var wrong []error
 	for _, mount := range mounts {
 		if mount.Service == nil || mount.Handler == nil {
@@ -157,6 +161,7 @@ func (t *Table) add(mount Mount) error {
 	}
 	t.services = append(t.services, mount.Service)
 	t.upstream[name] = ""
+	t.down[name] = mount.Down
 	var wrong []error
 	methods := mount.Service.Methods()
 	for i := range methods.Len() {
@@ -223,6 +228,9 @@ func (t *Table) Upstream(service string) (upstream string, mounted bool) {
 	upstream, mounted = t.upstream[service]
 	return upstream, mounted
 }
+
+// Down reports whether the service is mounted with Mount.Down.
+func (t *Table) Down(service string) bool { return t.down[service] }
 
 // Replaced returns a channel that is closed when the port has replaced this table.
 func (t *Table) Replaced() <-chan struct{} { return t.replaced }
