@@ -28,6 +28,7 @@ The command line wins over the environment.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newServeCommand(),
+		newBridgeCommand(),
 		newGetCommand(),
 		newHealthCommand(),
 		newImportCommand(),

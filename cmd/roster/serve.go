@@ -77,16 +77,23 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		return err
 	}
 	defer port.close()
-	store, err := openServedStore(ctx, f, log)
+	other, err := newBridge(f, log)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	dir, err := directory.New(ctx, monitor.store(store), directory.Config{OnWait: monitor.onWait(), Log: log})
-	if err != nil {
-		return err
+	var store *servedStore
+	var dir *directory.Directory
+	if !f.bridgeOnly {
+		if store, err = openServedStore(ctx, f, log); err != nil {
+			return err
+		}
+		defer store.Close()
+		dir, err = directory.New(ctx, monitor.store(store), directory.Config{OnWait: monitor.onWait(), Log: log})
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
 	}
-	defer dir.Close()
 
 	if os.Getenv("GOGC") == "" {
 		floor := heapFloor()
@@ -99,7 +106,10 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	reloading, stop := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain
 	defer stop()
 	config := f.config()
-	config.Directory = dir
+	config.Directory, config.WithoutDirectory = dir, f.bridgeOnly
+	if other != nil {
+		config.Elsewhere, config.Unknown = f.bridge.elsewhere(), other.Unknown
+	}
 	config.Local = loopback.Addr(listener.Addr())
 	config.Log = log
 	config.Observers = monitor.observers()
@@ -115,9 +125,12 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	if err != nil {
 		return err
 	}
+	if other != nil {
+		defer startBridge(ctx, other, srv.Mount)()
+	}
 	monitor.serving(srv, config, tlsFiles)
 	announce(f, listener.Addr(), store, log)
-	if terminal {
+	if terminal && !f.bridgeOnly {
 		fmt.Fprint(stderr, newWelcome(f, callAddress(f.addr, listener.Addr()), tlsFiles))
 	}
 	warnIfOpen(config, listener.Addr().String())
@@ -131,8 +144,12 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 
 // announce logs that the port is served, and what that means for those who call it.
 func announce(f serveFlags, address net.Addr, store *servedStore, log *slog.Logger) {
-	log.Info("serving", "address", address.String(), "store", store.name, "users", store.users, "version", buildVersion())
-	if store.users == 0 {
+	if store == nil {
+		log.Info("serving", "address", address.String(), "version", buildVersion())
+	} else {
+		log.Info("serving", "address", address.String(), "store", store.name, "users", store.users, "version", buildVersion())
+	}
+	if store != nil && store.users == 0 {
 		log.Info("the store has no users: load some with roster import --store " + shellWord(store.name) +
 			" FILE, while this server runs, or start it with --sample")
 	}

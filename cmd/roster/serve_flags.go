@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -33,6 +34,9 @@ type serveFlags struct {
 
 	corsOrigins []string
 
+	bridge     bridgeFlags
+	bridgeOnly bool // this is roster bridge: there is no directory and no store
+
 	reusePort                bool
 	drainDelay, drainTimeout time.Duration
 
@@ -53,7 +57,8 @@ func (f *serveFlags) table() []flagRow {
 		restart   = "Restart"
 		telemetry = "Telemetry"
 	)
-	return []flagRow{
+	const bridge = "Other servers"
+	rows := []flagRow{
 		{address, "addr", into(&f.addr, "localhost:50051", checkAddr),
 			"host:port to listen on; :50051 listens on every address of this machine"},
 		{address, "store", into(&f.store, defaultStore, checkStore), storeHelp},
@@ -91,7 +96,9 @@ func (f *serveFlags) table() []flagRow {
 
 		{browsers, "cors-origin", into(&f.corsOrigins, nil, checkOrigins),
 			"origin whose pages may call, such as https://app.example.com; http://localhost:* is any port of localhost. Repeat the flag, or separate origins by commas"},
-
+	}
+	rows = append(rows, f.bridgeTable(bridge)...)
+	rows = append(rows, []flagRow{
 		{restart, "reuse-port", into(&f.reusePort, false, nil),
 			"share --addr and --admin-addr with another roster serve that has this flag, so that it can take over before this one ends (Linux)"},
 		{restart, "drain-delay", into(&f.drainDelay, 0, notNegative),
@@ -109,7 +116,13 @@ func (f *serveFlags) table() []flagRow {
 			"requests to log: all, errors, off, or how many successes per second beside the errors (at most 100 per second)"},
 		{telemetry, "slow-call", into(&f.slowCall, time.Second, notNegative),
 			"log a call that takes this long or longer as errors are logged; 0 is never"},
+	}...)
+	if !f.bridgeOnly {
+		return rows
 	}
+	return slices.DeleteFunc(rows, func(row flagRow) bool {
+		return slices.Contains([]string{"store", "sample", "max-batch", "open-reads", "bridge"}, row.name)
+	})
 }
 
 func checkAddr(addr string) error {

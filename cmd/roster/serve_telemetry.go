@@ -137,12 +137,14 @@ func (m *monitor) serving(srv *server.Server, config server.Config, files *tlsfi
 	if m.metrics != nil {
 		sources := telemetry.Sources{
 			Version:     buildVersion(),
-			Directory:   config.Directory.Stats,
 			Connections: srv.Stats().Connections.Connections,
 			TLS:         files != nil,
 			Draining:    srv.Drain().Draining,
 			AccessLog:   m.accessLog,
 			Traces:      m.traces,
+		}
+		if config.Directory != nil {
+			sources.Directory = config.Directory.Stats
 		}
 		if !config.StandardHTTP2 {
 			sources.HTTP2 = &srv.Stats().HTTP2
@@ -155,6 +157,9 @@ func (m *monitor) serving(srv *server.Server, config server.Config, files *tlsfi
 	ready := func(ctx context.Context) error {
 		if srv.Drain().Draining() {
 			return errors.New("draining: running calls finish, new ones are not accepted")
+		}
+		if config.Directory == nil {
+			return nil
 		}
 		return config.Directory.Health(ctx)
 	}

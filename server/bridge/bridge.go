@@ -89,6 +89,19 @@ type Upstream struct {
 	schema *schema // if it needs not be learnt
 }
 
+// String returns the text that ParseUpstream reads.
+func (u Upstream) String() string {
+	var urls []string
+	for _, e := range u.Endpoints {
+		urls = append(urls, e.String())
+	}
+	text := strings.Join(urls, ",")
+	if u.Service != "" {
+		text = u.Service + "=" + text
+	}
+	return text
+}
+
 // ParseUpstream reads [SERVICE=]URL[,URL…].
 func ParseUpstream(text string) (Upstream, error) {
 	var u Upstream

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	"example.com/roster/server/rpc"
 )
@@ -30,6 +31,7 @@ type method struct {
 func (m *method) handler(options ...connect.HandlerOption) http.Handler {
 	options = append(options,
 		connect.WithSchema(m.descriptor),
+		connect.WithIdempotency(idempotency(m.descriptor)),
 		connect.WithRequestInitializer(func(_ connect.Spec, request any) error {
 			request.(*message).form = m.input
 			return nil
@@ -45,6 +47,18 @@ func (m *method) handler(options ...connect.HandlerOption) http.Handler {
 		return connect.NewServerStreamHandler(m.path, m.serverStream, options...)
 	}
 	return connect.NewUnaryHandler(m.path, m.unary, options...)
+}
+
+// idempotency is what the proto says of a method. One without side effects may be called by GET.
+func idempotency(method protoreflect.MethodDescriptor) connect.IdempotencyLevel {
+	options, _ := method.Options().(*descriptorpb.MethodOptions)
+	switch options.GetIdempotencyLevel() {
+	case descriptorpb.MethodOptions_NO_SIDE_EFFECTS:
+		return connect.IdempotencyNoSideEffects
+	case descriptorpb.MethodOptions_IDEMPOTENT:
+		return connect.IdempotencyIdempotent
+	}
+	return connect.IdempotencyUnknown
 }
 
 func (m *method) unary(ctx context.Context, request *connect.Request[message]) (*connect.Response[message], error) {

@@ -19,6 +19,18 @@ type RoleRule struct {
 	Role    rpc.Role
 }
 
+var roles = map[string]rpc.Role{"anyone": rpc.Anyone, "read": rpc.Reader, "write": rpc.Writer}
+
+// String returns the text that ParseRoleRule reads.
+func (r RoleRule) String() string {
+	for name, role := range roles {
+		if role == r.Role {
+			return r.Pattern + "=" + name
+		}
+	}
+	return r.Pattern
+}
+
 // ParseRoleRule reads METHOD-PATTERN=ROLE, where ROLE is anyone, read or write.
 func ParseRoleRule(text string) (RoleRule, error) {
 	pattern, role, ok := strings.Cut(text, "=")
@@ -26,7 +38,6 @@ func ParseRoleRule(text string) (RoleRule, error) {
 	if _, err := path.Match(pattern, ""); !ok || err != nil || strings.Count(pattern, "/") != 1 {
 		return RoleRule{}, fmt.Errorf("%q is no rule: write SERVICE/METHOD=ROLE, as in jobs.v1.JobService/Get*=read", text)
 	}
-	roles := map[string]rpc.Role{"anyone": rpc.Anyone, "read": rpc.Reader, "write": rpc.Writer}
 	if roles[role] == 0 {
 		return RoleRule{}, fmt.Errorf("%q has the role %q: there are anyone, read and write", text, role)
 	}
