@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -67,7 +68,9 @@ func (m *method) unary(ctx context.Context, request *connect.Request[message]) (
 	}
 	var header, trailer metadata.MD
 	reply := &message{form: m.output}
-	err := m.upstream.conn.Invoke(m.outgoing(ctx, request.Header()), m.path, request.Msg, reply, grpc.Header(&header), grpc.Trailer(&trailer))
+	options := append(m.compression(request.Header()), grpc.Header(&header), grpc.Trailer(&trailer))
+	err := m.upstream.conn.Invoke(m.outgoing(ctx, request.Header()), m.path, request.Msg, reply, options...)
+	m.upstream.heard(header)
 	if err != nil {
 		return nil, m.error(ctx, err, header, trailer)
 	}
@@ -183,7 +186,8 @@ func (m *method) open(ctx context.Context, header http.Header) (stream grpc.Clie
 		return nil, nil, m.refused
 	}
 	limited, cancel := context.WithCancel(m.outgoing(ctx, header))
-	stream, err = m.upstream.conn.NewStream(limited, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, m.path)
+	stream, err = m.upstream.conn.NewStream(limited, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, m.path,
+		m.compression(header)...)
 	if err != nil {
 		cancel()
 		return nil, nil, m.error(ctx, err, nil, nil)
@@ -194,6 +198,7 @@ func (m *method) open(ctx context.Context, header http.Header) (stream grpc.Clie
 // relay passes on the replies of a stream, and then its trailers or its error.
 func (m *method) relay(ctx context.Context, stream grpc.ClientStream, header, trailer http.Header, send func(*message) error) error {
 	replied, err := stream.Header()
+	m.upstream.heard(replied)
 	if err == nil && len(replied) > 0 {
 		incoming(header, replied)
 		err = send(nil) // the header alone: the first message may take long
@@ -227,6 +232,32 @@ func (m *method) outgoing(ctx context.Context, header http.Header) context.Conte
 		}
 	}
 	return metadata.NewOutgoingContext(ctx, md)
+}
+
+// compression returns the options of a call to the upstream: its messages are compressed if the caller's
+// may be, and the upstream is known to accept that.
+func (m *method) compression(header http.Header) []grpc.CallOption {
+	if !m.upstream.gzip.Load() {
+		return nil
+	}
+	for _, name := range []string{"Grpc-Encoding", "Connect-Content-Encoding", "Content-Encoding"} {
+		if header.Get(name) == gzip.Name {
+			return []grpc.CallOption{grpc.UseCompressor(gzip.Name)}
+		}
+	}
+	return nil
+}
+
+// heard notes what the header of a reply says of the upstream.
+func (u *upstream) heard(header metadata.MD) {
+	if u.gzip.Load() {
+		return
+	}
+	for _, accepted := range header["grpc-accept-encoding"] {
+		if strings.Contains(accepted, gzip.Name) {
+			u.gzip.Store(true)
+		}
+	}
 }
 
 // error returns the error of a call as its caller gets it: with the code, the text, the details and the

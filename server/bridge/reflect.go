@@ -76,11 +76,13 @@ func learnBy(ctx context.Context, conn *grpc.ClientConn, path string, wanted fun
 		return nil, err
 	}
 	problems := make(map[protoreflect.FullName]error)
+	listed := make(map[protoreflect.FullName]bool) // a file may have services that the server does not
 	for _, service := range reply.GetListServicesResponse().GetService() {
 		name := protoreflect.FullName(service.GetName())
 		if !name.IsValid() || neverMounted(name) || wanted != nil && !wanted(name) {
 			continue
 		}
+		listed[name] = true
 		if err := c.addSymbol(string(name)); err != nil {
 			if status.Code(err) != codes.OK && !errors.As(err, new(*refusal)) {
 				return nil, err
@@ -98,7 +100,7 @@ func learnBy(ctx context.Context, conn *grpc.ClientConn, path string, wanted fun
 	slices.SortFunc(files, func(a, b *descriptorpb.FileDescriptorProto) int {
 		return cmp.Compare(a.GetName(), b.GetName())
 	})
-	learned := link(files, wanted)
+	learned := link(files, func(name protoreflect.FullName) bool { return listed[name] })
 	for name, err := range problems {
 		if learned.services[name] == nil {
 			learned.problems[name] = err

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -17,7 +18,6 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
-	_ "google.golang.org/grpc/encoding/gzip" // accepted from upstreams
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -31,6 +31,7 @@ type upstream struct {
 	addresses *addresses
 	conn      *grpc.ClientConn // for the calls, balanced over the processes
 	tls       *tls.Config      // nil is cleartext
+	gzip      atomic.Bool      // it has said that it accepts gzip
 	changed   func()           // called when what follow has learnt is new
 
 	mu        sync.Mutex
