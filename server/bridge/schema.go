@@ -36,7 +36,7 @@ type serviceSchema struct {
 const (
 	maxSchemaFiles = 5_000
 	maxSchemaBytes = 32 << 20
-	maxParts       = 50_000 // messages and enums that a service reaches
+	maxParts       = 20_000 // messages and enums that a service reaches
 )
 
 // neverMounted are services that a server has for tools and balancers. The port has its own, which
