@@ -56,6 +56,8 @@ type Config struct {
 	Roles []RoleRule
 	// MaxMessage is the maximum size of a message in either direction, in bytes; 0 means 4 MiB.
 	MaxMessage int
+	// MaxRequest is the same for messages to upstreams alone; 0 means MaxMessage.
+	MaxRequest int
 	// MaxStreams is the maximum number of open calls of each streaming method; 0 means 10,000.
 	MaxStreams int
 	// IdentityHeader is the metadata key, in lower case, in which an upstream is told the name of the
@@ -158,6 +160,9 @@ func New(config Config) (*Bridge, error) {
 	}
 	if config.MaxMessage == 0 {
 		config.MaxMessage = rpc.MaxMessageBytes
+	}
+	if config.MaxRequest == 0 {
+		config.MaxRequest = config.MaxMessage
 	}
 	if config.MaxStreams == 0 {
 		config.MaxStreams = 10_000
@@ -385,7 +390,7 @@ func (b *Bridge) mount(u *upstream, s *serviceSchema, refuse bool, differ string
 	handlers := make(map[string]http.Handler)
 	policies := make(map[string]rpc.Policy)
 	options := []connect.HandlerOption{
-		connect.WithReadMaxBytes(b.config.MaxMessage),
+		connect.WithReadMaxBytes(b.config.MaxRequest),
 		connect.WithSendMaxBytes(b.config.MaxMessage),
 	}
 	if b.config.Options != nil {

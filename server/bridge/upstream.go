@@ -82,7 +82,7 @@ func newUpstream(config *Config, about Upstream, changed func()) (*upstream, err
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(upstreamCodec{}),
 			grpc.MaxCallRecvMsgSize(config.MaxMessage),
-			grpc.MaxCallSendMsgSize(config.MaxMessage),
+			grpc.MaxCallSendMsgSize(max(config.MaxMessage, config.MaxRequest)),
 		),
 	)...)
 	return u, err
