@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import signal
+import sys
 import threading
 import time
 from concurrent import futures
@@ -79,7 +80,7 @@ def main():
     reflection.enable_server_reflection((name, reflection.SERVICE_NAME), server)
     port = server.add_insecure_port(address)
     server.start()
-    print(f"serving {name} on {address.rsplit(':', 1)[0]}:{port}", flush=True)
+    print(f"serving {name} on {address.rsplit(':', 1)[0]}:{port}", file=sys.stderr, flush=True)
 
     # Stop as a server behind balancers should: say so, wait a moment, let running calls finish.
     stopped = threading.Event()

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,14 +35,16 @@ import (
 type testService struct {
 	testgrpc.UnimplementedTestServiceServer
 
-	mu   sync.Mutex
-	seen metadata.MD // of the last call
+	mu    sync.Mutex
+	calls int
+	seen  metadata.MD // of the last call
 }
 
 func (s *testService) note(ctx context.Context) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.calls++
 	s.seen = md
 }
 
@@ -407,16 +410,42 @@ func TestAnUpstreamMayBeDownAtStart(t *testing.T) {
 }
 
 func TestCallsAreSpreadOverTheProcesses(t *testing.T) {
+	var processes []*process
 	var urls []string
 	for range 4 {
-		urls = append(urls, "http://"+startServer(t, "").address)
+		p := startServer(t, "")
+		processes, urls = append(processes, p), append(urls, "http://"+p.address)
 	}
 	url, b := serveBridge(t, bridge.Config{Upstreams: upstream(t, strings.Join(urls, ","))})
 	mounted(t, b)
 	client := connect.NewClient[testgrpc.SimpleRequest, testgrpc.SimpleResponse](h2c(), url+testPath+"UnaryCall", connect.WithGRPC())
-	for range 100 {
-		if _, err := client.CallUnary(t.Context(), connect.NewRequest(&testgrpc.SimpleRequest{})); err != nil {
-			t.Fatal(err)
+	call := func(n int) {
+		t.Helper()
+		for range n {
+			if _, err := client.CallUnary(t.Context(), connect.NewRequest(&testgrpc.SimpleRequest{})); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
+	count := func(p *process) int {
+		p.service.mu.Lock()
+		defer p.service.mu.Unlock()
+		return p.service.calls
+	}
+	await(t, "every process to get calls", func() bool {
+		call(10)
+		return !slices.ContainsFunc(processes, func(p *process) bool { return count(p) == 0 })
+	})
+	before := count(processes[0])
+	call(400)
+	if n := count(processes[0]) - before; n < 50 || n > 150 {
+		t.Errorf("one of four processes got %d calls of 400", n)
+	}
+	// A process that says that it is not serving gets none.
+	processes[0].health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
+	await(t, "a process that is not serving to get no calls", func() bool {
+		before := count(processes[0])
+		call(40)
+		return count(processes[0]) == before
+	})
 }

@@ -205,7 +205,7 @@ func (a *addresses) Build(_ resolver.Target, client resolver.ClientConn, _ resol
 			known, failure, changed := a.current()
 			switch {
 			case len(known) > 0:
-				_ = client.UpdateState(resolver.State{Addresses: known, ServiceConfig: client.ParseServiceConfig(serviceConfig)})
+				_ = client.UpdateState(resolver.State{Addresses: known})
 			case failure != nil:
 				client.ReportError(failure)
 			}

@@ -79,6 +79,7 @@ func newUpstream(config *Config, about Upstream, changed func()) (*upstream, err
 	}
 	u.conn, err = grpc.NewClient(scheme+":///"+u.authority(), append(append(u.dialOptions(), config.DialOptions...),
 		grpc.WithResolvers(u.addresses),
+		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(upstreamCodec{}),
 			grpc.MaxCallRecvMsgSize(config.MaxMessage),
@@ -105,12 +106,12 @@ func (u *upstream) dialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
 		grpc.WithNoProxy(),
-		grpc.WithDisableServiceConfig(), // the one of a DNS record; the resolver has ours
+		grpc.WithDisableServiceConfig(), // that of a DNS record
 		grpc.WithMaxHeaderListSize(maxHeader),
 		grpc.WithUserAgent("roster"),
 		grpc.WithIdleTimeout(0),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: 5 * time.Second,
 		}),
 	}
