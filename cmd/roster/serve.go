@@ -126,7 +126,7 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		return err
 	}
 	if other != nil {
-		defer startBridge(ctx, other, srv.Mount)()
+		defer startBridge(ctx, other, srv)()
 	}
 	monitor.serving(srv, config, tlsFiles)
 	announce(f, listener.Addr(), store, log)

@@ -19,7 +19,6 @@ import (
 	"example.com/roster/gen/go/apipb"
 	rosterv1 "example.com/roster/gen/go/roster/v1"
 	"example.com/roster/server/bridge"
-	"example.com/roster/server/rpc"
 	"example.com/roster/server/service"
 )
 
@@ -286,12 +285,12 @@ func (b bridgeFlags) elsewhere() []string {
 }
 
 // startBridge follows the bridged servers until stop is called.
-func startBridge(ctx context.Context, b *bridge.Bridge, mount func(...rpc.Mount) error) (stop func()) {
+func startBridge(ctx context.Context, b *bridge.Bridge, port bridge.Port) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // running calls need it until the end of the drain
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		b.Run(ctx, mount)
+		b.Run(ctx, port)
 	}()
 	return func() {
 		cancel()

@@ -60,7 +60,7 @@ func serveBridge(t *testing.T, config bridge.Config, services int) (address stri
 	ctx, stop := context.WithCancel(context.Background())
 	served, bridged := make(chan error, 1), make(chan struct{})
 	go func() { served <- srv.Serve(ctx, listener) }()
-	go func() { b.Run(ctx, srv.Mount); close(bridged) }()
+	go func() { b.Run(ctx, srv); close(bridged) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-served; err != nil {

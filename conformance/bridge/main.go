@@ -81,17 +81,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	mounted := make(chan struct{})
 	bridging, stopBridging := context.WithCancel(context.Background())
 	defer stopBridging()
-	go b.Run(bridging, func(mounts ...rpc.Mount) error {
-		err := srv.Mount(mounts...)
-		if len(mounts) > 0 && !mounts[0].Down {
-			select {
-			case <-mounted:
-			default:
-				close(mounted)
-			}
-		}
-		return err
-	})
+	go b.Run(bridging, &waited{Server: srv, mounted: mounted})
 	select {
 	case <-mounted:
 	case <-time.After(30 * time.Second):
@@ -104,6 +94,25 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	err = srv.Serve(ctx, listener)
 	if ctx.Err() != nil {
 		return nil // the suite has all its answers, so streams that it left open are not an error
+	}
+	return err
+}
+
+// waited is a port that tells when the service of the suite is mounted.
+type waited struct {
+	*server.Server
+	mounted chan struct{}
+}
+
+// Mount implements bridge.Port.
+func (w *waited) Mount(mounts ...rpc.Mount) error {
+	err := w.Server.Mount(mounts...)
+	if len(mounts) > 0 && !mounts[0].Down {
+		select {
+		case <-w.mounted:
+		default:
+			close(w.mounted)
+		}
 	}
 	return err
 }

@@ -6,7 +6,7 @@
 //	if err != nil {
 //		return err
 //	}
-//	go b.Run(ctx, srv.Mount) // mounts the services, and mounts them again when they change
+//	go b.Run(ctx, srv) // mounts the services, and mounts them again when they change
 //
 // Each method has one handler, made by Connect's own constructors with a message type that is nothing
 // but bytes. So the protocols, the envelopes, compression and errors are Connect's, and the bytes of a
@@ -14,8 +14,9 @@
 // client, which brings connections, balancing and health checking.
 //
 // The files: bridge.go (what is mounted), upstream.go (one upstream and what its processes say),
-// call.go (one call), message.go (bytes and JSON), metadata.go (which metadata passes), reflect.go and
-// schema.go (learning and linking a schema), resolve.go (addresses), balance.go (which process gets a
+// call.go (one call), memory.go and requests.go (how much memory calls may take), message.go (bytes and
+// JSON), estimate.go (how large a message is in JSON), metadata.go (which metadata passes), reflect.go
+// and schema.go (learning and linking a schema), resolve.go (addresses), balance.go (which process gets a
 // call), roles.go (who may call what).
 package bridge
 
@@ -37,6 +38,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"example.com/roster/server/drain"
 	"example.com/roster/server/rpc"
 )
 
@@ -132,6 +134,7 @@ func ParseUpstream(text string) (Upstream, error) {
 type Bridge struct {
 	config    Config
 	upstreams []*upstream
+	drain     *drain.State  // of the port
 	wake      chan struct{} // has one value if what the upstreams offer may have changed
 
 	mu      sync.Mutex
@@ -236,10 +239,18 @@ func (b *Bridge) Mounts() []rpc.Mount {
 	return mounts
 }
 
-// Run follows the upstreams until ctx is done, and calls mount with all services whenever they have
-// changed. If mount fails because a service clashes with one that the port has already, that service is
-// left out.
-func (b *Bridge) Run(ctx context.Context, mount func(...rpc.Mount) error) {
+// A Port is where services are mounted, such as a *server.Server.
+type Port interface {
+	// Mount replaces the services that an earlier Mount has set.
+	Mount(...rpc.Mount) error
+	// Drain is the state of the port's shutdown, which ends the streams of the bridge.
+	Drain() *drain.State
+}
+
+// Run follows the upstreams until ctx is done, and mounts all services whenever they have changed. If
+// that fails because a service clashes with one that the port has already, that service is left out.
+func (b *Bridge) Run(ctx context.Context, port Port) {
+	b.drain = port.Drain()
 	var running sync.WaitGroup
 	defer running.Wait()
 	for _, u := range b.upstreams {
@@ -253,7 +264,7 @@ func (b *Bridge) Run(ctx context.Context, mount func(...rpc.Mount) error) {
 			return
 		case <-b.wake:
 		}
-		again := b.update(mount)
+		again := b.update(port.Mount)
 		if again > 0 {
 			timer := time.AfterFunc(again, b.nudge)
 			defer timer.Stop()
@@ -403,8 +414,9 @@ func (b *Bridge) mount(u *upstream, s *serviceSchema, refuse bool, differ string
 			upstream:   u,
 			path:       fmt.Sprintf("/%s/%s", s.descriptor.FullName(), descriptor.Name()),
 			descriptor: descriptor,
-			input:      &form{descriptor.Input(), s.types},
-			output:     &form{descriptor.Output(), s.types},
+			input:      newForm(descriptor.Input(), s.types, u.memory),
+			output:     newForm(descriptor.Output(), s.types, u.memory),
+			drain:      b.drain,
 		}
 		if refuse {
 			m.refused = connect.NewError(connect.CodeUnavailable, fmt.Errorf(

@@ -3,19 +3,22 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
-	"time"
+	"sync/atomic"
 
 	"connectrpc.com/connect"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"example.com/roster/server/drain"
 	"example.com/roster/server/rpc"
 )
 
@@ -26,6 +29,8 @@ type method struct {
 	descriptor    protoreflect.MethodDescriptor
 	input, output *form
 	refused       *connect.Error // the answer to every call, if it is set
+	drain         *drain.State
+	recent        atomic.Int64 // about the size of the largest recent reply of a unary call, in bytes
 }
 
 // handler returns the handler of the method, in every protocol.
@@ -41,14 +46,56 @@ func (m *method) handler(options ...connect.HandlerOption) http.Handler {
 	)
 	switch client, server := m.descriptor.IsStreamingClient(), m.descriptor.IsStreamingServer(); {
 	case client && server:
-		return withReadDeadline(connect.NewBidiStreamHandler(m.path, m.bidiStream, options...))
+		return needsHTTP2(m.recorded(connect.NewBidiStreamHandler(m.path, m.bidiStream, options...)))
 	case client:
-		return connect.NewClientStreamHandler(m.path, m.clientStream, options...)
+		return m.recorded(connect.NewClientStreamHandler(m.path, m.clientStream, options...))
 	case server:
-		return connect.NewServerStreamHandler(m.path, m.serverStream, options...)
+		return m.recorded(connect.NewServerStreamHandler(m.path, m.serverStream, options...))
 	}
-	return connect.NewUnaryHandler(m.path, m.unary, options...)
+	return m.recorded(connect.NewUnaryHandler(m.path, m.unary, options...))
 }
+
+// recorded puts a call into the context of each request, charges the request, and gives back what the
+// call holds once it has been answered.
+func (m *method) recorded(next http.Handler) http.Handler {
+	memory := m.upstream.memory
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := memory.begin(w)
+		c.littleMetadata = takesLittleMetadata(r.Header)
+		defer c.leave()
+		if m.descriptor.IsStreamingClient() {
+			body := &streamBody{ReadCloser: r.Body, memory: memory}
+			defer body.release()
+			r.Body = body
+		} else if record := rpc.From(r.Context()); record != nil {
+			if err := c.request(r.Context(), record.RequestBytes); err != nil {
+				rpc.Answer(w, r, connect.NewError(connect.CodeOf(err), errors.New("the call ended while it waited for room for its request")))
+				return
+			}
+		}
+		if m.descriptor.IsStreamingServer() {
+			defer m.drain.AfterClosing(func() { c.end(drain.Reconnect()) })()
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
+	})
+}
+
+// needsHTTP2 refuses calls over HTTP/1.1 that both sides stream: HTTP/1.1 has a reply begin only after
+// the request has ended.
+func needsHTTP2(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor < 2 {
+			w.Header().Set("Connection", "close") // the request may never end
+			rpc.Refuse(w, r, rpc.ReasonUnimplemented, errNeedsHTTP2)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+var errNeedsHTTP2 = connect.NewError(connect.CodeUnimplemented, errors.New(
+	"both sides of this method stream, which needs HTTP/2, and the call came over HTTP/1.1: "+
+		"call it from a program that speaks HTTP/2 (a browser cannot send a stream), or use a method whose server alone streams"))
 
 // idempotency is what the proto says of a method. One without side effects may be called by GET.
 func idempotency(method protoreflect.MethodDescriptor) connect.IdempotencyLevel {
@@ -67,13 +114,25 @@ func (m *method) unary(ctx context.Context, request *connect.Request[message]) (
 		return nil, m.refused
 	}
 	var header, trailer metadata.MD
-	reply := &message{form: m.output}
+	c := callOf(ctx)
+	limited, stop := c.with(m.outgoing(ctx, request.Header()))
+	defer stop()
+	if err := c.expect(limited, m.recent.Load()); err != nil {
+		return nil, m.error(ctx, err, nil, nil)
+	}
+	reply := &message{form: m.output, call: c}
 	options := append(m.compression(request.Header()), grpc.Header(&header), grpc.Trailer(&trailer))
-	err := m.upstream.conn.Invoke(m.outgoing(ctx, request.Header()), m.path, request.Msg, reply, options...)
+	err := m.upstream.conn.Invoke(limited, m.path, request.Msg, reply, options...)
 	m.upstream.heard(header)
+	if err == nil {
+		err = c.tooMuchMetadata(header, trailer)
+	}
 	if err != nil {
 		return nil, m.error(ctx, err, header, trailer)
 	}
+	before := m.recent.Load()
+	m.recent.Store(max(int64(len(reply.wire)), before-before/16))
+	c.sends()
 	response := connect.NewResponse(reply)
 	incoming(response.Header(), header)
 	incoming(response.Trailer(), trailer)
@@ -104,7 +163,7 @@ func (m *method) clientStream(ctx context.Context, requests *connect.ClientStrea
 	defer stop()
 	for requests.Receive() {
 		request := *requests.Msg()
-		if err := stream.SendMsg(&request); errors.Is(err, io.EOF) {
+		if err := m.send(stream, &request); errors.Is(err, io.EOF) {
 			break // the upstream has answered already
 		} else if err != nil {
 			return nil, m.error(ctx, err, nil, nil)
@@ -116,7 +175,8 @@ func (m *method) clientStream(ctx context.Context, requests *connect.ClientStrea
 	if err := stream.CloseSend(); err != nil {
 		return nil, m.error(ctx, err, nil, nil)
 	}
-	reply := &message{form: m.output}
+	c := callOf(ctx)
+	reply := &message{form: m.output, call: c}
 	if err := stream.RecvMsg(reply); err != nil {
 		header, _ := stream.Header()
 		return nil, m.error(ctx, err, header, stream.Trailer())
@@ -131,6 +191,10 @@ func (m *method) clientStream(ctx context.Context, requests *connect.ClientStrea
 		}
 		return nil, m.error(ctx, err, header, stream.Trailer())
 	}
+	if err := c.tooMuchMetadata(header, stream.Trailer()); err != nil {
+		return nil, m.error(ctx, err, nil, nil)
+	}
+	c.sends()
 	incoming(response.Trailer(), stream.Trailer())
 	return response, nil
 }
@@ -144,11 +208,10 @@ func (m *method) bidiStream(ctx context.Context, calls *connect.BidiStream[messa
 	sent := make(chan error, 1)
 	go func() { sent <- m.pump(ctx, stream, stop, calls.Receive) }()
 	err = m.relay(ctx, stream, calls.ResponseHeader(), calls.ResponseTrailer(), calls.Send)
-	// The goroutine reads the request, which nobody may do once the handler has returned. A deadline in
-	// the past ends its read.
-	if endRead, ok := ctx.Value(endReadKey{}).(func()); ok {
-		endRead()
-	}
+	// The goroutine reads the request, which nobody may do once the handler has returned. It may also
+	// wait for an upstream that does not read.
+	stop()
+	callOf(ctx).endRead()
 	if failed := <-sent; failed != nil {
 		return failed
 	}
@@ -170,7 +233,7 @@ func (m *method) pump(ctx context.Context, stream grpc.ClientStream, cancel func
 			cancel()
 			return err
 		}
-		if err := stream.SendMsg(request); err != nil {
+		if err := m.send(stream, request); err != nil {
 			if !errors.Is(err, io.EOF) {
 				cancel()
 				return m.error(ctx, err, nil, nil)
@@ -180,12 +243,24 @@ func (m *method) pump(ctx context.Context, stream grpc.ClientStream, cancel func
 	}
 }
 
+// send sends a message of a stream, and charges it until grpc-go has taken it.
+func (m *method) send(stream grpc.ClientStream, request *message) error {
+	if size := int64(len(request.wire)); size > smallMessage {
+		requests := m.upstream.memory.requests
+		if !requests.TryAcquire(size) {
+			return m.upstream.memory.requestsFull()
+		}
+		defer requests.Release(size)
+	}
+	return stream.SendMsg(request)
+}
+
 // open begins a call with the metadata of the request. The caller must call stop, which cancels it.
 func (m *method) open(ctx context.Context, header http.Header) (stream grpc.ClientStream, stop func(), err error) {
 	if m.refused != nil {
 		return nil, nil, m.refused
 	}
-	limited, cancel := context.WithCancel(m.outgoing(ctx, header))
+	limited, cancel := callOf(ctx).with(m.outgoing(ctx, header))
 	stream, err = m.upstream.conn.NewStream(limited, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, m.path,
 		m.compression(header)...)
 	if err != nil {
@@ -197,8 +272,12 @@ func (m *method) open(ctx context.Context, header http.Header) (stream grpc.Clie
 
 // relay passes on the replies of a stream, and then its trailers or its error.
 func (m *method) relay(ctx context.Context, stream grpc.ClientStream, header, trailer http.Header, send func(*message) error) error {
+	c := callOf(ctx)
 	replied, err := stream.Header()
 	m.upstream.heard(replied)
+	if err == nil {
+		err = c.tooMuchMetadata(replied)
+	}
 	if err == nil && len(replied) > 0 {
 		incoming(header, replied)
 		err = send(nil) // the header alone: the first message may take long
@@ -207,15 +286,24 @@ func (m *method) relay(ctx context.Context, stream grpc.ClientStream, header, tr
 		return m.error(ctx, err, nil, stream.Trailer())
 	}
 	for {
-		reply := &message{form: m.output}
+		reply := &message{form: m.output, call: c}
 		switch err := stream.RecvMsg(reply); {
 		case errors.Is(err, io.EOF):
+			if err := c.tooMuchMetadata(stream.Trailer()); err != nil {
+				return err
+			}
 			incoming(trailer, stream.Trailer())
 			return nil
 		case err != nil:
 			return m.error(ctx, err, nil, stream.Trailer())
 		}
-		if err := send(reply); err != nil {
+		c.sends()
+		err := send(reply)
+		c.sent()
+		if err != nil {
+			if why := c.ended(); why != nil {
+				return why
+			}
 			return err
 		}
 	}
@@ -268,6 +356,9 @@ func (m *method) error(ctx context.Context, err error, header, trailer metadata.
 	if errors.As(err, &ours) {
 		return err
 	}
+	if why := callOf(ctx).ended(); why != nil {
+		return why
+	}
 	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		if call := rpc.From(ctx); call != nil {
 			if limit, over := call.Overdue(); over {
@@ -275,14 +366,21 @@ func (m *method) error(ctx context.Context, err error, header, trailer metadata.
 			}
 		}
 	}
-	st := status.Convert(err)
-	wire := connect.NewError(connect.Code(st.Code()), errors.New(st.Message()))
+	st := status.FromContextError(err)
+	if found, ok := status.FromError(err); ok {
+		st = found
+	}
+	if st.Code() == codes.ResourceExhausted && strings.HasPrefix(st.Message(), "grpc: received message ") {
+		return m.replyTooLong()
+	}
+	about, header, trailer := callOf(ctx).fit(st.Proto(), header, trailer)
+	wire := connect.NewError(connect.Code(about.GetCode()), errors.New(about.GetMessage()))
 	if wire.Code() == connect.CodeUnavailable && m.upstream.namesAddress(st.Message()) {
 		m.upstream.failed(m.path, st.Message())
 		service := string(m.descriptor.Parent().FullName())
 		wire = connect.NewError(connect.CodeUnavailable, errors.New(service+" is unavailable: its server does not answer, or has ended the connection"))
 	}
-	for _, detail := range st.Proto().GetDetails() {
+	for _, detail := range about.GetDetails() {
 		if detail, err := connect.NewErrorDetail(detail); err == nil {
 			wire.AddDetail(detail)
 		}
@@ -290,6 +388,13 @@ func (m *method) error(ctx context.Context, err error, header, trailer metadata.
 	incoming(wire.Meta(), header)
 	incoming(wire.Meta(), trailer)
 	return wire
+}
+
+// replyTooLong is the error of a reply over the limit, which is found by grpc-go.
+func (m *method) replyTooLong() *connect.Error {
+	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+		"a reply of %s is longer than %d bytes, before or after compression (as much as --bridge-max-message allows): ask for less, or raise the limit",
+		m.path, m.upstream.config.MaxMessage))
 }
 
 // namesAddress reports whether the text has an address of the upstream.
@@ -301,15 +406,4 @@ func (u *upstream) namesAddress(text string) bool {
 		}
 	}
 	return len(known) == 0 || strings.HasPrefix(text, "no children") || strings.HasPrefix(text, "last resolver error")
-}
-
-type endReadKey struct{}
-
-// withReadDeadline puts into the context of a request how to end a read of its body.
-func withReadDeadline(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		control := http.NewResponseController(w)
-		endRead := func() { _ = control.SetReadDeadline(time.Unix(1, 0)) }
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), endReadKey{}, endRead)))
-	})
 }

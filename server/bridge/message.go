@@ -21,12 +21,15 @@ import (
 type message struct {
 	wire []byte
 	form *form // that of its type in the schema
+	call *call // that it is a reply of, nil for a request
 }
 
 // A form converts the messages of one type between protobuf and JSON.
 type form struct {
 	descriptor protoreflect.MessageDescriptor
 	types      *types
+	memory     *memory
+	defaults   estimates
 }
 
 // types finds the types of a schema by name, for google.protobuf.Any and for extensions.
@@ -46,7 +49,14 @@ func (t *types) FindMessageByURL(url string) (protoreflect.MessageType, error) {
 // parsers in C++, Java and Python.
 const maxNesting = 100
 
+// toJSON appends a message to dst in JSON.
 func (f *form) toJSON(dst, wire []byte) ([]byte, error) {
+	return f.memory.convert(f.inJSON(wire), "the server's reply, a "+string(f.descriptor.FullName())+",", func() ([]byte, error) {
+		return f.appendJSON(dst, wire)
+	})
+}
+
+func (f *form) appendJSON(dst, wire []byte) ([]byte, error) {
 	m := dynamicpb.NewMessage(f.descriptor)
 	if err := (proto.UnmarshalOptions{Resolver: f.types, RecursionLimit: maxNesting}).Unmarshal(wire, m); err != nil {
 		return nil, fmt.Errorf("the server's reply is not a %s in protobuf: %w", f.descriptor.FullName(), err)
@@ -63,7 +73,12 @@ func (f *form) toJSON(dst, wire []byte) ([]byte, error) {
 	return compact.Bytes(), nil
 }
 
+// fromJSON returns the message that text is in JSON.
 func (f *form) fromJSON(text []byte) ([]byte, error) {
+	return f.memory.convert(ofJSON(text), "this "+string(f.descriptor.FullName()), func() ([]byte, error) { return f.parseJSON(text) })
+}
+
+func (f *form) parseJSON(text []byte) ([]byte, error) {
 	if len(text) == 0 {
 		return nil, fmt.Errorf("an empty body is not JSON: send {} for an empty %s", f.descriptor.Name())
 	}
@@ -196,6 +211,9 @@ func (upstreamCodec) Unmarshal(data mem.BufferSlice, m any) error {
 	reply, ok := m.(*message)
 	if !ok {
 		return fmt.Errorf("%T is no message of a bridged call", m)
+	}
+	if reply.call != nil {
+		reply.call.hold(data.Len())
 	}
 	reply.wire = data.Materialize()
 	return nil

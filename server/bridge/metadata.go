@@ -1,12 +1,15 @@
 package bridge
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 )
 
 // Metadata passes the bridge in both directions, apart from what belongs to one of the two connections
@@ -56,6 +59,78 @@ func outgoing(header http.Header, leaveOut []string) metadata.MD {
 		}
 	}
 	return md
+}
+
+// maxCallerMetadata is how many bytes of metadata a caller on gRPC's C core accepts with one reply: its
+// default soft limit (GRPC_ARG_MAX_METADATA_SIZE). Above that it ends the call at random, with an error
+// that does not say why.
+const maxCallerMetadata = 8 << 10
+
+// ownMetadata is about what the port itself adds to a reply, in bytes as metadataSize counts them.
+const ownMetadata = 512
+
+// metadataSize is the size of the metadata as HTTP/2 counts it (RFC 9113 §6.5.2), with the values of
+// -bin keys in base64.
+func metadataSize(md metadata.MD) (size int) {
+	for name, values := range md {
+		if reserved(name) || strings.HasPrefix(name, ":") {
+			continue
+		}
+		for _, value := range values {
+			size += len(name) + 32
+			if strings.HasSuffix(name, "-bin") {
+				size += (4*len(value) + 2) / 3
+			} else {
+				size += len(value)
+			}
+		}
+	}
+	return size
+}
+
+// takesLittleMetadata reports whether the caller is one that maxCallerMetadata is about, such as a
+// Python program, by the header of its request.
+func takesLittleMetadata(request http.Header) bool {
+	return strings.Contains(request.Get("User-Agent"), "grpc-c/")
+}
+
+// tooMuchMetadata returns the error of a reply with more metadata than its caller accepts, nil if there
+// is not too much.
+func (c *call) tooMuchMetadata(sets ...metadata.MD) error {
+	if !c.littleMetadata {
+		return nil
+	}
+	for _, md := range sets {
+		if size := metadataSize(md); size > maxCallerMetadata-ownMetadata {
+			return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+				"the server's reply has %d bytes of metadata, and the caller's gRPC library accepts %d: have the server send less", size, maxCallerMetadata-ownMetadata))
+		}
+	}
+	return nil
+}
+
+// fit leaves out of an error what its caller would not accept: metadata first, then details, then the
+// end of the text. The text says so.
+func (c *call) fit(st *spb.Status, header, trailer metadata.MD) (*spb.Status, metadata.MD, metadata.MD) {
+	const most = maxCallerMetadata - ownMetadata
+	size := func() int { return metadataSize(header) + metadataSize(trailer) + 4*proto.Size(st)/3 + 3*len(st.GetMessage()) }
+	if !c.littleMetadata || size() <= most {
+		return st, header, trailer
+	}
+	was := metadataSize(header) + metadataSize(trailer) + proto.Size(st)
+	st = proto.Clone(st).(*spb.Status)
+	left := "metadata"
+	header, trailer = nil, nil
+	if size() > most {
+		left = "metadata and details"
+		st.Details = nil
+	}
+	const longest = 1 << 10 // each byte may be three when it is escaped, and the details have the text again
+	if len(st.GetMessage()) > longest {
+		st.Message = strings.ToValidUTF8(st.GetMessage()[:longest], "") + "…"
+	}
+	st.Message += fmt.Sprintf(" (the %s of this error are left out: it has %d bytes, and the caller's gRPC library accepts %d)", left, was, most)
+	return st, header, trailer
 }
 
 // incoming adds the metadata of an upstream's reply to that of ours.

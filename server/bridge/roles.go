@@ -47,7 +47,7 @@ func ParseRoleRule(text string) (RoleRule, error) {
 // policy returns the policy of a method of an upstream. Without a rule it needs the role write, unless
 // its proto says that it has no side effects.
 func (c *Config) policy(u *upstream, method protoreflect.MethodDescriptor) rpc.Policy {
-	p := rpc.Policy{Role: rpc.Writer, Upstream: u.name, MaxMessage: c.MaxRequest, MessageFlag: "--bridge-max-message"}
+	p := rpc.Policy{Role: rpc.Writer, Upstream: u.name, MaxMessage: c.MaxRequest, MessageFlag: "--bridge-max-message", OwnBudget: true}
 	if options, _ := method.Options().(*descriptorpb.MethodOptions); options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS {
 		p.Role = rpc.Reader
 	}

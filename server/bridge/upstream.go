@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -32,7 +33,8 @@ type upstream struct {
 	conn      *grpc.ClientConn // for the calls, balanced over the processes
 	tls       *tls.Config      // nil is cleartext
 	gzip      atomic.Bool      // it has said that it accepts gzip
-	changed   func()           // called when what follow has learnt is new
+	memory    *memory
+	changed   func() // called when what follow has learnt is new
 
 	mu        sync.Mutex
 	processes map[string]*learned // by address
@@ -66,6 +68,7 @@ func newUpstream(config *Config, about Upstream, changed func()) (*upstream, err
 		name:      strings.Join(names, ","),
 		failures:  rate.NewLimiter(1, 5),
 		addresses: newAddresses(about.Endpoints),
+		memory:    newMemory(config.MaxMessage, config.MaxRequest),
 		changed:   changed,
 		processes: make(map[string]*learned),
 	}
@@ -79,6 +82,7 @@ func newUpstream(config *Config, about Upstream, changed func()) (*upstream, err
 	}
 	u.conn, err = grpc.NewClient(scheme+":///"+u.authority(), append(append(u.dialOptions(), config.DialOptions...),
 		grpc.WithResolvers(u.addresses),
+		experimental.WithBufferPool(u.memory),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(upstreamCodec{}),
@@ -108,6 +112,10 @@ func (u *upstream) dialOptions() []grpc.DialOption {
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(), // that of a DNS record
 		grpc.WithMaxHeaderListSize(maxHeader),
+		// What an upstream may send of a stream that nobody reads, in bytes, and of all streams before it
+		// hears that the bridge has taken them. grpc-go would raise them by itself, and ping for it.
+		grpc.WithStaticStreamWindowSize(64 << 10),
+		grpc.WithStaticConnWindowSize(1 << 20),
 		grpc.WithUserAgent("roster"),
 		grpc.WithIdleTimeout(0),
 		grpc.WithConnectParams(grpc.ConnectParams{

@@ -20,7 +20,8 @@ import (
 // once the budget is used up. Short requests, which are nearly all, are not charged.
 //
 // The request of a stream of replies is charged as well, until the stream ends, with its own size: the
-// replies of a stream are bounded by its handler.
+// replies of a stream are bounded by its handler. A method whose policy has OwnBudget is not charged at
+// all.
 const (
 	// shortRequest is the maximum size of a request that is not charged, in bytes.
 	shortRequest = 128
@@ -76,6 +77,13 @@ func (b budget) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	factor := int64(replyFactor)
 	if method.ServerStreams {
 		factor = 1
+	}
+	if method.OwnBudget {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			rpc.From(r.Context()).RequestBytes = requestSize(r, most)
+			defer boundReply(w, r)()
+			next.ServeHTTP(w, r)
+		})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var share share

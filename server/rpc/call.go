@@ -37,6 +37,9 @@ type Call struct {
 	// Identity is the authenticated name of the caller: that of its token or its certificate. It is
 	// empty for an unauthenticated caller.
 	Identity string
+	// RequestBytes is the size of the request's message, decompressed. It is set for methods whose policy
+	// has OwnBudget.
+	RequestBytes int64
 	// Handled is set once the handler of the RPC has returned. Failure is final then.
 	Handled bool
 	// Failure is the error that ended the RPC, nil if it succeeded or if the request is no RPC.

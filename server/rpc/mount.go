@@ -45,6 +45,10 @@ type Policy struct {
 	// MessageFlag is the flag that MaxMessage is derived from, for error messages. It is empty if no
 	// flag sets it.
 	MessageFlag string
+	// OwnBudget says that the handler bounds the memory of its requests and replies itself, as one whose
+	// replies have nothing to do with the size of the requests. The port then tells it the size of the
+	// request (Call.RequestBytes), and does not charge the reply.
+	OwnBudget bool
 	// MaxQuiet is how long a client that streams may pause between messages; 0 is no limit of the
 	// method's. Over HTTP/2 the engine ends a stream on which neither side has sent anything for an hour
 	// (h2.Config.StreamIdleTimeout).
@@ -205,8 +209,8 @@ func (m *Method) check() error {
 		return fmt.Errorf("the policy of %s has no MaxStreams: a streaming method must have a bound on its open calls", m.Path)
 	case !m.Streams() && m.MaxStreams != 0:
 		return fmt.Errorf("the policy of %s has MaxStreams, but the method is unary", m.Path)
-	case m.MaxMessage < 0 || m.MaxMessage > MaxMessageBytes:
-		return fmt.Errorf("the policy of %s has the MaxMessage %d: it must be from 0 to %d", m.Path, m.MaxMessage, MaxMessageBytes)
+	case m.MaxMessage < 0 || m.MaxMessage > MaxPolicyMessageBytes:
+		return fmt.Errorf("the policy of %s has the MaxMessage %d: it must be from 0 to %d", m.Path, m.MaxMessage, MaxPolicyMessageBytes)
 	case !m.ClientStreams && m.MaxQuiet != 0:
 		return fmt.Errorf("the policy of %s has MaxQuiet, but its clients do not stream", m.Path)
 	}
