@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -216,4 +218,36 @@ func TestBridgeLosesNoCallWhenProcessesRestart(t *testing.T) {
 		t.Error("a lost call is no UNAVAILABLE:", *err)
 	}
 	t.Logf("%d calls, %d lost with the killed process", calls.Load(), failed.Load())
+}
+
+// A call that the caller traces has a span for the port and, below it, one for the upstream.
+func TestBridgeTraces(t *testing.T) {
+	collected := collect(t)
+	_, upstream := startJobs(t, need(t, "ROSTER_E2E_NEWEST"), jobsCode(t), "127.0.0.1:0")
+	command := exec.Command(binary, "bridge", "--addr", "localhost:0", "--log-format", "json", "http://"+upstream)
+	command.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT="+collected.url, "OTEL_BSP_SCHEDULE_DELAY=100")
+	url := "http://" + start(t, command).line(servingAt)
+	eventually(t, "the spans of a call to be exported", func() bool {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/jobs.v1.JobService/Submit", strings.NewReader(`{"name":"a"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Traceparent", "00-"+callersTrace+"-"+callersSpan+"-01")
+		reply, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply.Body.Close()
+		spans := collected.named("jobs.v1.JobService/Submit")
+		for _, of := range spans {
+			for _, below := range spans {
+				if hex.EncodeToString(of.GetTraceId()) == callersTrace && hex.EncodeToString(of.GetParentSpanId()) == callersSpan &&
+					bytes.Equal(below.GetParentSpanId(), of.GetSpanId()) {
+					return true
+				}
+			}
+		}
+		return false
+	})
 }

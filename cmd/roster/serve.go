@@ -77,7 +77,7 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		return err
 	}
 	defer port.close()
-	other, err := newBridge(f, log)
+	other, err := newBridge(f, monitor, log)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/metric/noop"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -207,7 +210,7 @@ func (s *byteSize) Set(text string) error {
 func (s *byteSize) Type() string { return "size" }
 
 // newBridge returns the bridge that the flags ask for, nil if they ask for none.
-func newBridge(f serveFlags, log *slog.Logger) (*bridge.Bridge, error) {
+func newBridge(f serveFlags, monitor *monitor, log *slog.Logger) (*bridge.Bridge, error) {
 	b := f.bridge
 	if len(b.upstreams) == 0 {
 		return nil, nil
@@ -224,6 +227,14 @@ func newBridge(f serveFlags, log *slog.Logger) (*bridge.Bridge, error) {
 		LeaveOutAuthorization: f.tokens != "",
 		Options:               service.HandlerOptions(log),
 		Log:                   log,
+	}
+	if monitor.traces != nil {
+		// It puts the trace into the metadata of each call, in place of what the caller sent.
+		config.DialOptions = append(config.DialOptions, grpc.WithStatsHandler(otelgrpc.NewClientHandler(
+			otelgrpc.WithTracerProvider(monitor.traces.Provider()),
+			otelgrpc.WithPropagators(monitor.traces.Propagator()),
+			otelgrpc.WithMeterProvider(noop.NewMeterProvider()),
+		)))
 	}
 	var err error
 	if config.TLS, err = b.tls(); err != nil {
