@@ -113,6 +113,9 @@ func (m *method) unary(ctx context.Context, request *connect.Request[message]) (
 	if m.refused != nil {
 		return nil, m.refused
 	}
+	if err := request.Msg.usable(); err != nil {
+		return nil, err
+	}
 	var header, trailer metadata.MD
 	c := callOf(ctx)
 	limited, stop := c.with(m.outgoing(ctx, request.Header()))
@@ -127,11 +130,14 @@ func (m *method) unary(ctx context.Context, request *connect.Request[message]) (
 	if err == nil {
 		err = c.tooMuchMetadata(header, trailer)
 	}
+	if err == nil {
+		err = m.convert(ctx, reply)
+	}
 	if err != nil {
 		return nil, m.error(ctx, err, header, trailer)
 	}
 	before := m.recent.Load()
-	m.recent.Store(max(int64(len(reply.wire)), before-before/16))
+	m.recent.Store(max(int64(reply.sent.Len()), before-before/16))
 	c.sends()
 	response := connect.NewResponse(reply)
 	incoming(response.Header(), header)
@@ -140,6 +146,9 @@ func (m *method) unary(ctx context.Context, request *connect.Request[message]) (
 }
 
 func (m *method) serverStream(ctx context.Context, request *connect.Request[message], replies *connect.ServerStream[message]) error {
+	if err := request.Msg.usable(); err != nil {
+		return err
+	}
 	stream, stop, err := m.open(ctx, request.Header())
 	if err != nil {
 		return err
@@ -191,7 +200,11 @@ func (m *method) clientStream(ctx context.Context, requests *connect.ClientStrea
 		}
 		return nil, m.error(ctx, err, header, stream.Trailer())
 	}
-	if err := c.tooMuchMetadata(header, stream.Trailer()); err != nil {
+	err = c.tooMuchMetadata(header, stream.Trailer())
+	if err == nil {
+		err = m.convert(ctx, reply)
+	}
+	if err != nil {
 		return nil, m.error(ctx, err, nil, nil)
 	}
 	c.sends()
@@ -243,8 +256,37 @@ func (m *method) pump(ctx context.Context, stream grpc.ClientStream, cancel func
 	}
 }
 
+// convert puts a reply into JSON, for a caller that speaks that.
+func (m *method) convert(ctx context.Context, reply *message) error {
+	if record := rpc.From(ctx); record == nil || record.Codec != rpc.JSON {
+		return nil
+	}
+	var err error
+	if reply.json, err = m.output.toJSON(reply.sent.Materialize()); err != nil {
+		var limit *connect.Error
+		if errors.As(err, &limit) {
+			return limit
+		}
+		return connect.NewError(connect.CodeInternal, err)
+	}
+	reply.call.hold(len(reply.json))
+	return nil
+}
+
+// usable returns the error of a request that could not be converted.
+func (m *message) usable() error {
+	var limit *connect.Error
+	if m.err == nil || errors.As(m.err, &limit) {
+		return m.err
+	}
+	return connect.NewError(connect.CodeInvalidArgument, m.err)
+}
+
 // send sends a message of a stream, and charges it until grpc-go has taken it.
 func (m *method) send(stream grpc.ClientStream, request *message) error {
+	if err := request.usable(); err != nil {
+		return err
+	}
 	if size := int64(len(request.wire)); size > smallMessage {
 		requests := m.upstream.memory.requests
 		if !requests.TryAcquire(size) {
@@ -296,6 +338,9 @@ func (m *method) relay(ctx context.Context, stream grpc.ClientStream, header, tr
 			return nil
 		case err != nil:
 			return m.error(ctx, err, nil, stream.Trailer())
+		}
+		if err := m.convert(ctx, reply); err != nil {
+			return err
 		}
 		c.sends()
 		err := send(reply)
@@ -373,6 +418,9 @@ func (m *method) error(ctx context.Context, err error, header, trailer metadata.
 	if st.Code() == codes.ResourceExhausted && strings.HasPrefix(st.Message(), "grpc: received message ") {
 		return m.replyTooLong()
 	}
+	if st.Code() == codes.Internal && st.Message() == io.ErrUnexpectedEOF.Error() {
+		return connect.NewError(connect.CodeInternal, fmt.Errorf("the server ended its reply to %s in the middle of a message", m.path))
+	}
 	about, header, trailer := callOf(ctx).fit(st.Proto(), header, trailer)
 	wire := connect.NewError(connect.Code(about.GetCode()), errors.New(about.GetMessage()))
 	if wire.Code() == connect.CodeUnavailable && m.upstream.namesAddress(st.Message()) {
@@ -397,7 +445,8 @@ func (m *method) replyTooLong() *connect.Error {
 		m.path, m.upstream.config.MaxMessage))
 }
 
-// namesAddress reports whether the text has an address of the upstream.
+// namesAddress reports whether the text has an address of the upstream, or another detail of a connection
+// to it.
 func (u *upstream) namesAddress(text string) bool {
 	known, _, _ := u.addresses.current()
 	for _, address := range known {
@@ -405,5 +454,5 @@ func (u *upstream) namesAddress(text string) bool {
 			return true
 		}
 	}
-	return len(known) == 0 || strings.HasPrefix(text, "no children") || strings.HasPrefix(text, "last resolver error")
+	return len(known) == 0 || strings.HasPrefix(text, "error reading from server") || strings.HasPrefix(text, "no children") || strings.HasPrefix(text, "last resolver error")
 }

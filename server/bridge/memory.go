@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -13,10 +12,11 @@ import (
 	"connectrpc.com/connect"
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // The memory of the messages of one upstream is bounded, so that one that sends too much, or whose
-// callers do not read, takes nothing from the rest of the port. There are three bounds of the same size,
+// callers do not read, takes nothing from the rest of the port. There are three bounds, each of
 // memoryFactor times the maximum message and at least minMemory:
 //
 //   - replies, from the first frame to when the caller has taken them. Above the bound nothing more is
@@ -28,7 +28,7 @@ import (
 // A message may be copied once more for its compression and its envelope.
 const (
 	memoryFactor = 4
-	minMemory    = 32 << 20
+	minMemory    = 16 << 20
 	// smallMessage is the size in bytes up to which a message is not charged before it has arrived.
 	smallMessage = 64 << 10
 	// pressure is how long the port waits for replies to be taken before it ends calls.
@@ -44,7 +44,7 @@ type memory struct {
 	conversions *semaphore.Weighted // of limit bytes
 
 	mu       sync.Mutex
-	used     int64               // bytes of received frames and of replies that are not sent yet
+	used     int64               // bytes of received frames, of replies that are not sent yet, and of their JSON
 	expected int64               // bytes of the replies that unary calls are likely to get
 	buffers  map[uint64]struct{} // that grpc-go has not given back
 	last     uint64              // key of buffers
@@ -224,10 +224,12 @@ type call struct {
 
 	// Under the lock of memory:
 	sending  time.Time // since when the caller takes the reply to be sent; zero if none is
-	held     int64     // bytes of replies
+	held     int64     // bytes of replies in JSON
 	expects  int64     // bytes of memory.expected
 	requests int64     // bytes of memory.requests
 	over     bool      // it has been ended
+
+	replies mem.BufferSlice // that are not sent yet; it belongs to the goroutine of the handler
 
 	mu      sync.Mutex
 	control *http.ResponseController // nil after the handler has returned
@@ -256,6 +258,7 @@ func (c *call) leave() {
 	c.mu.Lock()
 	c.control, c.cancel = nil, nil
 	c.mu.Unlock()
+	c.free()
 	m := c.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -319,7 +322,7 @@ func (c *call) endRead() {
 	}
 }
 
-// hold charges a reply that has arrived.
+// hold charges a reply in JSON.
 func (c *call) hold(size int) {
 	c.memory.mu.Lock()
 	defer c.memory.mu.Unlock()
@@ -334,8 +337,15 @@ func (c *call) sends() {
 	c.sending = time.Now()
 }
 
+// free gives back the buffers of the replies.
+func (c *call) free() {
+	c.replies.Free()
+	c.replies = nil
+}
+
 // sent gives back the replies that have been sent.
 func (c *call) sent() {
+	c.free()
 	c.memory.mu.Lock()
 	defer c.memory.mu.Unlock()
 	c.memory.used -= c.held
@@ -381,14 +391,12 @@ func (m *memory) requestsFull() *connect.Error {
 		m.requestLimit>>20, memoryFactor, minMemory>>20))
 }
 
-// errNotConverted is the error of a message that would take too much memory in JSON.
-var errNotConverted = errors.New("call with protobuf in place of JSON")
-
-// convert runs a conversion that takes about size bytes of memory.
-func (m *memory) convert(size int64, what string, run func() ([]byte, error)) ([]byte, error) {
+// convert runs a conversion between protobuf and JSON that takes about size bytes of memory.
+func (m *memory) convert(size int64, what protoreflect.FullName, run func() ([]byte, error)) ([]byte, error) {
 	if size > m.limit {
 		return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
-			"%s would take about %d MiB of memory, the maximum is %d MiB: %w", what, size>>20, m.limit>>20, errNotConverted))
+			"this %s would take about %d MiB of memory to convert between protobuf and JSON, the maximum is %d MiB: call with protobuf in place of JSON",
+			what, size>>20, m.limit>>20))
 	}
 	if size > smallMessage {
 		_ = m.conversions.Acquire(context.Background(), size) // conversions do not wait for anybody, so this ends

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"connectrpc.com/connect"
 	"google.golang.org/grpc/encoding"
@@ -17,11 +18,14 @@ import (
 )
 
 // A message is one message of a bridged call: its bytes in protobuf, which are passed on as they are.
-// Only a caller that speaks JSON has it decoded.
+// Only a caller that speaks JSON has it converted.
 type message struct {
-	wire []byte
-	form *form // that of its type in the schema
-	call *call // that it is a reply of, nil for a request
+	wire []byte          // of a request
+	sent mem.BufferSlice // of a reply, as grpc-go has received it
+	json []byte          // of a reply to a caller that speaks JSON: see method.convert
+	err  error           // of a request that cannot be converted
+	form *form           // that of its type in the schema
+	call *call           // that it is a reply of, nil for a request
 }
 
 // A form converts the messages of one type between protobuf and JSON.
@@ -49,33 +53,29 @@ func (t *types) FindMessageByURL(url string) (protoreflect.MessageType, error) {
 // parsers in C++, Java and Python.
 const maxNesting = 100
 
-// toJSON appends a message to dst in JSON.
-func (f *form) toJSON(dst, wire []byte) ([]byte, error) {
-	return f.memory.convert(f.inJSON(wire), "the server's reply, a "+string(f.descriptor.FullName())+",", func() ([]byte, error) {
-		return f.appendJSON(dst, wire)
+// toJSON returns a message in JSON.
+func (f *form) toJSON(wire []byte) ([]byte, error) {
+	return f.memory.convert(f.inJSON(wire), f.descriptor.FullName(), func() ([]byte, error) {
+		m := dynamicpb.NewMessage(f.descriptor)
+		if err := (proto.UnmarshalOptions{Resolver: f.types, RecursionLimit: maxNesting}).Unmarshal(wire, m); err != nil {
+			return nil, fmt.Errorf("the server's reply is not a %s in protobuf: %w", f.descriptor.FullName(), err)
+		}
+		text, err := protojson.MarshalOptions{EmitDefaultValues: true, Resolver: f.types}.Marshal(m)
+		if err != nil {
+			return nil, fmt.Errorf("the server's reply, a %s, has no form in JSON: %w", f.descriptor.FullName(), err)
+		}
+		// The white space of protojson differs from build to build.
+		compact := bytes.NewBuffer(text[:0])
+		if err := json.Compact(compact, text); err != nil {
+			return nil, err
+		}
+		return compact.Bytes(), nil
 	})
-}
-
-func (f *form) appendJSON(dst, wire []byte) ([]byte, error) {
-	m := dynamicpb.NewMessage(f.descriptor)
-	if err := (proto.UnmarshalOptions{Resolver: f.types, RecursionLimit: maxNesting}).Unmarshal(wire, m); err != nil {
-		return nil, fmt.Errorf("the server's reply is not a %s in protobuf: %w", f.descriptor.FullName(), err)
-	}
-	text, err := protojson.MarshalOptions{EmitDefaultValues: true, Resolver: f.types}.Marshal(m)
-	if err != nil {
-		return nil, fmt.Errorf("the server's reply, a %s, has no form in JSON: %w", f.descriptor.FullName(), err)
-	}
-	// The white space of protojson differs from build to build.
-	compact := bytes.NewBuffer(dst)
-	if err := json.Compact(compact, text); err != nil {
-		return nil, err
-	}
-	return compact.Bytes(), nil
 }
 
 // fromJSON returns the message that text is in JSON.
 func (f *form) fromJSON(text []byte) ([]byte, error) {
-	return f.memory.convert(ofJSON(text), "this "+string(f.descriptor.FullName()), func() ([]byte, error) { return f.parseJSON(text) })
+	return f.memory.convert(ofJSON(text), f.descriptor.FullName(), func() ([]byte, error) { return f.parseJSON(text) })
 }
 
 func (f *form) parseJSON(text []byte) ([]byte, error) {
@@ -119,7 +119,7 @@ func (protoCodec) Name() string { return "proto" }
 func (c protoCodec) Marshal(m any) ([]byte, error) {
 	switch m := m.(type) {
 	case *message:
-		return m.wire, nil
+		return c.MarshalAppend(nil, m)
 	case proto.Message:
 		return proto.Marshal(m)
 	}
@@ -130,7 +130,11 @@ func (c protoCodec) Marshal(m any) ([]byte, error) {
 func (c protoCodec) MarshalAppend(dst []byte, m any) ([]byte, error) {
 	switch m := m.(type) {
 	case *message:
-		return append(dst, m.wire...), nil
+		dst = slices.Grow(dst, m.sent.Len())
+		for _, piece := range m.sent {
+			dst = append(dst, piece.ReadOnlyData()...)
+		}
+		return dst, nil
 	case proto.Message:
 		return proto.MarshalOptions{}.MarshalAppend(dst, m)
 	}
@@ -169,17 +173,21 @@ func (c jsonCodec) MarshalAppend(dst []byte, m any) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("%T is no message of a bridged call", m)
 	}
-	return reply.form.toJSON(dst, reply.wire)
+	if reply.json == nil {
+		return nil, fmt.Errorf("%s was not converted to JSON", reply.form.descriptor.FullName())
+	}
+	return append(dst, reply.json...), nil
 }
 
 // Unmarshal implements connect.Codec.
-func (c jsonCodec) Unmarshal(data []byte, m any) (err error) {
+// A request that cannot be converted is answered by the handler, with the code of the error.
+func (c jsonCodec) Unmarshal(data []byte, m any) error {
 	request, ok := m.(*message)
 	if !ok {
 		return fmt.Errorf("%T is no message of a bridged call", m)
 	}
-	request.wire, err = request.form.fromJSON(data)
-	return err
+	request.wire, request.err = request.form.fromJSON(data)
+	return nil
 }
 
 // MarshalStable implements what Connect needs for GET requests.
@@ -206,15 +214,16 @@ func (upstreamCodec) Marshal(m any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.SliceBuffer(request.wire)}, nil
 }
 
-// Unmarshal implements encoding.CodecV2.
+// Unmarshal implements encoding.CodecV2. The call gives the buffers back.
 func (upstreamCodec) Unmarshal(data mem.BufferSlice, m any) error {
 	reply, ok := m.(*message)
 	if !ok {
 		return fmt.Errorf("%T is no message of a bridged call", m)
 	}
-	if reply.call != nil {
-		reply.call.hold(data.Len())
+	if reply.call != nil { // else nobody is going to read it
+		data.Ref()
+		reply.sent = data
+		reply.call.replies = data
 	}
-	reply.wire = data.Materialize()
 	return nil
 }

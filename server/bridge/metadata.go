@@ -113,7 +113,9 @@ func (c *call) tooMuchMetadata(sets ...metadata.MD) error {
 // end of the text. The text says so.
 func (c *call) fit(st *spb.Status, header, trailer metadata.MD) (*spb.Status, metadata.MD, metadata.MD) {
 	const most = maxCallerMetadata - ownMetadata
-	size := func() int { return metadataSize(header) + metadataSize(trailer) + 4*proto.Size(st)/3 + 3*len(st.GetMessage()) }
+	size := func() int {
+		return metadataSize(header) + metadataSize(trailer) + 4*proto.Size(st)/3 + 3*len(st.GetMessage())
+	}
 	if !c.littleMetadata || size() <= most {
 		return st, header, trailer
 	}

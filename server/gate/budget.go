@@ -81,7 +81,6 @@ func (b budget) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	if method.OwnBudget {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			rpc.From(r.Context()).RequestBytes = requestSize(r, most)
-			defer boundReply(w, r)()
 			next.ServeHTTP(w, r)
 		})
 	}
