@@ -262,7 +262,7 @@ func (m *method) convert(ctx context.Context, reply *message) error {
 		return nil
 	}
 	var err error
-	if reply.json, err = m.output.toJSON(reply.sent.Materialize()); err != nil {
+	if reply.json, err = m.output.toJSON(reply.sent); err != nil {
 		var limit *connect.Error
 		if errors.As(err, &limit) {
 			return limit
@@ -415,7 +415,7 @@ func (m *method) error(ctx context.Context, err error, header, trailer metadata.
 	if found, ok := status.FromError(err); ok {
 		st = found
 	}
-	if st.Code() == codes.ResourceExhausted && strings.HasPrefix(st.Message(), "grpc: received message ") {
+	if st.Code() == codes.ResourceExhausted && (strings.HasPrefix(st.Message(), "grpc: received message ") || strings.HasPrefix(st.Message(), "grpc: message after decompression larger")) {
 		return m.replyTooLong()
 	}
 	if st.Code() == codes.Internal && st.Message() == io.ErrUnexpectedEOF.Error() {

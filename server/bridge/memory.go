@@ -1,9 +1,12 @@
 package bridge
 
 import (
+	stdgzip "compress/gzip"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"runtime"
 	"sync"
@@ -11,6 +14,7 @@ import (
 
 	"connectrpc.com/connect"
 	"golang.org/x/sync/semaphore"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -27,8 +31,8 @@ import (
 //
 // A message may be copied once more for its compression and its envelope.
 const (
-	memoryFactor = 4
-	minMemory    = 16 << 20
+	memoryFactor = 3
+	minMemory    = 12 << 20
 	// smallMessage is the size in bytes up to which a message is not charged before it has arrived.
 	smallMessage = 64 << 10
 	// pressure is how long the port waits for replies to be taken before it ends calls.
@@ -68,8 +72,7 @@ func newMemory(maxReply, maxRequest int) *memory {
 	return m
 }
 
-// memory is the buffer pool of the upstream's connections: grpc-go takes from it what it receives, and
-// what it decompresses. It keeps no buffers, only their sizes. A buffer that grpc-go does not give back,
+// memory is the buffer pool of the upstream's connections: grpc-go takes from it what it receives. It keeps no buffers, only their sizes. A buffer that grpc-go does not give back,
 // as that of a call which was cancelled, counts until it has been collected as garbage.
 var _ mem.BufferPool = (*memory)(nil)
 
@@ -224,7 +227,7 @@ type call struct {
 
 	// Under the lock of memory:
 	sending  time.Time // since when the caller takes the reply to be sent; zero if none is
-	held     int64     // bytes of replies in JSON
+	held     int64     // bytes of replies, apart from those in buffers of memory, and of their JSON
 	expects  int64     // bytes of memory.expected
 	requests int64     // bytes of memory.requests
 	over     bool      // it has been ended
@@ -322,7 +325,7 @@ func (c *call) endRead() {
 	}
 }
 
-// hold charges a reply in JSON.
+// hold charges a reply that is in no buffer of memory.
 func (c *call) hold(size int) {
 	c.memory.mu.Lock()
 	defer c.memory.mu.Unlock()
@@ -391,16 +394,83 @@ func (m *memory) requestsFull() *connect.Error {
 		m.requestLimit>>20, memoryFactor, minMemory>>20))
 }
 
-// convert runs a conversion between protobuf and JSON that takes about size bytes of memory.
-func (m *memory) convert(size int64, what protoreflect.FullName, run func() ([]byte, error)) ([]byte, error) {
-	if size > m.limit {
-		return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
-			"this %s would take about %d MiB of memory to convert between protobuf and JSON, the maximum is %d MiB: call with protobuf in place of JSON",
-			what, size>>20, m.limit>>20))
+// tooLarge is the error of a message that would take size bytes of memory to convert, nil if it may.
+func (m *memory) tooLarge(size int64, what protoreflect.FullName) error {
+	if size <= m.limit {
+		return nil
 	}
-	if size > smallMessage {
-		_ = m.conversions.Acquire(context.Background(), size) // conversions do not wait for anybody, so this ends
-		defer m.conversions.Release(size)
-	}
-	return run()
+	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+		"this %s would take about %d MiB of memory to convert between protobuf and JSON, the maximum is %d MiB: call with protobuf in place of JSON",
+		what, size>>20, m.limit>>20))
 }
+
+// converting waits until there is room for a conversion that takes size bytes, up to the bound. Call done
+// after it. Conversions wait for nobody, so this ends.
+func (m *memory) converting(size int64) (done func()) {
+	if size <= smallMessage {
+		return func() {}
+	}
+	size = min(size, m.limit)
+	_ = m.conversions.Acquire(context.Background(), size) // fails with its context only
+	return func() { m.conversions.Release(size) }
+}
+
+// An unpacker decompresses the replies of an upstream, each only once there is room for what it may turn
+// out to be. grpc-go's own would decompress all at once, and could not be ended.
+type unpacker struct {
+	memory *memory
+	most   int // bytes of a message
+}
+
+// gzipRatio is how much longer than its gzip a message may be (RFC 1951 §3.2.5: 258 bytes for two bits).
+const gzipRatio = 1032
+
+// Type implements grpc.Decompressor.
+func (u *unpacker) Type() string { return gzip.Name }
+
+// Do implements grpc.Decompressor. Of a message that is too long it returns one byte more than allowed.
+func (u *unpacker) Do(r io.Reader) ([]byte, error) {
+	size := u.most + 1
+	if known, ok := r.(interface{ Remaining() int }); ok {
+		size = min(size, known.Remaining()*gzipRatio)
+	}
+	m := u.memory
+	m.mu.Lock()
+	_ = m.waitLocked(context.Background(), func() bool { return m.used+int64(size) <= m.limit || !m.anyLocked() })
+	wanted := m.anyLocked()
+	m.used += int64(size)
+	m.mu.Unlock()
+	defer func() { // the call charges the message that it gets
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.used -= int64(size)
+		m.wakeLocked()
+	}()
+	if !wanted {
+		return nil, errors.New("the call has been ended")
+	}
+	reader, _ := readers.Get().(*stdgzip.Reader)
+	if reader == nil {
+		reader = new(stdgzip.Reader)
+	}
+	defer readers.Put(reader)
+	if err := reader.Reset(r); err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, min(size, 4<<10))
+	for {
+		n, err := reader.Read(out[len(out):cap(out)])
+		out = out[:len(out)+n]
+		switch {
+		case errors.Is(err, io.EOF) || len(out) > u.most:
+			return out, nil
+		case err != nil:
+			return nil, err
+		case len(out) == cap(out):
+			out = append(make([]byte, 0, min(4*cap(out), u.most+1)), out...)
+		}
+	}
+}
+
+// readers are gzip readers, of 40 KB each.
+var readers sync.Pool

@@ -54,34 +54,47 @@ func (t *types) FindMessageByURL(url string) (protoreflect.MessageType, error) {
 const maxNesting = 100
 
 // toJSON returns a message in JSON.
-func (f *form) toJSON(wire []byte) ([]byte, error) {
-	return f.memory.convert(f.inJSON(wire), f.descriptor.FullName(), func() ([]byte, error) {
-		m := dynamicpb.NewMessage(f.descriptor)
-		if err := (proto.UnmarshalOptions{Resolver: f.types, RecursionLimit: maxNesting}).Unmarshal(wire, m); err != nil {
-			return nil, fmt.Errorf("the server's reply is not a %s in protobuf: %w", f.descriptor.FullName(), err)
-		}
-		text, err := protojson.MarshalOptions{EmitDefaultValues: true, Resolver: f.types}.Marshal(m)
-		if err != nil {
-			return nil, fmt.Errorf("the server's reply, a %s, has no form in JSON: %w", f.descriptor.FullName(), err)
-		}
-		// The white space of protojson differs from build to build.
-		compact := bytes.NewBuffer(text[:0])
-		if err := json.Compact(compact, text); err != nil {
-			return nil, err
-		}
-		return compact.Bytes(), nil
-	})
+func (f *form) toJSON(reply mem.BufferSlice) ([]byte, error) {
+	done := f.memory.converting(2 * int64(reply.Len()))
+	wire := reply.Materialize()
+	size := f.inJSON(wire)
+	if err := f.memory.tooLarge(size, f.descriptor.FullName()); err != nil {
+		done()
+		return nil, err
+	}
+	if size > 2*int64(len(wire)) {
+		wire = nil // it must not wait for more while it has some already
+		done()
+		done = f.memory.converting(size)
+		wire = reply.Materialize()
+	}
+	defer done()
+	m := dynamicpb.NewMessage(f.descriptor)
+	if err := (proto.UnmarshalOptions{Resolver: f.types, RecursionLimit: maxNesting}).Unmarshal(wire, m); err != nil {
+		return nil, fmt.Errorf("the server's reply is not a %s in protobuf: %w", f.descriptor.FullName(), err)
+	}
+	text, err := protojson.MarshalOptions{EmitDefaultValues: true, Resolver: f.types}.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("the server's reply, a %s, has no form in JSON: %w", f.descriptor.FullName(), err)
+	}
+	// The white space of protojson differs from build to build.
+	compact := bytes.NewBuffer(make([]byte, 0, len(text)))
+	if err := json.Compact(compact, text); err != nil {
+		return nil, err
+	}
+	return compact.Bytes(), nil
 }
 
 // fromJSON returns the message that text is in JSON.
 func (f *form) fromJSON(text []byte) ([]byte, error) {
-	return f.memory.convert(ofJSON(text), f.descriptor.FullName(), func() ([]byte, error) { return f.parseJSON(text) })
-}
-
-func (f *form) parseJSON(text []byte) ([]byte, error) {
 	if len(text) == 0 {
 		return nil, fmt.Errorf("an empty body is not JSON: send {} for an empty %s", f.descriptor.Name())
 	}
+	size := ofJSON(text)
+	if err := f.memory.tooLarge(size, f.descriptor.FullName()); err != nil {
+		return nil, err
+	}
+	defer f.memory.converting(size)()
 	m := dynamicpb.NewMessage(f.descriptor)
 	if err := (protojson.UnmarshalOptions{Resolver: f.types, RecursionLimit: maxNesting}).Unmarshal(text, m); err != nil {
 		return nil, shortened(err)
@@ -224,6 +237,13 @@ func (upstreamCodec) Unmarshal(data mem.BufferSlice, m any) error {
 		data.Ref()
 		reply.sent = data
 		reply.call.replies = data
+		size := 0
+		for _, piece := range data {
+			if _, plain := piece.(mem.SliceBuffer); plain { // small, or decompressed
+				size += piece.Len()
+			}
+		}
+		reply.call.hold(size)
 	}
 	return nil
 }

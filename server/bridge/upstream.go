@@ -83,6 +83,8 @@ func newUpstream(config *Config, about Upstream, changed func()) (*upstream, err
 	u.conn, err = grpc.NewClient(scheme+":///"+u.authority(), append(append(u.dialOptions(), config.DialOptions...),
 		grpc.WithResolvers(u.addresses),
 		experimental.WithBufferPool(u.memory),
+		//lint:ignore SA1019 encoding.Compressor, which is to replace it, is one for the whole program
+		grpc.WithDecompressor(&unpacker{u.memory, config.MaxMessage}),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(upstreamCodec{}),
