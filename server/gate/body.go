@@ -25,9 +25,9 @@ const (
 	minProgress = 64
 	// receiving is the maximum size of the requests of the port that are being received or answered, in
 	// bytes. A request that fits the first buffer, or that package h2 has received as a whole before its
-	// handler starts, is not counted. Of the last quarter a caller gets up to 2 MiB and a connection up
-	// to 1 MiB.
-	receiving   = 32 << 20
+	// handler starts, is not counted. Of the last quarter a caller gets up to 1 MiB and a connection up
+	// to 512 KiB.
+	receiving   = 16 << 20
 	firstBuffer = 512
 )
 
@@ -40,7 +40,7 @@ type body struct {
 }
 
 func newBody(stall time.Duration) body {
-	return body{stall, newLimit(receiving, receiving/4, 2<<20, 1<<20), retryLater(connect.CodeUnavailable, shedRetry, fmt.Errorf(
+	return body{stall, newLimit(receiving, receiving/4, 1<<20, 512<<10), retryLater(connect.CodeUnavailable, shedRetry, fmt.Errorf(
 		"this server is receiving requests of %d bytes, the most that it may at a time (a fixed limit, no flag): call again later", receiving))}
 }
 
