@@ -57,16 +57,17 @@ type Config struct {
 	Mounts []rpc.Mount
 	// MaxBatch is how many ids one call may have; 0 means 10,000.
 	MaxBatch int
-	// MaxWatches is how many health Watch calls may be open at a time; 0 means 10,000.
+	// MaxWatches is how many health Watch calls may be open at a time; 0 means 2,000.
 	MaxWatches int
 	// MaxConnections is the maximum number of open connections; 0 means 10,000, a negative value no
-	// maximum. Once it is reached, idle connections give way to new ones, and no address keeps all.
+	// maximum. Once it is reached, idle connections give way to new ones, and no address keeps all. One
+	// of HTTP/2 is told so and loses no call, except with StandardHTTP2.
 	MaxConnections int
 	// MaxDeadline is how long a unary call may take, including the time in which its body arrives. A
 	// client can set a shorter deadline and no longer one. 0 means 60 s; a negative value, no maximum.
 	MaxDeadline time.Duration
 	// MaxConcurrentCalls is how many unary calls may run at a time; further ones are refused. 0 means
-	// 10,000. Streams are not counted; each streaming method has its own maximum, in its policy.
+	// 3,000. Streams are not counted; each streaming method has its own maximum, in its policy.
 	MaxConcurrentCalls int
 	// RateLimit is how many calls per second one caller may make, and RateBurst how many at once. A
 	// caller is a token or client certificate, or without these an address. A RateLimit of 0 means no
@@ -117,10 +118,10 @@ func (c Config) withDefaults() Config {
 		c.MaxConnections = 10_000
 	}
 	if c.MaxConcurrentCalls == 0 {
-		c.MaxConcurrentCalls = 10_000
+		c.MaxConcurrentCalls = 3_000
 	}
 	if c.MaxWatches == 0 {
-		c.MaxWatches = 10_000
+		c.MaxWatches = 2_000
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 30 * time.Second

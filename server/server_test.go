@@ -567,3 +567,28 @@ func TestABodyThatNeverComesIsGivenUp(t *testing.T) {
 		t.Errorf("the drain: %v", err)
 	}
 }
+
+// A call whose message is there but whose request never ends is refused once the request has stood
+// still for the stall timeout, also if its replies would be a stream.
+func TestARequestWithoutAnEndIsRefused(t *testing.T) {
+	for _, standard := range []bool{false, true} {
+		p := start(t, Config{stallTimeout: 200 * time.Millisecond, StandardHTTP2: standard}, nil)
+		for _, path := range []string{"/MyService/User", "/grpc.health.v1.Health/Watch"} {
+			for _, http2 := range []bool{true, false} {
+				body, open := io.Pipe()
+				go open.Write(envelope(0, nil)) // and no end
+				contentType, place := "application/grpc", func(r *http.Response) http.Header { return r.Trailer }
+				if !http2 {
+					// gRPC-Web has a status without a message in the header.
+					contentType, place = "application/grpc-web+proto", func(r *http.Response) http.Header { return r.Header }
+				}
+				response, _ := p.post(http2, path, contentType, body)
+				status, message := place(response).Get("Grpc-Status"), place(response).Get("Grpc-Message")
+				if status != "4" || !strings.Contains(message, "the request's body stood still for 200ms") {
+					t.Errorf("%s, HTTP/2 %v, net/http %v: status %q %q", path, http2, standard, status, message)
+				}
+				open.Close()
+			}
+		}
+	}
+}

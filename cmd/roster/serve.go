@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -96,6 +97,9 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	}
 
 	if os.Getenv("GOGC") == "" {
+		// Half of GOGC's default, so that a heap that grows large takes half of itself in garbage
+		// and not as much again.
+		debug.SetGCPercent(50)
 		floor := heapFloor()
 		defer runtime.KeepAlive(floor)
 	}
@@ -255,7 +259,7 @@ func whatIsOpen(config server.Config) string {
 // heapFloor returns memory that is never touched, and so never resident. The garbage collector
 // counts it as live: so it runs when about as much has been allocated, and not every few thousand
 // calls, as it would with the few megabytes that are in use.
-func heapFloor() []byte { return make([]byte, 16<<20) }
+func heapFloor() []byte { return make([]byte, 48<<20) }
 
 // newLogger returns the log that the flags ask for; they have been checked.
 func newLogger(w io.Writer, format, level string) *slog.Logger {

@@ -138,6 +138,7 @@ func (m *monitor) serving(srv *server.Server, config server.Config, files *tlsfi
 		sources := telemetry.Sources{
 			Version:     buildVersion(),
 			Connections: srv.Stats().Connections.Connections,
+			Refused:     srv.Stats().Connections.Refused,
 			TLS:         files != nil,
 			Draining:    srv.Drain().Draining,
 			AccessLog:   m.accessLog,

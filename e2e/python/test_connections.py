@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
@@ -84,3 +84,18 @@ def test_a_call_that_waits_for_ready_is_answered_once_there_is_a_server(
                 served = waiting.outcome()
                 assert served.code is grpc.StatusCode.OK, served.details
                 assert people(served.reply) == sample.people([1, 2])
+
+
+def test_idle_channels_give_way_to_new_ones_and_call_again(
+    connect: type[Caller], store: Path, sample: Sample
+) -> None:
+    """Of a server that takes 20 connections, 40 channels are answered, one after the other."""
+    # Otherwise grpcio would use one connection for all of them.
+    apart = [("grpc.use_local_subchannel_pool", 1)]
+    with Roster(store, "--max-connections", "20") as server, ExitStack() as channels:
+        callers = [channels.enter_context(connect(server.address, apart)) for _ in range(40)]
+        for caller in callers:
+            assert people(caller.user([1])) == sample.people([1])
+        for caller in callers:
+            assert people(caller.user([2])) == sample.people([2])
+        assert "a connection was refused" not in server.log

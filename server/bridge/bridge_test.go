@@ -25,6 +25,9 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	"example.com/roster/server"
 	"example.com/roster/server/bridge"
@@ -38,6 +41,7 @@ type testService struct {
 	mu    sync.Mutex
 	calls int
 	seen  metadata.MD // of the last call
+	more  metadata.MD // what trailers have besides
 }
 
 func (s *testService) note(ctx context.Context) {
@@ -57,7 +61,7 @@ func (s *testService) metadata() metadata.MD {
 func (s *testService) UnaryCall(ctx context.Context, request *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
 	s.note(ctx)
 	_ = grpc.SetHeader(ctx, metadata.Pairs("leading", "yes", "leading-bin", "\x00\x01\xff"))
-	_ = grpc.SetTrailer(ctx, metadata.Pairs("trailing", "yes", "trailing-bin", "\xff\x00"))
+	_ = grpc.SetTrailer(ctx, metadata.Join(s.more, metadata.Pairs("trailing", "yes", "trailing-bin", "\xff\x00")))
 	if wanted := request.GetResponseStatus(); wanted.GetCode() != 0 {
 		st, err := status.New(codes.Code(wanted.GetCode()), wanted.GetMessage()).WithDetails(&errdetails.ErrorInfo{Reason: "TEST"})
 		if err != nil {
@@ -72,6 +76,10 @@ func (s *testService) StreamingOutputCall(request *testgrpc.StreamingOutputCallR
 	s.note(stream.Context())
 	stream.SetTrailer(metadata.Pairs("trailing", "yes"))
 	for _, p := range request.GetResponseParameters() {
+		if p.GetIntervalUs() > 0 { // forever
+			<-stream.Context().Done()
+			return stream.Context().Err()
+		}
 		if err := stream.Send(&testgrpc.StreamingOutputCallResponse{Payload: &testgrpc.Payload{Body: make([]byte, p.GetSize())}}); err != nil {
 			return err
 		}
@@ -141,6 +149,20 @@ func startServer(t *testing.T, address string) *process {
 	return p
 }
 
+// testSchema is the descriptor set of the service.
+func testSchema() *descriptorpb.FileDescriptorSet {
+	set := &descriptorpb.FileDescriptorSet{}
+	var add func(file protoreflect.FileDescriptor)
+	add = func(file protoreflect.FileDescriptor) {
+		for i := range file.Imports().Len() {
+			add(file.Imports().Get(i).FileDescriptor)
+		}
+		set.File = append(set.File, protodesc.ToFileDescriptorProto(file))
+	}
+	add(testgrpc.File_grpc_testing_test_proto)
+	return set
+}
+
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
@@ -153,13 +175,20 @@ func await(t *testing.T, what string, done func() bool) {
 // serveBridge starts a port that has nothing but a bridge, and returns its URL.
 func serveBridge(t *testing.T, config bridge.Config) (url string, b *bridge.Bridge) {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	return serveBridgeUntil(t, config, t.Output(), nil)
+}
+
+// serveBridgeUntil is serveBridge with a place for the log, and a function that is given the one which
+// closes the port.
+func serveBridgeUntil(t *testing.T, config bridge.Config, output io.Writer, closePort func(stop func())) (url string, b *bridge.Bridge) {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(output, nil))
 	config.Log, config.Options = log, service.HandlerOptions(log)
 	b, err := bridge.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := server.New(server.Config{WithoutDirectory: true, Unknown: b.Unknown, Log: log, Local: true, DrainTimeout: time.Second})
+	srv, err := server.New(server.Config{WithoutDirectory: true, Unknown: b.Unknown, Log: log, Local: true, DrainTimeout: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,6 +197,9 @@ func serveBridge(t *testing.T, config bridge.Config) (url string, b *bridge.Brid
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
+	if closePort != nil {
+		closePort(stop)
+	}
 	served, bridged := make(chan error, 1), make(chan struct{})
 	go func() { served <- srv.Serve(ctx, listener) }()
 	go func() { b.Run(ctx, srv); close(bridged) }()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -48,10 +49,33 @@ func learn(ctx context.Context, conn *grpc.ClientConn, wanted func(protoreflect.
 			return nil, err
 		}
 	}
-	if status.Code(first) == codes.Unimplemented {
+	if status.Code(first) == codes.Unimplemented && !isNoGRPC(first) {
 		return nil, errNoReflection
 	}
 	return nil, first
+}
+
+// isNoGRPC reports whether an error of grpc-go is one of a server that speaks HTTP/2 and not gRPC.
+func isNoGRPC(err error) bool {
+	text := status.Convert(err).Message()
+	return strings.Contains(text, "unexpected HTTP status code") || strings.Contains(text, "unexpected content-type") ||
+		strings.Contains(text, "missing HTTP content-type")
+}
+
+// explain adds to an error of grpc-go what it means where its text does not say it.
+func explain(err error) error {
+	text := status.Convert(err).Message()
+	switch {
+	case err == nil || errors.Is(err, errNoReflection):
+		return err
+	case isNoGRPC(err):
+		return fmt.Errorf("it speaks HTTP/2, but not gRPC, as a server of Connect alone does: only gRPC servers can be bridged (%s)", text)
+	case strings.Contains(text, "reading server preface"):
+		return fmt.Errorf("it does not speak HTTP/2, which gRPC needs: it may speak HTTP/1.1 alone, or TLS, which needs a URL that begins with https (%s)", text)
+	case strings.Contains(text, "first record does not look like a TLS handshake"):
+		return fmt.Errorf("it does not speak TLS: use a URL that begins with http (%s)", text)
+	}
+	return err
 }
 
 // A conversation is one reflection call. The server answers requests in their order.

@@ -15,10 +15,12 @@ import (
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/experimental"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -241,11 +243,11 @@ func (u *upstream) follow(ctx context.Context, address, serverName string) {
 	defer u.forget(address)
 	for ctx.Err() == nil {
 		if !ready(ctx, conn) {
-			u.learnt(address, &learned{err: errors.New("it does not answer")})
+			u.learnt(address, &learned{err: noAnswer(ctx, conn)})
 			continue
 		}
 		schema, err := learn(ctx, conn, u.wanted)
-		u.learnt(address, &learned{schema: schema, err: err, up: true})
+		u.learnt(address, &learned{schema: schema, err: explain(err), up: true})
 		pause, stop := context.WithTimeout(ctx, relearnPause)
 		<-pause.Done()
 		stop()
@@ -254,6 +256,19 @@ func (u *upstream) follow(ctx context.Context, address, serverName string) {
 		conn.WaitForStateChange(limited, connectivity.Ready)
 		stop()
 	}
+}
+
+// noAnswer returns why a process cannot be connected to. grpc-go tells it to a call only.
+func noAnswer(ctx context.Context, conn *grpc.ClientConn) error {
+	limited, stop := context.WithTimeout(ctx, time.Second)
+	defer stop()
+	_, err := conn.NewStream(limited, &grpc.StreamDesc{}, reflections[0])
+	if status.Code(err) == codes.Unavailable {
+		if explained := explain(err); explained != err {
+			return explained
+		}
+	}
+	return errors.New("it does not answer")
 }
 
 // ready connects, and reports whether that succeeded.

@@ -28,7 +28,8 @@ type Config struct {
 	// Log gets a line for each client that speaks TLS to a cleartext port.
 	Log *ErrorLog
 	// MaxConnections is the maximum number of open connections; 0 is no limit. Once it is reached, idle
-	// connections give way to new ones, and no address keeps all of them.
+	// connections give way to new ones, and no address keeps all of them. Those of HTTP/2 are shut down,
+	// if the engine calls Idle; a sixteenth of MaxConnections and 32 more may be shutting down.
 	MaxConnections int
 	// Cleartext must be set for a port that speaks TLS, and only there: it serves the connections of
 	// clients that speak cleartext HTTP. The caller closes it.
@@ -38,7 +39,7 @@ type Config struct {
 // NewListener returns a listener that accepts the connections of inner and handles them as config
 // says.
 func NewListener(inner net.Listener, config Config) net.Listener {
-	stalling := stallListener{inner, config.StallTimeout, config.Stats, config.HTTP1Drain, newLimit(config.MaxConnections), config.Log}
+	stalling := stallListener{inner, config.StallTimeout, config.Stats, config.HTTP1Drain, newLimit(config.MaxConnections), newHeads(), config.Log}
 	listener := firstByteListener{Listener: stalling, log: config.Log}
 	if config.Cleartext != nil {
 		listener.cleartext = newQueueListener(inner.Addr())

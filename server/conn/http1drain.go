@@ -43,7 +43,7 @@ func (d *HTTP1Drain) Handler(next http.Handler) http.Handler {
 		if d.closing.Load() {
 			w.Header().Set("Connection", "close")
 		}
-		noteIdle(next, w, r)
+		countRequest(next, w, r)
 	})
 }
 
@@ -100,7 +100,6 @@ func Context(ctx context.Context, conn net.Conn) context.Context {
 func markHTTP2(ctx context.Context) {
 	if c, ok := ctx.Value(connKey{}).(*stallConn); ok {
 		c.leaveDrain()
-		c.setIdle(false)
 	}
 }
 
@@ -118,12 +117,15 @@ func MarkHTTP2(server *http.Server) {
 }
 
 // MarkHTTP2Requests does what MarkHTTP2 does for a server with net/http's own HTTP/2 engine, which
-// has no hooks that could be wrapped: it marks the connection of each HTTP/2 request.
+// has no hooks that could be wrapped: it marks the connection of each HTTP/2 request, and notes which
+// of them are idle.
 func MarkHTTP2Requests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 2 {
-			markHTTP2(r.Context())
+		if r.ProtoMajor != 2 {
+			next.ServeHTTP(w, r)
+			return
 		}
-		next.ServeHTTP(w, r)
+		markHTTP2(r.Context())
+		countRequest(next, w, r)
 	})
 }

@@ -11,9 +11,14 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// minIdle is how long a connection must have been idle before it is closed in favour of a new one. The
-// end of the last reply may still be in a buffer before that.
-const minIdle = 100 * time.Millisecond
+const (
+	// minIdle is how long a connection must have been idle before it is closed in favour of a new one.
+	// The end of the last reply may still be in a buffer before that. It does not apply to a connection
+	// that an HTTP/2 engine shuts down, which sends that first.
+	minIdle = 100 * time.Millisecond
+	// minFresh is how long a connection may take to its first request before it counts as idle.
+	minFresh = time.Second
+)
 
 // limit bounds the number of open connections of a port. Once it is reached, a new connection takes the
 // place of another one:
@@ -24,17 +29,32 @@ const minIdle = 100 * time.Millisecond
 //     the address of the new one has, so that no address keeps all of them.
 //
 // If there is no such connection, the new one is refused.
+//
+// An idle connection of HTTP/2 is shut down (GOAWAY), which takes as long as its client needs to answer.
+// Such a connection is counted in leaving and no longer in open. A call that its client had begun by
+// then is answered. If too many are leaving, one of them is closed at once.
 type limit struct {
-	max int // 0 is no limit
+	max        int // 0 is no limit
+	maxLeaving int
+	began      time.Time // the origin of all times
 
 	mu        sync.Mutex
 	open      int
 	addresses map[netip.Addr]map[*stallConn]struct{}
+	leaving   map[*stallConn]struct{}
 }
 
 func newLimit(max int) *limit {
-	return &limit{max: max, addresses: make(map[netip.Addr]map[*stallConn]struct{})}
+	return &limit{
+		max: max, maxLeaving: max/16 + 32, began: time.Now(),
+		addresses: make(map[netip.Addr]map[*stallConn]struct{}),
+		leaving:   make(map[*stallConn]struct{}),
+	}
 }
+
+// now returns the time in nanoseconds, from 1. It reads only the monotonic clock, which takes half the
+// time of Now.
+func (l *limit) now() int64 { return int64(time.Since(l.began)) + 1 }
 
 // admit reports whether a new connection may stay, and closes the one whose place it takes, if any.
 func (l *limit) admit(c *stallConn) bool {
@@ -42,13 +62,21 @@ func (l *limit) admit(c *stallConn) bool {
 		return true
 	}
 	l.mu.Lock()
-	var instead *stallConn
+	var closed *stallConn
+	var shutdown func()
 	if l.open >= l.max {
-		if instead = l.victim(len(l.addresses[c.address]), c.address); instead == nil {
+		instead, idle := l.victim(len(l.addresses[c.address]), c.address)
+		if instead == nil {
 			l.mu.Unlock()
 			return false
 		}
 		l.removeLocked(instead)
+		if idle && instead.shutdown != nil {
+			shutdown = instead.shutdown
+			closed = l.leaves(instead)
+		} else {
+			closed = instead
+		}
 	}
 	if l.addresses[c.address] == nil {
 		l.addresses[c.address] = make(map[*stallConn]struct{})
@@ -56,27 +84,38 @@ func (l *limit) admit(c *stallConn) bool {
 	l.addresses[c.address][c] = struct{}{}
 	l.open++
 	l.mu.Unlock()
-	if instead != nil {
-		instead.Close()
+	if shutdown != nil {
+		shutdown()
+	}
+	if closed != nil {
+		closed.Close()
 	}
 	return true
 }
 
-// victim returns the connection that gives way to one of an address that has own connections. l.mu is
-// held.
-func (l *limit) victim(own int, address netip.Addr) *stallConn {
+// leaves records that a connection is shut down. It returns the one that is to be closed at once, if too
+// many are leaving: the one that began to be idle first, or else the oldest. l.mu is held.
+func (l *limit) leaves(c *stallConn) (tooMany *stallConn) {
+	if len(l.leaving) >= l.maxLeaving {
+		if tooMany = first(l.leaving, func(c *stallConn) int64 { return c.idleSince.Load() }); tooMany == nil {
+			tooMany = first(l.leaving, func(c *stallConn) int64 { return c.accepted })
+		}
+		delete(l.leaving, tooMany)
+	}
+	l.leaving[c] = struct{}{}
+	return tooMany
+}
+
+// victim returns the connection that gives way to one of an address that has own connections, and
+// whether it is idle. l.mu is held.
+func (l *limit) victim(own int, address netip.Addr) (c *stallConn, isIdle bool) {
 	var idle, oldest *stallConn
 	idleMost, most := 0, own+1
-	longEnough := time.Now().Add(-minIdle).UnixNano()
+	now := l.now()
 	for from, conns := range l.addresses {
 		n := len(conns)
 		if n > idleMost && (n > own || from == address) {
-			if c := first(conns, func(c *stallConn) int64 {
-				if since := c.idleSince.Load(); since <= longEnough {
-					return since
-				}
-				return 0
-			}); c != nil {
+			if c := first(conns, func(c *stallConn) int64 { return c.idleFrom(now) }); c != nil {
 				idle, idleMost = c, n
 			}
 		}
@@ -85,9 +124,22 @@ func (l *limit) victim(own int, address netip.Addr) *stallConn {
 		}
 	}
 	if idle != nil {
-		return idle
+		return idle, true
 	}
-	return oldest
+	return oldest, false
+}
+
+// idleFrom returns since when the connection has been idle, or 0 if it is not, or not long enough to be
+// closed. limit.mu is held.
+func (c *stallConn) idleFrom(now int64) int64 {
+	since := c.idleSince.Load()
+	switch idle := time.Duration(now - since); {
+	case since == c.accepted && idle < minFresh:
+		return 0
+	case since != c.accepted && idle < minIdle && c.shutdown == nil:
+		return 0
+	}
+	return since
 }
 
 // first returns the connection with the earliest time, of those that have one.
@@ -109,6 +161,7 @@ func (l *limit) remove(c *stallConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.removeLocked(c)
+	delete(l.leaving, c)
 }
 
 func (l *limit) removeLocked(c *stallConn) {
@@ -131,25 +184,42 @@ func addressOf(c net.Conn) netip.Addr {
 	return rpc.Network(remote.Addr())
 }
 
-// SetIdle notes whether the connection of ctx is idle: whether it has no request. It is for an HTTP/2
-// engine, whose connections never count as idle otherwise.
-func SetIdle(ctx context.Context, idle bool) {
-	if c, ok := ctx.Value(connKey{}).(*stallConn); ok {
-		c.setIdle(idle)
+// Idle is the h2.Config.Idle of the port: it has the connection of ctx give way to new ones, once the
+// port has its maximum, while it has no stream. shutdown closes it without losing a call.
+func Idle(ctx context.Context, shutdown func()) (set func(idle bool)) {
+	c, ok := ctx.Value(connKey{}).(*stallConn)
+	if !ok || c.limit.max <= 0 {
+		return nil
 	}
+	c.limit.mu.Lock()
+	c.shutdown = shutdown
+	c.limit.mu.Unlock()
+	return c.setIdle
 }
 
 func (c *stallConn) setIdle(idle bool) {
 	if idle {
-		c.idleSince.Store(time.Now().UnixNano())
+		c.headEnds()
+		c.idleSince.Store(c.limit.now())
 	} else {
 		c.idleSince.Store(0)
 	}
 }
 
-// noteIdle notes when an HTTP/1.1 connection has no request.
-func noteIdle(next http.Handler, w http.ResponseWriter, r *http.Request) {
-	SetIdle(r.Context(), false)
-	defer SetIdle(r.Context(), true)
+// A request has begun or ended on the connection. An engine that has no hook like h2.Config.Idle serves
+// several at a time.
+func (c *stallConn) request(change int) {
+	c.counting.Lock()
+	defer c.counting.Unlock()
+	c.requests += change
+	c.setIdle(c.requests == 0)
+}
+
+// countRequest notes while a connection has requests.
+func countRequest(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(*stallConn); ok {
+		c.request(1)
+		defer c.request(-1)
+	}
 	next.ServeHTTP(w, r)
 }

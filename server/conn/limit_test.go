@@ -128,3 +128,51 @@ func TestNoAddressKeepsAllConnections(t *testing.T) {
 		t.Error("a connection is refused below the maximum")
 	}
 }
+
+// HTTP/2 connections that are being shut down are no longer counted, but there is a bound on them, too.
+// Those without a call are closed first.
+func TestOnlySoManyConnectionsAreLeaving(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stats := new(Stats)
+	listener := NewListener(inner, Config{StallTimeout: time.Minute, Stats: stats, HTTP1Drain: new(HTTP1Drain),
+		Log: NewErrorLog(slog.New(slog.DiscardHandler)), MaxConnections: 1})
+	defer listener.Close()
+	const maxLeaving = 32
+	var shutdowns int
+	var first net.Conn
+	var setFirst func(idle bool)
+	for n := range maxLeaving + 3 {
+		client, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		c, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		set := Idle(Context(t.Context(), c), func() { shutdowns++ })
+		set(false)
+		set(true)
+		if n == 0 {
+			first = client
+			setFirst = set
+		}
+		if n == 1 {
+			setFirst(false) // a call of the first connection crosses its GOAWAY
+		}
+	}
+	if closed(first) {
+		t.Error("a connection with a call was closed although others without one were leaving")
+	}
+	if shutdowns != maxLeaving+2 {
+		t.Errorf("%d connections were shut down, want %d", shutdowns, maxLeaving+2)
+	}
+	if _, open := stats.Connections(); open != maxLeaving+1 {
+		t.Errorf("%d connections are open, want %d", open, maxLeaving+1)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -30,6 +31,7 @@ type stallListener struct {
 	stats   *Stats
 	drain   *HTTP1Drain
 	limit   *limit
+	heads   *heads
 	log     *ErrorLog
 }
 
@@ -40,11 +42,9 @@ func (l stallListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, drain: l.drain, limit: l.limit}
-		if l.limit.max > 0 {
-			c.address, c.accepted = addressOf(conn), time.Now().UnixNano()
-			c.idleSince.Store(c.accepted) // until its first request
-		}
+		c := &stallConn{Conn: conn, timeout: l.timeout, stats: l.stats, drain: l.drain, limit: l.limit, heads: l.heads,
+			address: addressOf(conn), accepted: l.limit.now()}
+		c.idleSince.Store(c.accepted) // until its first request
 		// Counted before, since it may have to give way as soon as it is admitted.
 		l.stats.accepted.Add(1)
 		l.drain.conns.Add(1)
@@ -70,10 +70,18 @@ type stallConn struct {
 	left    atomic.Bool // drain no longer counts this connection
 	limit   *limit
 	address netip.Addr // that the limit attributes it to
-	// accepted and idleSince are Unix times in nanoseconds. idleSince is 0 while there is a request,
-	// and for an HTTP/2 connection.
+	// accepted and idleSince are times of limit.now. idleSince is 0 while there is a request, and the
+	// same as accepted before the first.
 	accepted  int64
 	idleSince atomic.Int64
+	shutdown  func() // of an HTTP/2 connection; guarded by limit.mu
+	counting  sync.Mutex
+	requests  int // that are running, unless an engine tells when the connection is idle
+
+	heads       *heads
+	headMu      sync.Mutex
+	head        int // bytes that have been read of a header
+	headCharged int
 }
 
 const (
@@ -87,32 +95,49 @@ const (
 func (c *stallConn) Write(p []byte) (written int, err error) {
 	for {
 		piece := p[written:min(len(p), written+stallPiece)]
-		deadline, last := time.Now().Add(c.timeout), false
-		if until := c.until.Load(); until != 0 && until < deadline.UnixNano() {
-			deadline, last = time.Unix(0, until), true
-		}
-		if err := c.Conn.SetWriteDeadline(deadline); err != nil {
+		if err := c.armWrite(); err != nil {
 			return written, err
 		}
 		n, err := c.Conn.Write(piece)
 		written += n
-		if written == len(p) || err != nil && (last || n < minProgress || !errors.Is(err, os.ErrDeadlineExceeded)) {
+		if written == len(p) || err != nil && (n < minProgress || !errors.Is(err, os.ErrDeadlineExceeded) || c.overdue()) {
 			return written, err
 		}
 	}
 }
 
+// armWrite sets the deadline of a piece: the end of the stall timeout, or what SetWriteDeadline has set
+// if that is earlier. If SetWriteDeadline is called meanwhile, armWrite looks again, because it may have
+// replaced the deadline that was set there.
+func (c *stallConn) armWrite() error {
+	for {
+		until := c.until.Load()
+		deadline := time.Now().Add(c.timeout)
+		if until != 0 && until < deadline.UnixNano() {
+			deadline = time.Unix(0, until)
+		}
+		if err := c.Conn.SetWriteDeadline(deadline); err != nil || c.until.Load() == until {
+			return err
+		}
+	}
+}
+
+// overdue reports whether the deadline that SetWriteDeadline has set has passed.
+func (c *stallConn) overdue() bool {
+	until := c.until.Load()
+	return until != 0 && time.Now().UnixNano() >= until
+}
+
 // SetWriteDeadline implements net.Conn. It may be called during a Write.
 func (c *stallConn) SetWriteDeadline(t time.Time) error {
-	if t.IsZero() {
-		c.until.Store(0)
-		return nil // each Write sets a deadline
+	var until int64
+	if !t.IsZero() {
+		until = t.UnixNano()
 	}
-	c.until.Store(t.UnixNano())
-	if time.Until(t) < c.timeout {
-		return c.Conn.SetWriteDeadline(t)
+	if c.until.Swap(until) == until {
+		return nil
 	}
-	return nil
+	return c.armWrite()
 }
 
 // SetDeadline implements net.Conn.
@@ -134,6 +159,7 @@ func (c *stallConn) Close() error {
 func (c *stallConn) leaveDrain() {
 	if c.left.CompareAndSwap(false, true) {
 		c.drain.conns.Add(-1)
+		c.headEnds()
 	}
 }
 

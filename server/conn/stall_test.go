@@ -20,7 +20,7 @@ func TestASlowReaderIsNotCut(t *testing.T) {
 			}
 		}
 	}(far)
-	c := &stallConn{Conn: near, timeout: 50 * time.Millisecond, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0)}
+	c := &stallConn{Conn: near, timeout: 50 * time.Millisecond, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0), heads: newHeads()}
 	if n, err := c.Write(make([]byte, stallPiece)); n != stallPiece || err != nil {
 		t.Errorf("%d of %d bytes written: %v", n, stallPiece, err)
 	}
@@ -45,7 +45,7 @@ func TestAReaderOfSingleBytesIsCut(t *testing.T) {
 			}
 		}
 	}()
-	c := &stallConn{Conn: near, timeout: 50 * time.Millisecond, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0)}
+	c := &stallConn{Conn: near, timeout: 50 * time.Millisecond, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0), heads: newHeads()}
 	if n, err := c.Write(make([]byte, 200)); n >= minProgress || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%d bytes written: %v", n, err)
 	}
@@ -64,7 +64,7 @@ func TestAWriteEndsAtItsDeadline(t *testing.T) {
 				}
 			}
 		}()
-		c := &stallConn{Conn: near, timeout: time.Second, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0)}
+		c := &stallConn{Conn: near, timeout: time.Second, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0), heads: newHeads()}
 		set := func() { c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) }
 		if during {
 			time.AfterFunc(20*time.Millisecond, set)
@@ -80,6 +80,61 @@ func TestAWriteEndsAtItsDeadline(t *testing.T) {
 		c.SetWriteDeadline(time.Time{})
 		if _, err := c.Write(make([]byte, 256)); err != nil {
 			t.Errorf("without the deadline: %v", err)
+		}
+	}
+}
+
+// deadlineConn calls before each time that a write deadline is to be set on the connection.
+type deadlineConn struct {
+	net.Conn
+	before func()
+}
+
+func (c *deadlineConn) SetWriteDeadline(t time.Time) error {
+	if before := c.before; before != nil {
+		c.before = nil
+		before()
+	}
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// A deadline that is set in the moment in which a write sets that of the stall timeout is kept.
+func TestAWriteDoesNotReplaceADeadline(t *testing.T) {
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	inner := &deadlineConn{Conn: near}
+	c := &stallConn{Conn: inner, timeout: time.Minute, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0)}
+	inner.before = func() { c.SetWriteDeadline(time.Now().Add(50 * time.Millisecond)) }
+	time.AfterFunc(10*time.Second, func() { near.Close() })
+	if _, err := c.Write([]byte("nobody reads this")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the write ended with %v, want the deadline that was set", err)
+	}
+}
+
+// A deadline that is taken back or put off during a write no longer ends it.
+func TestADeadlineCanBePutOffDuringAWrite(t *testing.T) {
+	for _, later := range []time.Time{{}, time.Now().Add(time.Hour)} {
+		near, far := net.Pipe()
+		defer near.Close()
+		defer far.Close()
+		c := &stallConn{Conn: near, timeout: time.Minute, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0)}
+		c.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+		wrote := make(chan error, 1)
+		go func() {
+			_, err := c.Write(make([]byte, 100))
+			wrote <- err
+		}()
+		if _, err := io.ReadFull(far, make([]byte, 10)); err != nil { // so the write is under way
+			t.Fatal(err)
+		}
+		c.SetWriteDeadline(later)
+		time.Sleep(600 * time.Millisecond) // past the deadline that was set first
+		if _, err := io.ReadFull(far, make([]byte, 90)); err != nil {
+			t.Errorf("put off to %v: %v", later, err)
+		}
+		if err := <-wrote; err != nil {
+			t.Errorf("put off to %v: the write ended with %v", later, err)
 		}
 	}
 }

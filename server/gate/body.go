@@ -26,10 +26,10 @@ const (
 	minProgress = 64
 	// receiving is the maximum size of the requests of the port that are being received or answered, in
 	// bytes. A request that fits the first buffer, or that package h2 has received as a whole before its
-	// handler starts, is not counted. Of the last quarter a caller gets up to 2 MiB and a connection up
-	// to 1 MiB. If a method has a larger message limit than rpc.MaxMessageBytes, the maximum is at least
+	// handler starts, is not counted. Of the last quarter a caller gets up to 1 MiB and a connection up
+	// to 512 KiB. If a method has a larger message limit than rpc.MaxMessageBytes, the maximum is at least
 	// receivingFactor times that: while a buffer is replaced by a larger one, both count.
-	receiving       = 32 << 20
+	receiving       = 16 << 20
 	receivingFactor = 4
 	firstBuffer     = 512
 )
@@ -42,7 +42,7 @@ type body struct {
 }
 
 func newBody(stall time.Duration) body {
-	return body{stall, newLimit(receiving, receiving/4, 2<<20, 1<<20)}
+	return body{stall, newLimit(receiving, receiving/4, 1<<20, 512<<10)}
 }
 
 // full is the error of a request for which there is no room.

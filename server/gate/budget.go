@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"connectrpc.com/connect"
 	"golang.org/x/sync/semaphore"
@@ -14,28 +15,32 @@ import (
 	"example.com/roster/server/rpc"
 )
 
-// A reply is about replyFactor times as long as its request, and stays in memory until the peer has
-// read it. So that a caller who requests much and reads nothing cannot fill the memory, the calls of a
-// connection share a budget, and so do those of the port: calls with long requests wait for each other
-// once the budget is used up. Short requests, which are nearly all, are not charged.
+// A reply is many times as long as its request, and stays in memory until the peer has read it. So that
+// a caller who requests much and reads nothing cannot fill the memory, the calls of a connection share a
+// budget, and so do those of the port: calls with long replies wait for each other once the budget is
+// used up. Calls with short replies, which are nearly all, are not charged.
+//
+// A call is charged before its request is decoded, by the largest ratio of a reply to its request that
+// there has been, and from when its users have been looked up by the size of its reply.
 //
 // The request of a stream of replies is charged as well, until the stream ends, with its own size: the
 // replies of a stream are bounded by its handler. A method whose policy has OwnBudget is not charged at
 // all.
 const (
-	// shortRequest is the maximum size of a request that is not charged, in bytes.
-	shortRequest = 128
-	// replyFactor is the ratio of a user, about sixty bytes, to an id, one or two bytes.
-	replyFactor = 32
+	// shortReply is the maximum size of a reply that is not charged, in bytes.
+	shortReply = 8 << 10
+	// replyRatio is how many times as long as its request a reply is taken for until there has been a
+	// longer one: that of a user, about sixty bytes, to an id, one or two bytes.
+	replyRatio = 32
 	// replyBudget is the maximum size of the charged replies of a connection together, in bytes on the
-	// wire. While replies wait there are up to three copies of each.
-	replyBudget = 2 << 20
+	// wire. It is that of one message. While replies wait there are up to two copies of each.
+	replyBudget = rpc.MaxMessageBytes
 	// portBudget is the same for all connections. A call that does not find what it needs there gets it
 	// from portReserve, of which a caller may hold callerReserve and a connection replyBudget: so
 	// connections that use up the budget and never read their replies do not delay everybody else.
-	portBudget    = 48 << 20
-	portReserve   = 16 << 20
-	callerReserve = 8 << 20
+	portBudget    = 20 << 20
+	portReserve   = 12 << 20
+	callerReserve = 6 << 20
 )
 
 // A message of n bytes has at least gzipFrame + n/gzipRatio bytes in gzip (RFC 1951 §3.2.5: 258 bytes
@@ -49,11 +54,14 @@ const (
 type budget struct {
 	port    *semaphore.Weighted
 	reserve *limit
+	ratio   *atomic.Int64 // the largest that there has been, of a reply to its request
 }
 
 // newBudget returns the budget of a port.
 func newBudget() budget {
-	return budget{semaphore.NewWeighted(portBudget), newLimit(portReserve, portReserve, callerReserve, replyBudget)}
+	b := budget{semaphore.NewWeighted(portBudget), newLimit(portReserve, portReserve, callerReserve, replyBudget), new(atomic.Int64)}
+	b.ratio.Store(replyRatio)
+	return b
 }
 
 type connBudgetKey struct{}
@@ -74,10 +82,6 @@ func (b budget) wrap(method *rpc.Method, next http.Handler) http.Handler {
 		return next
 	}
 	most := int64(method.MessageLimit())
-	factor := int64(replyFactor)
-	if method.ServerStreams {
-		factor = 1
-	}
 	if method.OwnBudget {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			rpc.From(r.Context()).RequestBytes = requestSize(r, most)
@@ -85,14 +89,19 @@ func (b budget) wrap(method *rpc.Method, next http.Handler) http.Handler {
 		})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var share share
-		defer share.giveBack()
-		if err := share.take(r, requestSize(r, most), factor); err != nil {
+		share := shares.Get().(*share)
+		defer share.end()
+		if err := share.take(r, requestSize(r, most), method.ServerStreams); err != nil {
 			rpc.Refuse(w, r, rpc.Reason(err.Code().String()), err)
 			return
 		}
 		if share.weight > 0 || r.ProtoMajor == 1 {
 			defer boundReply(w, r)()
+		}
+		if !method.ServerStreams {
+			call := rpc.From(r.Context())
+			call.Reply = share
+			defer func() { call.Reply = nil }()
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -139,40 +148,87 @@ func countUnpacked(body []byte, enveloped bool, most int64) int64 {
 
 // A share is the part of the budgets that one request holds.
 type share struct {
+	request  *http.Request
+	size     int64 // of its message
 	budget   *connBudget
 	weight   int64
 	reserved claim // in place of a part of the port's budget
 }
 
+// shares spares an allocation for each call.
+var shares = sync.Pool{New: func() any { return new(share) }}
+
 // take acquires the share of a request of size bytes, once unpacked. It waits until the budgets have
-// that much left or the request's context is done. It does nothing if the request is short.
-func (s *share) take(r *http.Request, size, factor int64) *connect.Error {
-	if size <= shortRequest {
-		return nil
-	}
-	ctx := r.Context()
-	budget, ok := ctx.Value(connBudgetKey{}).(*connBudget)
+// that much left or the request's context is done. It does nothing if the reply is short.
+func (s *share) take(r *http.Request, size int64, stream bool) *connect.Error {
+	budget, ok := r.Context().Value(connBudgetKey{}).(*connBudget)
 	if !ok {
 		return nil
 	}
-	weight := min(size*factor, replyBudget)
-	if err := budget.conn.Acquire(ctx, weight); err != nil {
+	s.request, s.size, s.budget = r, size, budget
+	weight := size
+	if !stream {
+		weight *= budget.ratio.Load()
+	}
+	if weight <= shortReply && !(stream && size > shortStream) {
+		return nil
+	}
+	return s.acquire(min(weight, replyBudget))
+}
+
+// shortStream is the maximum size of the request of a stream that is not charged, in bytes.
+const shortStream = 128
+
+func (s *share) acquire(weight int64) *connect.Error {
+	ctx := s.request.Context()
+	if err := s.budget.conn.Acquire(ctx, weight); err != nil {
 		return gone(ctx, err)
 	}
 	// The port's budget comes second, so that a call that waits for it delays only its own connection.
-	if !budget.port.TryAcquire(weight) {
-		if s.reserved, ok = budget.reserve.take(r, weight); !ok {
-			if err := budget.port.Acquire(ctx, weight); err != nil {
-				budget.conn.Release(weight)
+	if !s.budget.port.TryAcquire(weight) {
+		var ok bool
+		if s.reserved, ok = s.budget.reserve.take(s.request, weight); !ok {
+			if err := s.budget.port.Acquire(ctx, weight); err != nil {
+				s.budget.conn.Release(weight)
 				return gone(ctx, err)
 			}
 		}
 	}
-	s.budget, s.weight = budget, weight
+	s.weight = weight
 	return nil
 }
 
-// giveBack is called when the reply has been sent, except for up to 4 KiB that package h2 may hold.
+// Hold implements rpc.ReplyHolder: it charges the reply's own size, which is known from here on.
+func (s *share) Hold(size int) *connect.Error {
+	weight := min(int64(size), replyBudget)
+	if s.budget == nil || weight <= max(shortReply, s.weight) {
+		s.shrink(weight)
+		return nil
+	}
+	// Longer than expected, and so is the next one.
+	if ratio := (weight + s.size - 1) / max(1, s.size); ratio > s.budget.ratio.Load() {
+		s.budget.ratio.Store(ratio)
+	}
+	s.giveBack() // before it waits for more, so that calls do not wait for each other for ever
+	return s.acquire(weight)
+}
+
+// shrink returns what of the share is more than weight.
+func (s *share) shrink(weight int64) {
+	if more := s.weight - weight; more > 0 && s.reserved.limit == nil {
+		s.budget.port.Release(more)
+		s.budget.conn.Release(more)
+		s.weight = weight
+	}
+}
+
+// end is called when the reply has been sent, except for what package h2 holds, which it charges itself.
+func (s *share) end() {
+	s.giveBack()
+	*s = share{}
+	shares.Put(s)
+}
+
 func (s *share) giveBack() {
 	if s.weight == 0 {
 		return
@@ -183,4 +239,5 @@ func (s *share) giveBack() {
 		s.budget.port.Release(s.weight)
 	}
 	s.budget.conn.Release(s.weight)
+	s.weight, s.reserved = 0, claim{}
 }

@@ -61,7 +61,7 @@ func TestTheSizeOfARequestIsThatOfItsMessage(t *testing.T) {
 	for range 10 {
 		_, r := rpc.Of(httptest.NewRequestWithContext(ctx, "GET", "/?compression=identity&encoding=json&message="+strings.Repeat("x", 50), nil))
 		var s share
-		if err := s.take(r, requestSize(r, 10_000), replyFactor); err != nil || s.weight != 0 {
+		if err := s.take(r, requestSize(r, 10_000), false); err != nil || s.weight != 0 {
 			t.Errorf("a short call is charged %d, %v", s.weight, err)
 		}
 	}
@@ -78,18 +78,18 @@ func TestLongRequestsOfAConnectionWaitForEachOther(t *testing.T) {
 	elsewhere, _ := request()
 	var first, second, third, short, other share
 	for _, s := range []*share{&first, &second} {
-		if err := s.take(r, (replyBudget/replyFactor)/2, replyFactor); err != nil {
+		if err := s.take(r, (replyBudget/replyRatio)/2, false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := short.take(r, shortRequest, replyFactor); err != nil {
+	if err := short.take(r, shortReply/replyRatio, false); err != nil {
 		t.Errorf("a short request waits: %v", err)
 	}
-	if err := other.take(elsewhere, 1<<30, replyFactor); err != nil {
+	if err := other.take(elsewhere, 1<<30, false); err != nil {
 		t.Errorf("another connection waits: %v", err)
 	}
 	taken := make(chan *connect.Error, 1)
-	go func() { taken <- third.take(r, (replyBudget/replyFactor)/2, replyFactor) }()
+	go func() { taken <- third.take(r, (replyBudget/replyRatio)/2, false) }()
 	select {
 	case <-taken:
 		t.Error("the budget is not enforced")
@@ -101,7 +101,34 @@ func TestLongRequestsOfAConnectionWaitForEachOther(t *testing.T) {
 	}
 	cancel()
 	var late share
-	if err := late.take(r, (replyBudget / replyFactor), replyFactor); err.Code() != connect.CodeCanceled {
+	if err := late.take(r, replyBudget/replyRatio, false); err.Code() != connect.CodeCanceled {
 		t.Errorf("a cancelled call: %v", err)
+	}
+}
+
+// A reply that is longer than its request made expect is charged what it takes, and so are the next ones.
+func TestRepliesAreChargedTheirSize(t *testing.T) {
+	b := newBudget()
+	c, r := rpc.Of(httptest.NewRequestWithContext(b.connContext(t.Context()), "POST", "/MyService/User", nil))
+	defer c.End()
+	var first, second share
+	for _, step := range []struct {
+		size int
+		want int64
+	}{{shortReply, 0}, {70_000, 70_000}, {20_000, 20_000}} {
+		if err := first.take(r, 100, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := first.Hold(step.size); err != nil || first.weight != step.want {
+			t.Errorf("a reply of %d bytes is charged %d, %v", step.size, first.weight, err)
+		}
+		first.giveBack()
+	}
+	if err := second.take(r, 100, false); err != nil || second.weight != 70_000 {
+		t.Errorf("the next request is charged %d, %v", second.weight, err)
+	}
+	second.giveBack()
+	if !b.port.TryAcquire(portBudget) {
+		t.Error("not everything was given back")
 	}
 }

@@ -298,7 +298,7 @@ func TestTheReasonsOfTheGates(t *testing.T) {
 }
 
 // longTarget has a message that is charged to the budget.
-var longTarget = "/s/Look?message=" + strings.Repeat("x", 4*shortRequest)
+var longTarget = "/s/Look?message=" + strings.Repeat("x", 4*shortReply)
 
 // get sends a GET to a method without side effects.
 func (p *port) get(t *testing.T, ctx context.Context, target string) rpc.Reason {

@@ -60,7 +60,8 @@ func (l *limit) take(r *http.Request, n int64) (claim, bool) {
 	c := claim{l, n, callerOf(r), conn, true}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.held[c.user]+n > l.perUser || l.held[c.conn] > 0 && l.held[c.conn]+n > l.perConn {
+	// However many callers take what they can of the reserve, some of it is left for one who has little.
+	if l.held[c.user]+n > min(l.perUser, max((size-used)/16, 1)) || l.held[c.conn] > 0 && l.held[c.conn]+n > l.perConn {
 		l.used.Add(-n)
 		return claim{}, false
 	}

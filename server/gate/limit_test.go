@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -20,7 +21,7 @@ func TestTheReserveOfALimitIsSharedOut(t *testing.T) {
 		_, r = rpc.Of(r)
 		return r
 	}
-	l := newLimit(100, 40, 10, 4)
+	l := newLimit(700, 640, 10, 4)
 	var claims []claim
 	take := func(r *http.Request, times int) (taken int) {
 		for range times {
@@ -52,6 +53,13 @@ func TestTheReserveOfALimitIsSharedOut(t *testing.T) {
 	}
 	if got := take(from("192.0.2.3"), 60); got != 60 {
 		t.Errorf("then one takes %d, want 60", got)
+	}
+	l = newLimit(700, 640, 640, 640)
+	for n := range 40 {
+		take(from(fmt.Sprintf("192.0.2.%d", n)), 1000)
+	}
+	if got := take(from("192.0.2.99"), 1); got != 1 {
+		t.Error("forty callers left nothing for another one")
 	}
 }
 

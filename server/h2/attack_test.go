@@ -110,7 +110,7 @@ func attacks() []attack {
 			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1})
 			flood(floodSize, func(int) error { return c.fr.WriteContinuation(1, false, nil) })
 		}},
-		{name: "header block without bounds", want: http2.ErrCodeEnhanceYourCalm, cfg: Config{MaxContinuations: 1 << 20}, run: func(c *client) {
+		{name: "header block without bounds", want: http2.ErrCodeEnhanceYourCalm, run: func(c *client) {
 			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.Block(":method", "GET")})
 			value := strings.Repeat("v", 1000)
 			flood(floodSize, func(int) error { return c.fr.WriteContinuation(1, false, c.Block("x-more", value)) })
@@ -124,13 +124,13 @@ func attacks() []attack {
 			flood(floodSize, func(i int) error { return c.fr.WriteData(ids[i/16%8], false, data) })
 		}},
 		{name: "PINGs whose answers are not read", hangUp: true,
-			cfg: Config{OverheadBurst: 1 << 30, MaxQueuedControl: 1 << 30, StallTimeout: short},
+			cfg: Config{overheadBurst: 1 << 30, maxQueuedControl: 1 << 30, StallTimeout: short},
 			run: func(c *client) {
 				c.nc.(*net.TCPConn).SetReadBuffer(4 << 10)
 				flood(10_000_000, func(int) error { return c.fr.WritePing(false, [8]byte{}) })
 			}},
 		{name: "many PINGs whose answers are not read", hangUp: true,
-			cfg: Config{OverheadBurst: 1 << 30, StallTimeout: time.Second},
+			cfg: Config{overheadBurst: 1 << 30, StallTimeout: time.Second},
 			run: func(c *client) {
 				c.nc.(*net.TCPConn).SetReadBuffer(4 << 10)
 				flood(10_000_000, func(int) error { return c.fr.WritePing(false, [8]byte{}) })
@@ -155,7 +155,7 @@ func attacks() []attack {
 				return errors.Join(err, c.fr.WriteData(id, false, []byte("x")))
 			})
 		}},
-		{name: "a stream that goes silent", reset: http2.ErrCodeCancel, cfg: Config{StreamIdleTimeout: short}, run: func(c *client) {
+		{name: "a stream that goes silent", reset: http2.ErrCodeCancel, cfg: Config{streamIdleTimeout: short}, run: func(c *client) {
 			id, _ := c.open(false)
 			c.fr.WriteData(id, false, []byte("x"))
 		}},
@@ -168,10 +168,10 @@ func attacks() []attack {
 				return err
 			})
 		}},
-		{name: "half a header block", hangUp: true, cfg: Config{HeaderTimeout: short}, run: func(c *client) {
+		{name: "half a header block", hangUp: true, cfg: Config{headerTimeout: short}, run: func(c *client) {
 			c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.Block(":method", "GET")})
 		}},
-		{name: "half a frame", hangUp: true, cfg: Config{HeaderTimeout: short}, run: func(c *client) {
+		{name: "half a frame", hangUp: true, cfg: Config{headerTimeout: short}, run: func(c *client) {
 			c.nc.Write([]byte{0, 0, 8})
 		}},
 		{name: "a peer that is gone", hangUp: true, cfg: Config{PingInterval: short, PingTimeout: short}, run: func(c *client) {
@@ -351,7 +351,7 @@ func (a attack) befriend(t *testing.T, s *testServer, stop chan bool) {
 			return
 		}
 		r.Body.Close()
-		if took := time.Since(began); took > 2*time.Second {
+		if took := time.Since(began); took > 10*time.Second { // a busy machine alone can take two
 			t.Errorf("call beside the attack took %v", took)
 		}
 		time.Sleep(time.Millisecond)
@@ -359,7 +359,7 @@ func (a attack) befriend(t *testing.T, s *testServer, stop chan bool) {
 }
 
 func TestIdleConnectionIsClosedGracefully(t *testing.T) {
-	s := newServer(t, http.HandlerFunc(wroteNothing), Config{IdleTimeout: 100 * time.Millisecond})
+	s := newServer(t, http.HandlerFunc(wroteNothing), Config{idleTimeout: 100 * time.Millisecond})
 	c := s.dial(t)
 	c.get("/")
 	if g := nextFrame[*http2.GoAwayFrame](c); g.ErrCode != http2.ErrCodeNo {
@@ -389,7 +389,7 @@ func TestPrefaceMustComeInTime(t *testing.T) {
 			if tc.tls {
 				opts = append(opts, withTLS)
 			}
-			s := newServer(t, http.HandlerFunc(wroteNothing), Config{HandshakeTimeout: 100 * time.Millisecond}, opts...)
+			s := newServer(t, http.HandlerFunc(wroteNothing), Config{handshakeTimeout: 100 * time.Millisecond}, opts...)
 			c := s.dialRaw(t)
 			c.write([]byte(tc.send))
 			began := time.Now()
@@ -398,7 +398,7 @@ func TestPrefaceMustComeInTime(t *testing.T) {
 					break
 				}
 			}
-			if took := time.Since(began); took > 3*time.Second {
+			if took := time.Since(began); took > 10*time.Second {
 				t.Errorf("took %v", took)
 			}
 		})

@@ -12,6 +12,7 @@ import (
 
 var (
 	errBodyClosed = errors.New("h2: request body read after Close")
+	errBodyMemory = errors.New("h2: no memory for the body of a request")
 	errReadLate   = fmt.Errorf("h2: request body: %w", os.ErrDeadlineExceeded)
 )
 
@@ -50,12 +51,13 @@ func (b *requestBody) Complete() (size int64, ok bool) {
 	return int64(b.size), b.complete && b.err == io.EOF
 }
 
-// append adds p. It returns false if the body is closed or has ended, so that p will not be read.
-func (b *requestBody) append(p []byte) bool {
+// append adds p. It returns how much of it will not be read: all if the body is closed or has ended,
+// and what finds no memory, with errBodyMemory.
+func (b *requestBody) append(p []byte) (dropped int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed || b.err != nil {
-		return false
+		return len(p), nil
 	}
 	b.size += len(p)
 	if len(b.more) == 0 && len(p) <= cap(b.buf)-len(b.buf) {
@@ -68,9 +70,13 @@ func (b *requestBody) append(p []byte) bool {
 			// A body that does not fit one small buffer gets large ones.
 			size := smallBuffer
 			if len(p) > smallBuffer || last >= 0 {
-				size = largeBuffer
+				if size = largeBuffer; !b.s.c.share.allows(size) {
+					b.size -= len(p)
+					return len(p), errBodyMemory
+				}
 			}
 			b.more = append(b.more, b.s.c.srv.buffers.get(size))
+			b.s.c.share.chargeBuffer(b.more[len(b.more)-1])
 			last++
 		}
 		into := b.more[last]
@@ -79,7 +85,7 @@ func (b *requestBody) append(p []byte) bool {
 		p = p[n:]
 	}
 	b.signal()
-	return true
+	return 0, nil
 }
 
 // end records why there will be no more bytes: io.EOF or an error. Later reasons are ignored.

@@ -74,6 +74,11 @@ func withoutHandOver(s *testServer) { s.keep = true }
 func newServer(t testing.TB, h http.Handler, cfg Config, opts ...serverOption) *testServer {
 	t.Helper()
 	var engine *server
+	t.Cleanup(func() { // after the server has closed
+		if engine != nil {
+			eventually(t, "no memory is charged any more", func() bool { return engine.memory.used.Load() == 0 })
+		}
+	})
 	s := startServer(t, h, func(srv *http.Server) {
 		var err error
 		if engine, err = configure(srv, cfg); err != nil {
@@ -171,7 +176,7 @@ func (s *testServer) dialRaw(t testing.TB) *client {
 	}
 	c := newClient(t, nc)
 	c.fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	nc.SetDeadline(time.Now().Add(time.Minute))
 	t.Cleanup(func() { nc.Close() })
 	return c
 }

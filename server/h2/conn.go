@@ -9,16 +9,17 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
 // conn is one HTTP/2 connection. run reads all frames. It runs on the reader goroutine, which is
 // the one that net/http started for the connection or one of the engine's own (see NewListener).
 // State that handlers and timers use too is guarded by mu. Nothing blocks while it holds mu.
+//
+// What has invariants of its own is a type of its own, with its own tests: the codec of headers, the
+// output, the streams, flow control, liveness. The methods of conn are what happens between them.
 type conn struct {
 	srv        *server
 	nc         net.Conn
@@ -26,52 +27,35 @@ type conn struct {
 	ctx        context.Context
 	tls        *tls.ConnectionState
 	remoteAddr string
+	share      *share // of the server's memory
 
 	// Owned by the reader goroutine.
 	in         readBuffer
 	framer     *http2.Framer // also writes control frames into out, under mu
-	hdec       headerDecoder
-	block      headerBlock
-	learned    map[string]string // canonical names that are not in the name table
-	names      []knownName       // of the last requests, by position
-	paths      []parsedPath      // of the last requests
-	nextPath   int
-	waiting    []*stream // streams without a handler yet, because their requests are not complete
+	headers    headerCodec   // its part for replies is guarded by mu
+	waiting    []*stream     // streams without a handler yet, because their requests are not complete
 	sawSetting bool
 	atBoundary bool // what is read next is no part of a header, see inputMarks
 	handed     bool // net/http no longer holds it (see NewListener); never changes
 	overhead   bucket
 
-	running    atomic.Int32 // handlers that are running
-	connCredit atomic.Int64 // body bytes consumed and not yet returned to the peer
-
-	mu         sync.Mutex
-	streams    streamTable
-	active     uint32 // streams that count against MaxConcurrentStreams
-	opened     uint64 // streams so far
-	resets     bucket
-	recvWindow int64
-	dead       bool // nothing more is read or written
-	cancelled  bool // the connection's context has ended
-
-	// Output, guarded by mu.
-	out        *buffer
-	spare      *buffer
-	flushing   bool // a goroutine is writing out, or will
-	flushDue   bool // a worker was started to do so and has not begun
-	control    int  // control frames in out
-	earned     int  // tokens for the overhead bucket, collected by the reader goroutine
-	henc       headerEncoder
-	ready      readyQueue // streams whose output did not fit into out
-	sendWindow int64
-	moved      uint32 // bytes sent in DATA frames
-	peerWindow int64  // SETTINGS_INITIAL_WINDOW_SIZE of the peer
-
+	mu        sync.Mutex
+	out       output
+	streams   streamTable
+	flow      connFlow
+	active    uint32 // streams that count against MaxConcurrentStreams
+	moved     uint32 // bytes sent in DATA frames
+	opened    uint64 // streams so far
+	resets    bucket
+	earned    int // tokens for the overhead bucket, collected by the reader goroutine
+	live      liveness
+	timer     connTimer
 	closing   shutdownState
+	setIdle   func(idle bool)  // see Config.Idle; may be nil
 	states    []http.ConnState // to be reported to http.Server.ConnState
 	reporting bool             // a worker is reporting them
-	timer     connTimer
-	live      liveness
+	dead      bool             // nothing more is read or written
+	cancelled bool             // the connection's context has ended
 }
 
 var clientPreface = []byte(http2.ClientPreface)
@@ -84,20 +68,17 @@ func (s *server) newConn(nc net.Conn, h http.Handler, ctx context.Context) *conn
 		ctx:        ctx,
 		remoteAddr: nc.RemoteAddr().String(),
 		streams:    streamTable{open: make(map[uint32]*stream)},
-		overhead:   newBucket(s.cfg.OverheadBurst, s.cfg.OverheadRate),
-		resets:     newBucket(s.cfg.ResetBurst, s.cfg.ResetRate),
-		recvWindow: int64(s.cfg.ConnWindow),
-		sendWindow: initialWindow,
-		peerWindow: initialWindow,
+		overhead:   newBucket(s.cfg.overheadBurst, overheadRate),
+		resets:     newBucket(s.cfg.resetBurst, s.cfg.resetRate),
+		share:      s.memory.join(nc.RemoteAddr()),
 	}
 	c.live.clock = &s.clock
-	c.in.init(nc, &s.buffers, c.beforeRead)
-	c.framer = http2.NewFramer((*frameSink)(c), &c.in)
-	c.framer.SetMaxReadFrameSize(s.cfg.MaxFrameSize)
-	c.hdec.dec = hpack.NewDecoder(s.cfg.HeaderTableSize, c.block.add)
-	// A longer string is longer than the longest block, also when Huffman's code has shortened it.
-	c.hdec.dec.SetMaxStringLength(2 * s.cfg.maxBlock())
-	c.henc.init(&s.names, s.cfg.HeaderTableSize)
+	c.flow.init(s.cfg.connWindow)
+	c.in.init(nc, &s.buffers, c.share, c.beforeRead)
+	c.out.init(&s.buffers, c.share, &s.cfg)
+	c.framer = http2.NewFramer(&c.out, &c.in)
+	c.framer.SetMaxReadFrameSize(s.cfg.maxFrameSize)
+	c.headers.init(&s.cfg, &s.names, c.share)
 	return c
 }
 
@@ -120,6 +101,12 @@ func (c *conn) open() {
 	c.nc.SetDeadline(time.Time{})
 	c.timer.start(c)
 	c.sendSettings()
+	if own := c.srv.cfg.Idle; own != nil {
+		set := own(c.ctx, c.startShutdown)
+		c.mu.Lock()
+		c.setIdle = set
+		c.mu.Unlock()
+	}
 }
 
 // run reads frames until the connection ends.
@@ -161,19 +148,19 @@ func (c *conn) sendSettings() {
 	cfg := &c.srv.cfg
 	settings := []http2.Setting{
 		{ID: http2.SettingMaxConcurrentStreams, Val: cfg.MaxConcurrentStreams},
-		{ID: http2.SettingInitialWindowSize, Val: uint32(cfg.StreamWindow)},
-		{ID: http2.SettingMaxHeaderListSize, Val: uint32(cfg.MaxHeaderBytes)},
+		{ID: http2.SettingInitialWindowSize, Val: uint32(cfg.streamWindow)},
+		{ID: http2.SettingMaxHeaderListSize, Val: uint32(cfg.maxHeaderBytes)},
 	}
-	if cfg.MaxFrameSize != minFrameSize {
-		settings = append(settings, http2.Setting{ID: http2.SettingMaxFrameSize, Val: cfg.MaxFrameSize})
+	if cfg.maxFrameSize != minFrameSize {
+		settings = append(settings, http2.Setting{ID: http2.SettingMaxFrameSize, Val: cfg.maxFrameSize})
 	}
-	if cfg.HeaderTableSize != 4096 {
-		settings = append(settings, http2.Setting{ID: http2.SettingHeaderTableSize, Val: cfg.HeaderTableSize})
+	if cfg.headerTableSize != 4096 {
+		settings = append(settings, http2.Setting{ID: http2.SettingHeaderTableSize, Val: cfg.headerTableSize})
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.framer.WriteSettings(settings...)
-	if extra := uint32(cfg.ConnWindow) - initialWindow; extra > 0 {
+	if extra := uint32(cfg.connWindow) - initialWindow; extra > 0 {
 		c.framer.WriteWindowUpdate(0, extra)
 	}
 	c.scheduleFlush()
@@ -225,9 +212,7 @@ func (c *conn) teardown() {
 			c.abandonUnstarted(s)
 		}
 	}
-	if !c.flushing {
-		c.releaseOutput()
-	}
+	c.out.release()
 	c.mu.Unlock()
 	for _, s := range all {
 		s.interrupt(errConnClosed)
@@ -238,7 +223,8 @@ func (c *conn) teardown() {
 	c.waiting = nil
 	c.nc.Close()
 	c.in.release()
-	c.releaseBlock()
+	c.headers.end()
+	c.share.leave()
 }
 
 // fail closes the socket without sending anything more. c.mu is held.

@@ -2,7 +2,9 @@ package h2
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"runtime/pprof"
@@ -158,5 +160,77 @@ func TestHijackLeadsToTheConnection(t *testing.T) {
 	http.Get("http://" + s.addr)
 	if kind := <-got; kind != "*net.TCPConn" {
 		t.Errorf("a hijacked connection is a %s", kind)
+	}
+}
+
+// The documentation lists these differences from net/http.
+func TestDepartures(t *testing.T) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/switch" {
+			w.WriteHeader(http.StatusSwitchingProtocols)
+		}
+		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+			t.Error(err)
+		}
+		if _, _, err := http.NewResponseController(w).Hijack(); !errors.Is(err, http.ErrNotSupported) {
+			t.Errorf("Hijack: %v", err)
+		}
+		io.WriteString(w, "ok")
+	})
+	for _, tc := range []struct {
+		name         string
+		send         func(c *client) (id uint32)
+		ours, theirs string
+	}{
+		{"a header of 40 KiB", func(c *client) uint32 {
+			id := c.NextID
+			c.NextID += 2
+			block := c.Block(":method", "GET", ":scheme", "http", ":path", "/", ":authority", "a", "x-long", strings.Repeat("~", 40<<10))
+			c.must(c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block[:minFrameSize], EndStream: true}))
+			c.must(c.fr.WriteContinuation(id, false, block[minFrameSize:2*minFrameSize]))
+			c.must(c.fr.WriteContinuation(id, true, block[2*minFrameSize:]))
+			return id
+		}, "[] 431", "[] 200"},
+		{"300 fields", func(c *client) uint32 {
+			return c.request("GET", "/", true, strings.Fields(strings.Repeat("x-a b ", 300))...)
+		}, "[] 431", "[] 200"},
+		{"status 101", func(c *client) uint32 { return c.request("GET", "/switch", true) }, "[] 200", "[101] 200"},
+		{"CONNECT", func(c *client) uint32 {
+			id := c.NextID
+			c.NextID += 2
+			c.headers(id, true, ":method", "CONNECT", ":authority", "example.com:443")
+			return id
+		}, "[] 501", "[] 200"},
+		{"an early reply", func(c *client) uint32 { return c.request("POST", "/", false) }, "[] 200", "[] 200"},
+	} {
+		for name, s := range map[string]*testServer{"h2": newServer(t, h, Config{}), "net/http": newOracle(t, h)} {
+			want := tc.ours
+			if name == "net/http" {
+				want = tc.theirs
+			}
+			c := s.dial(t)
+			if r := c.read(tc.send(c)); fmt.Sprint(r.informational, " ", r.status) != want {
+				t.Errorf("%s, %s: %v, %v, want %s", tc.name, name, r.informational, r, want)
+			}
+			if tc.name != "an early reply" {
+				continue
+			}
+			// The stream is reset with NO_ERROR by net/http, and the PING is answered before by us.
+			c.must(c.fr.WritePing(false, [8]byte{1}))
+			reset := false
+			for {
+				f, err := c.fr.ReadFrame()
+				c.must(err)
+				if r, ok := f.(*http2.RSTStreamFrame); ok {
+					reset = r.ErrCode == http2.ErrCodeNo
+				}
+				if p, ok := f.(*http2.PingFrame); ok && p.IsAck() {
+					break
+				}
+			}
+			if reset != (name == "net/http") {
+				t.Errorf("%s, %s: reset %v", tc.name, name, reset)
+			}
+		}
 	}
 }

@@ -29,14 +29,13 @@ func (c *conn) applySetting(s http2.Setting) error {
 	}
 	switch s.ID {
 	case http2.SettingHeaderTableSize:
-		c.henc.setTableSize(s.Val)
+		c.headers.enc.setTableSize(s.Val)
 	case http2.SettingInitialWindowSize:
 		// RFC 9113 §6.9.2: a change applies to open streams too and may make their windows
 		// negative.
-		change := int64(s.Val) - c.peerWindow
-		c.peerWindow = int64(s.Val)
+		change := c.flow.setInitial(s.Val)
 		for _, st := range c.streams.open {
-			if st.sendWindow += change; st.sendWindow > maxWindow {
+			if !st.flow.send.grow(change) {
 				return connError{http2.ErrCodeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE overflows a stream's window"}
 			}
 			c.enqueue(st)
@@ -62,8 +61,7 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f.StreamID == 0 {
-		c.sendWindow += int64(f.Increment)
-		if c.sendWindow > maxWindow {
+		if !c.flow.send.grow(int64(f.Increment)) {
 			return connError{http2.ErrCodeFlowControl, "WINDOW_UPDATE overflows the connection's window"}
 		}
 		return nil
@@ -75,8 +73,7 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 		}
 		return nil
 	}
-	s.sendWindow += int64(f.Increment)
-	if s.sendWindow > maxWindow {
+	if !s.flow.send.grow(int64(f.Increment)) {
 		return streamError{s.id, http2.ErrCodeFlowControl, "WINDOW_UPDATE overflows the stream's window"}
 	}
 	c.enqueue(s)
@@ -109,8 +106,7 @@ func (c *conn) onReset(f *http2.RSTStreamFrame) error {
 // countControl counts a reply to a control frame, and returns an error if the peer has left too
 // many unread. c.mu is held.
 func (c *conn) countControl() error {
-	c.control++
-	if c.control > c.srv.cfg.MaxQueuedControl {
+	if !c.out.countControl() {
 		return connError{http2.ErrCodeEnhanceYourCalm, "too many unread answers to control frames"}
 	}
 	return nil

@@ -29,12 +29,14 @@ func (e streamError) Error() string {
 	return fmt.Sprintf("h2: stream %d: %v: %s", e.id, e.code, e.reason)
 }
 
+var errMemory = connError{http2.ErrCodeEnhanceYourCalm, "no memory for a long frame or header block"}
+
 func protocolError(reason string) error { return connError{http2.ErrCodeProtocol, reason} }
 
 // readFrames reads and handles frames until the connection ends, and returns why.
 func (c *conn) readFrames() error {
 	for {
-		c.atBoundary = c.block.id == 0
+		c.atBoundary = !c.headers.underWay()
 		if _, err := c.in.peek(frameHeaderLen); err != nil {
 			return err
 		}
@@ -55,7 +57,7 @@ func (c *conn) readFrames() error {
 				return err
 			}
 		}
-		if c.block.id == 0 {
+		if !c.headers.underWay() {
 			c.live.input.headerEnds()
 		}
 	}
@@ -241,11 +243,17 @@ func (c *conn) onData(fh http2.FrameHeader) error {
 		if err != nil {
 			return err
 		}
-		if !s.body.append(p) {
-			c.credit(nil, len(p), false)
-		}
+		dropped, err := s.body.append(p)
+		c.credit(nil, dropped, false)
 		c.in.discard(len(p))
 		left -= len(p)
+		if err != nil {
+			if err := c.in.skip(left + pad); err != nil {
+				return err
+			}
+			c.credit(nil, int(fh.Length)-length+left, false)
+			return streamError{s.id, http2.ErrCodeEnhanceYourCalm, errBodyMemory.Error()}
+		}
 	}
 	if overhead := int(fh.Length) - length; overhead > 0 {
 		if err := c.in.skip(pad); err != nil {
@@ -265,10 +273,9 @@ func (c *conn) takeWindow(fh http2.FrameHeader) (*stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := int64(fh.Length)
-	if n > c.recvWindow {
+	if !c.flow.recv.take(n) {
 		return nil, connError{http2.ErrCodeFlowControl, "DATA exceeds the connection's window"}
 	}
-	c.recvWindow -= n
 	s := c.streams.open[fh.StreamID]
 	if s == nil {
 		return nil, c.lateFrame(fh)
@@ -276,10 +283,9 @@ func (c *conn) takeWindow(fh http2.FrameHeader) (*stream, error) {
 	if s.recvEnd {
 		return nil, streamError{s.id, http2.ErrCodeStreamClosed, "DATA after END_STREAM"}
 	}
-	if n > s.recvWindow {
+	if !s.flow.recv.take(n) {
 		return nil, streamError{s.id, http2.ErrCodeFlowControl, "DATA exceeds the stream's window"}
 	}
-	s.recvWindow -= n
 	if s.answered() {
 		if s.surplus += n; s.surplus > maxSurplus {
 			c.stopRequest(s)

@@ -83,13 +83,13 @@ func FuzzFrames(f *testing.F) {
 		c.serve(true)
 		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Microsecond) {
 			c.mu.Lock()
-			done := c.active == 0 && !c.flushing && c.running.Load() == 0
+			done := c.active == 0 && c.out.state == outputIdle && c.out.handlers.Load() == 0
 			c.mu.Unlock()
 			if done {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("%d streams and %d handlers are left", c.active, c.running.Load())
+				t.Fatalf("%d streams and %d handlers are left", c.active, c.out.handlers.Load())
 			}
 		}
 		if len(c.streams.open) != 0 || len(s.conns) != 0 {
@@ -155,7 +155,7 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		c := s.newConn(&script{}, nil, context.Background())
 		var b headerBlock
-		b.begin(1, false, &Config{MaxHeaderBytes: 32 << 10, MaxHeaderFields: 256})
+		b.begin(1, false, &Config{maxHeaderBytes: 32 << 10})
 		kv := parseFields(text)
 		for i := 0; i < len(kv); i += 2 {
 			b.add(hpack.HeaderField{Name: kv[i], Value: kv[i+1]})
@@ -204,7 +204,7 @@ func FuzzOracle(f *testing.F) {
 	f.Add(fuzzRequest, "", uint8(0))
 	f.Add(fuzzRequest+"content-length: 4\nx-a: 1\nx-a: 2\n", "body", uint8(1))
 	f.Add(fuzzRequest+"trailer: x-sum\ncookie: a=1\ncookie: b=2\n", "body", uint8(2))
-	ours, oracle := newServer(f, http.HandlerFunc(describe), Config{MaxHeaderBytes: 1 << 20}), newOracle(f, http.HandlerFunc(describe))
+	ours, oracle := newServer(f, http.HandlerFunc(describe), Config{maxHeaderBytes: 1 << 20}), newOracle(f, http.HandlerFunc(describe))
 	f.Fuzz(func(t *testing.T, text, body string, shape uint8) {
 		kv := parseFields(text)
 		if knownDifference(kv, len(body), shape) || len(text)+len(body) > 16000 {

@@ -1,150 +1,16 @@
 package h2
 
 import (
-	"errors"
-	"net/http"
-	"strings"
-
-	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
-
-// headerBlock collects the fields of a HEADERS frame and its CONTINUATION frames. It belongs to the
-// reader goroutine.
-type headerBlock struct {
-	id            uint32 // the stream, 0 between blocks
-	endStream     bool
-	selfDep       bool // priority depends on the stream itself
-	continuations int  // how many so far
-	bytes         int  // encoded bytes so far
-	charged       int  // encoded bytes counted in server.longBlocks
-	room          int  // what is left of MaxHeaderBytes
-	roomFields    int  // what is left of MaxHeaderFields
-	tooLarge      bool
-	typed         bool   // there was a content-type
-	invalid       string // why the block is malformed, if it is
-	headerFields
-}
-
-// headerFields is what a header block decodes to.
-type headerFields struct {
-	// Pseudo-header fields (RFC 9113 §8.3.1).
-	method, scheme, authority, path string
-	seen                            pseudoSet
-	pseudo                          bool // there was a pseudo-header field
-	fields                          []hpack.HeaderField
-}
-
-// copy makes f equal to other, in f's own array of fields.
-func (f *headerFields) copy(other *headerFields) {
-	fields := append(f.fields[:0], other.fields...)
-	*f = *other
-	f.fields = fields
-}
-
-// pseudoSet is the set of pseudo-header fields that a block had so far.
-type pseudoSet uint8
-
-const (
-	sawMethod pseudoSet = 1 << iota
-	sawScheme
-	sawAuthority
-	sawPath
-)
-
-func (b *headerBlock) begin(id uint32, endStream bool, cfg *Config) {
-	clear(b.fields) // keep no strings of the last request
-	*b = headerBlock{id: id, endStream: endStream, room: cfg.MaxHeaderBytes, roomFields: cfg.MaxHeaderFields,
-		headerFields: headerFields{fields: b.fields[:0]}}
-}
-
-// add adds a field, for the HPACK decoder. Checks follow RFC 9113 §8.2 and §8.3.
-func (b *headerBlock) add(f hpack.HeaderField) {
-	if b.tooLarge {
-		b.addType(f)
-		return
-	}
-	if b.invalid != "" {
-		return
-	}
-	b.room -= int(f.Size())
-	b.roomFields--
-	if b.room < 0 || b.roomFields < 0 {
-		b.tooLarge = true
-		b.addType(f)
-		return
-	}
-	if !httpguts.ValidHeaderFieldValue(f.Value) {
-		b.invalid = "field value has a forbidden character"
-		return
-	}
-	if strings.HasPrefix(f.Name, ":") {
-		b.addPseudo(f)
-		return
-	}
-	if connectionSpecific(f.Name) {
-		b.invalid = "connection-specific field"
-		return
-	}
-	switch f.Name {
-	case "content-type":
-		b.typed = true
-	case "te":
-		if f.Value != "trailers" && f.Value != "" {
-			b.invalid = "TE other than trailers"
-			return
-		}
-	}
-	b.fields = append(b.fields, f)
-}
-
-// maxLateType is how long a Content-Type may be that is kept although the header list is too large.
-const maxLateType = 100
-
-// addType adds the first Content-Type of a header list that is too large, which tells HeaderTooLarge
-// the protocol of the request. Some clients send it last.
-func (b *headerBlock) addType(f hpack.HeaderField) {
-	if f.Name != "content-type" || b.typed || len(f.Value) > maxLateType || !httpguts.ValidHeaderFieldValue(f.Value) {
-		return
-	}
-	b.typed = true
-	b.fields = append(b.fields, f)
-}
-
-func (b *headerBlock) addPseudo(f hpack.HeaderField) {
-	b.pseudo = true
-	if len(b.fields) > 0 {
-		b.invalid = "pseudo-header field after a regular one"
-		return
-	}
-	var bit pseudoSet
-	switch f.Name {
-	case ":method":
-		bit, b.method = sawMethod, f.Value
-	case ":scheme":
-		bit, b.scheme = sawScheme, f.Value
-	case ":authority":
-		bit, b.authority = sawAuthority, f.Value
-	case ":path":
-		bit, b.path = sawPath, f.Value
-	default:
-		b.invalid = "unknown pseudo-header field"
-		return
-	}
-	if b.seen&bit != 0 {
-		b.invalid = "repeated pseudo-header field"
-	}
-	b.seen |= bit
-}
 
 // onHeaders begins a header block.
 func (c *conn) onHeaders(fh http2.FrameHeader) error {
 	if fh.StreamID == 0 {
 		return protocolError("HEADERS on stream 0")
 	}
-	c.block.begin(fh.StreamID, fh.Flags.Has(http2.FlagHeadersEndStream), &c.srv.cfg)
-	if err := c.checkBlockSize(fh); err != nil {
+	c.headers.begin(fh.StreamID, fh.Flags.Has(http2.FlagHeadersEndStream))
+	if err := c.headers.reserve(int(fh.Length), fh.Flags.Has(http2.FlagHeadersEndHeaders)); err != nil {
 		return err
 	}
 	p, err := c.in.peek(int(fh.Length))
@@ -164,7 +30,7 @@ func (c *conn) onHeaders(fh http2.FrameHeader) error {
 			return connError{http2.ErrCodeFrameSize, "HEADERS without its priority"}
 		}
 		dep := uint32(p[0]&0x7f)<<24 | uint32(p[1])<<16 | uint32(p[2])<<8 | uint32(p[3])
-		c.block.selfDep = dep == fh.StreamID
+		c.headers.block.selfDep = dep == fh.StreamID
 		p = p[5:]
 	}
 	if pad > len(p) {
@@ -176,11 +42,7 @@ func (c *conn) onHeaders(fh http2.FrameHeader) error {
 // onContinuation continues a header block. The Framer has checked that the frame belongs to the
 // same stream.
 func (c *conn) onContinuation(fh http2.FrameHeader) error {
-	c.block.continuations++
-	if c.block.continuations > c.srv.cfg.MaxContinuations {
-		return connError{http2.ErrCodeEnhanceYourCalm, "too many CONTINUATION frames"}
-	}
-	if err := c.checkBlockSize(fh); err != nil {
+	if err := c.headers.reserve(int(fh.Length), fh.Flags.Has(http2.FlagHeadersEndHeaders)); err != nil {
 		return err
 	}
 	p, err := c.in.peek(int(fh.Length))
@@ -191,58 +53,13 @@ func (c *conn) onContinuation(fh http2.FrameHeader) error {
 	return c.onFragment(p, fh.Flags.Has(http2.FlagContinuationEndHeaders))
 }
 
-var errBlockTooLarge = connError{http2.ErrCodeEnhanceYourCalm, "header block is too large"}
-
-// maxLongBlocks is how many bytes of header blocks longer than MaxHeaderBytes may be under way on
-// all connections of a server together. Decoding such a block takes memory for nothing but an answer
-// that refuses it.
-const maxLongBlocks = 16 << 20
-
-// checkBlockSize returns an error if a block is longer than any that is worth decoding, or if too
-// many long ones are under way.
-func (c *conn) checkBlockSize(fh http2.FrameHeader) error {
-	b := &c.block
-	if b.bytes += int(fh.Length); b.bytes > c.srv.cfg.maxBlock() {
-		return errBlockTooLarge
-	}
-	if b.bytes <= c.srv.cfg.MaxHeaderBytes {
-		return nil
-	}
-	more := b.bytes - b.charged
-	b.charged = b.bytes
-	if c.srv.longBlocks.Add(int64(more)) > maxLongBlocks {
-		return connError{http2.ErrCodeEnhanceYourCalm, "too many header blocks are too large"}
-	}
-	return nil
-}
-
-// releaseBlock forgets a header block. It keeps no large array that one large request needed.
-func (c *conn) releaseBlock() {
-	b := &c.block
-	b.id = 0
-	if b.charged > 0 {
-		c.srv.longBlocks.Add(-int64(b.charged))
-		b.charged = 0
-	}
-	if cap(b.fields) > 64 {
-		b.fields = nil
-	}
-}
-
-// onFragment decodes a piece of a header block. Every block must be decoded, also that of a refused
-// request, because all blocks of a connection share HPACK's state (RFC 9113 §4.3).
+// onFragment decodes a piece of a header block and, after the last, handles the block.
 func (c *conn) onFragment(p []byte, last bool) error {
-	if err := c.hdec.write(&c.block, p, last); err != nil {
-		if errors.Is(err, hpack.ErrStringLength) {
-			return errBlockTooLarge
-		}
-		return connError{http2.ErrCodeCompression, err.Error()}
+	if err := c.headers.decode(p, last); err != nil || !last {
+		return err
 	}
-	if !last {
-		return nil
-	}
-	err := c.onBlock(&c.block)
-	c.releaseBlock()
+	err := c.onBlock(&c.headers.block)
+	c.headers.end()
 	return err
 }
 
@@ -305,25 +122,9 @@ func (c *conn) onTrailer(s *stream, b *headerBlock) error {
 	if err := s.checkLength(0, true); err != nil {
 		return err
 	}
-	var trailer http.Header
-	if s.body.announced != nil {
-		trailer = make(http.Header, min(len(b.fields), fewFields))
-		for _, f := range b.fields {
-			if !validWireName(f.Name) {
-				return streamError{b.id, http2.ErrCodeProtocol, "malformed field name"}
-			}
-			key := c.canonicalName(f.Name)
-			if !httpguts.ValidTrailerHeader(key) {
-				return streamError{b.id, http2.ErrCodeProtocol, "field is not allowed in trailers"}
-			}
-			trailer[key] = append(trailer[key], f.Value)
-		}
-	} else {
-		for _, f := range b.fields {
-			if !validWireName(f.Name) {
-				return streamError{b.id, http2.ErrCodeProtocol, "malformed field name"}
-			}
-		}
+	trailer, err := c.headers.trailer(s.body.announced != nil)
+	if err != nil {
+		return err
 	}
 	c.endRequest(s, trailer)
 	return nil

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
 // ownProtocol replies to a header that is too large with what it can see of the request.
@@ -33,7 +32,7 @@ func TestHeaderOverTheLimitEndsItsOwnCallAlone(t *testing.T) {
 			<-release
 			io.WriteString(w, "still here")
 		}
-	}), Config{MaxHeaderBytes: limit, HeaderTooLarge: ownProtocol})
+	}), Config{maxHeaderBytes: limit, HeaderTooLarge: ownProtocol})
 	c := s.dial(t)
 	watch := c.request("", "/watch", true)
 	<-started
@@ -82,7 +81,7 @@ func TestHeaderBlockBeyondReasonEndsTheConnection(t *testing.T) {
 		"one field that Huffman's code fits": strings.Repeat("a", 200<<10),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newServer(t, http.HandlerFunc(wroteNothing), Config{MaxHeaderBytes: 4 << 10})
+			s := newServer(t, http.HandlerFunc(wroteNothing), Config{maxHeaderBytes: 4 << 10})
 			c := s.dial(t)
 			c.open(true, "x-long", value)
 			for {
@@ -97,14 +96,14 @@ func TestHeaderBlockBeyondReasonEndsTheConnection(t *testing.T) {
 					break
 				}
 			}
-			eventually(t, "nothing is charged any more", func() bool { return s.engine.longBlocks.Load() == 0 })
+			eventually(t, "nothing is charged any more", func() bool { return s.engine.memory.used.Load() == 0 })
 		})
 	}
 }
 
 // Long header blocks that never end are bounded for all connections together.
 func TestLongBlocksAreBounded(t *testing.T) {
-	s := newServer(t, http.HandlerFunc(wroteNothing), Config{MaxHeaderBytes: 1 << 20})
+	s := newServer(t, http.HandlerFunc(wroteNothing), Config{maxHeaderBytes: 1 << 20, MaxMemory: 16 << 20})
 	for range 5 {
 		c := s.dial(t)
 		c.nc.SetDeadline(time.Now().Add(5 * time.Second))
@@ -114,7 +113,7 @@ func TestLongBlocksAreBounded(t *testing.T) {
 		}
 	}
 	eventually(t, "one connection too many is closed", func() bool { return s.connections() < 5 })
-	if n := s.engine.longBlocks.Load(); n > maxLongBlocks {
+	if n := s.engine.memory.used.Load(); n > 16<<20 {
 		t.Errorf("%d bytes are charged", n)
 	}
 }
@@ -156,34 +155,5 @@ func TestManySmallFields(t *testing.T) {
 	c.headers(id, true, trailers...)
 	if r := c.read(id); !r.reset || r.code != http2.ErrCodeEnhanceYourCalm {
 		t.Errorf("257 trailers: %v", r)
-	}
-}
-
-// Fields are grouped by name in the order in which they came, also if there are many.
-func TestGroupedFields(t *testing.T) {
-	s, err := configure(&http.Server{}, Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range []int{3, fewFields, fewFields + 1, 200} {
-		c := s.newConn(&script{}, nil, t.Context())
-		var b headerBlock
-		b.begin(1, true, &s.cfg)
-		want := make(http.Header)
-		for i := range n {
-			name := fmt.Sprint("x-", i*i%7)
-			b.add(hpack.HeaderField{Name: name, Value: fmt.Sprint(i)})
-			want.Add(name, fmt.Sprint(i))
-		}
-		got, err := c.newHeader(&b)
-		if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("%d fields: got %v, %v, want %v", n, got, err, want)
-		}
-		for name, values := range got {
-			_ = append(values, "one more")
-			if fmt.Sprint(got) != fmt.Sprint(want) {
-				t.Errorf("%d fields: appending to %s has changed another", n, name)
-			}
-		}
 	}
 }

@@ -32,7 +32,7 @@ const (
 // write decodes a piece of the header block b and adds its fields to b. No other block comes
 // between the pieces (RFC 9113 §4.3), so the memos need an update only after the last.
 func (d *headerDecoder) write(b *headerBlock, p []byte, last bool) error {
-	whole := last && b.continuations == 0
+	whole := last && b.frames <= 1
 	if whole && d.recall(b, p) {
 		return nil
 	}

@@ -22,8 +22,8 @@ const slowestReader = 16 << 10
 
 func newTickClock(cfg Config) tickClock {
 	period := 2 * time.Second
-	for _, d := range []time.Duration{cfg.HandshakeTimeout, cfg.HeaderTimeout, cfg.StallTimeout, cfg.PingInterval,
-		cfg.PingTimeout, cfg.IdleTimeout, cfg.StreamIdleTimeout} {
+	for _, d := range []time.Duration{cfg.handshakeTimeout, cfg.headerTimeout, cfg.StallTimeout, cfg.PingInterval,
+		cfg.PingTimeout, cfg.idleTimeout, cfg.streamIdleTimeout} {
 		if d > 0 {
 			period = min(period, d/4)
 		}
@@ -37,14 +37,14 @@ func newTickClock(cfg Config) tickClock {
 	}
 	return tickClock{
 		period:      period,
-		handshake:   ticks(cfg.HandshakeTimeout),
-		header:      ticks(cfg.HeaderTimeout),
+		handshake:   ticks(cfg.handshakeTimeout),
+		header:      ticks(cfg.headerTimeout),
 		stall:       ticks(cfg.StallTimeout),
-		streamIdle:  ticks(cfg.StreamIdleTimeout),
+		streamIdle:  ticks(cfg.streamIdleTimeout),
 		ping:        ticks(cfg.PingInterval),
 		pingTimeout: ticks(cfg.PingTimeout),
 		closed:      ticks(closedMemory),
-		idle:        cfg.IdleTimeout,
+		idle:        cfg.idleTimeout,
 		slowest:     max(1, int(period*slowestReader/time.Second)),
 	}
 }
@@ -55,16 +55,16 @@ func expired(now, since, ticks uint32) bool { return ticks > 0 && now-since >= t
 // liveness judges whether the peer of a connection still does its part. Each mark has one meaning
 // and one timeout:
 //
-//   - The peer's first SETTINGS frame has not arrived: Config.HandshakeTimeout.
+//   - The peer's first SETTINGS frame has not arrived: Config.handshakeTimeout.
 //   - A header is under way, which is a frame other than DATA, the nine bytes before the payload of
-//     a DATA frame, or a header block: Config.HeaderTimeout. The payload of a DATA frame belongs to
+//     a DATA frame, or a header block: Config.headerTimeout. The payload of a DATA frame belongs to
 //     its stream.
 //   - A write is blocked: Config.StallTimeout. The write itself shows whether the peer reads, so no
 //     PING is sent and none is late meanwhile.
 //   - The peer is silent: after Config.PingInterval it gets a PING, for whose answer it has
 //     Config.PingTimeout from when the socket has taken the PING and a slow reader has read what
 //     was written before it.
-//   - There is no stream: Config.IdleTimeout.
+//   - There is no stream: Config.idleTimeout.
 //
 // What a single stream waits for is judged by its progress. All times are in ticks. liveness is
 // guarded by conn.mu, apart from input.
@@ -122,6 +122,9 @@ const (
 
 // maxBacklog bounds liveness.backlog: sockets rarely buffer more.
 const maxBacklog = 4 << 20
+
+// quiet reports whether nothing has arrived since the last tick.
+func (l *liveness) quiet() bool { return l.input.reads.Load() == l.reads }
 
 // tick records that one period has passed.
 func (l *liveness) tick() {
@@ -220,7 +223,8 @@ type progress struct {
 // byte now and then would hold a stream for as long as it likes.
 const minProgress = 64
 
-// answeredLinger is how many ticks a client may take to end a request whose reply is complete.
+// answeredLinger is how many ticks a client may take to end a request whose reply is complete. A
+// connection that is to end does not wait for it.
 const answeredLinger = 2
 
 // stuck reports whether the stream has waited too long. It is called in each tick, with what the

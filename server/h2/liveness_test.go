@@ -176,10 +176,11 @@ func TestProgress(t *testing.T) {
 func TestDataWhoseHeaderComesInPieces(t *testing.T) {
 	for _, cut := range []int{1, 4, 8, 9} {
 		t.Run(fmt.Sprint("cut=", cut), func(t *testing.T) {
+			t.Parallel()
 			s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				n, err := io.Copy(io.Discard, r.Body)
 				fmt.Fprint(w, n, err)
-			}), Config{HeaderTimeout: 200 * time.Millisecond, PingInterval: -1})
+			}), Config{headerTimeout: time.Second, PingInterval: -1})
 			c := s.dial(t)
 			id := c.request("POST", "/", false, "content-length", "1000")
 			header := []byte{0, 3, 0xe8, 0, 1, 0, 0, 0, 0}
@@ -189,7 +190,7 @@ func TestDataWhoseHeaderComesInPieces(t *testing.T) {
 			c.write(header[cut:])
 			for range 10 {
 				c.write(make([]byte, 100))
-				time.Sleep(60 * time.Millisecond)
+				time.Sleep(200 * time.Millisecond) // longer than HeaderTimeout in all
 			}
 			if r := c.read(id); r.body != "1000 <nil>" {
 				t.Errorf("got %v", r)
@@ -228,7 +229,7 @@ func smallSockets(s *testServer) {
 func TestWaitingForTheTurnIsNoStall(t *testing.T) {
 	const streams, size = 30, 16 << 10
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, size)) }),
-		Config{StallTimeout: time.Second, OutputBuffer: 8 << 10, PingInterval: -1}, smallSockets)
+		Config{StallTimeout: time.Second, outputBuffer: 8 << 10, PingInterval: -1}, smallSockets)
 	c := s.dialRaw(t)
 	c.nc.(*net.TCPConn).SetReadBuffer(8 << 10)
 	c.write([]byte(http2.ClientPreface))
@@ -251,10 +252,10 @@ func TestWaitingForTheTurnIsNoStall(t *testing.T) {
 // A client may wait for status 100 for as long as the handler waits before it reads the body.
 func TestWaitingForContinueIsNoStall(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(600 * time.Millisecond)
+		time.Sleep(1500 * time.Millisecond)
 		b, err := io.ReadAll(r.Body)
 		fmt.Fprint(w, string(b), err)
-	}), Config{StallTimeout: 100 * time.Millisecond, PingInterval: -1})
+	}), Config{StallTimeout: 500 * time.Millisecond, PingInterval: -1})
 	c := s.dial(t)
 	id := c.request("POST", "/", false, "content-length", "5", "expect", "100-continue")
 	for {
@@ -285,7 +286,7 @@ func TestASlowDownloadIsNoDeadPeer(t *testing.T) {
 			s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.Write(make([]byte, int(rate*3)))
 				<-hold // the stream is still open when everything has been written
-			}), Config{PingInterval: 200 * time.Millisecond, PingTimeout: 200 * time.Millisecond, Stats: stats})
+			}), Config{PingInterval: 200 * time.Millisecond, PingTimeout: 600 * time.Millisecond, Stats: stats})
 			c := s.dial(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
 			c.must(c.fr.WriteWindowUpdate(0, 1<<30))
 			c.request("GET", "/", true)
@@ -329,7 +330,7 @@ func TestAByteNowAndThenIsNoProgress(t *testing.T) {
 	if r := c.read(body); !r.reset || r.code != http2.ErrCodeCancel {
 		t.Errorf("got %v", r)
 	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("reset after %v, 25 times StallTimeout", took)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("reset after %v, 50 times StallTimeout", took)
 	}
 }

@@ -22,7 +22,8 @@ type Body interface {
 	// Complete reports whether all of the body has arrived: ok is true if no Read will wait for the
 	// client or fail. size is how many bytes have arrived and are unread; with ok, it is what
 	// remains of the body in bytes. A body that is complete stays so until it is closed. One that
-	// has arrived when its handler starts is at most as long as [Config.StreamWindow].
+	// has arrived when its handler starts is at most 256 KiB long, or
+	// http.HTTP2Config.MaxReceiveBufferPerStream.
 	Complete() (size int64, ok bool)
 }
 

@@ -201,31 +201,6 @@ func validWireName(name string) bool {
 	return true
 }
 
-// maxLearnedNames and maxLearnedLength limit the names that a connection remembers besides those of
-// the name table.
-const (
-	maxLearnedNames  = 32
-	maxLearnedLength = 100
-)
-
-// canonicalName returns the http.Header key for a valid field name from the wire.
-func (c *conn) canonicalName(wire string) string {
-	if name, ok := c.srv.names.canonical[wire]; ok {
-		return name
-	}
-	if name, ok := c.learned[wire]; ok {
-		return name
-	}
-	name := textproto.CanonicalMIMEHeaderKey(wire)
-	if len(c.learned) < maxLearnedNames && len(wire) <= maxLearnedLength {
-		if c.learned == nil {
-			c.learned = make(map[string]string)
-		}
-		c.learned[wire] = name
-	}
-	return name
-}
-
 // bodyAllowed reports whether a reply of this status may have a body (RFC 9110 §6.4.1).
 func bodyAllowed(status int) bool {
 	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified

@@ -3,6 +3,7 @@ package h2
 import (
 	"encoding/binary"
 	"runtime"
+	"sync/atomic"
 
 	"golang.org/x/net/http2"
 )
@@ -14,34 +15,199 @@ const (
 	// add at a time while others wait. Every peer must accept frames of this size (RFC 9113
 	// §6.5.2).
 	sliceSize = minFrameSize
-
-	// worthwhileData is the size from which a DATA frame that is sent earns overhead tokens, since
-	// it may make the peer send a PING and a WINDOW_UPDATE. Smaller frames are usually the fault of
-	// a peer that gives tiny windows.
-	worthwhileData = 5
 )
 
-// frameSink lets the Framer write control frames into the output buffer. c.mu is held.
-type frameSink conn
+// output collects the frames that a connection sends, and knows which goroutine writes them to the
+// socket. It is guarded by conn.mu, apart from handlers.
+type output struct {
+	// handlers is the number of handlers that are running, and so may add frames soon. It is beside
+	// fields that never change: beside the others, each of its changes would slow down whoever holds
+	// conn.mu.
+	handlers atomic.Int32
 
-func (f *frameSink) Write(p []byte) (int, error) {
-	b := (*conn)(f).output()
-	b.b = append(b.b, p...)
-	return len(p), nil
+	pools *bufferPools
+	share *share // of the server's memory
+	cfg   *Config
+
+	frames  *buffer // what is to be written; nil if there is nothing and there has been no need for one
+	spare   *buffer // collects frames while the others are being written
+	written *buffer // what is being written, in the state outputWriting
+	control int32   // answers to control frames in frames
+	state   outputState
+	ready   readyQueue // streams whose replies did not fit into frames
 }
 
-// output returns the buffer that collects frames. c.mu is held.
-func (c *conn) output() *buffer {
-	if c.out == nil {
-		c.out = c.srv.buffers.get(smallBuffer)
+// outputState says which goroutine writes the output, so that never two of them do. That goroutine
+// owns the output. These are all transitions, and the methods of output that make them:
+//
+//	idle    → claimed   claim, claimForHandler   a goroutine becomes the owner
+//	claimed → idle      rest                     the owner has nothing more to write
+//	claimed → due       handOver                 the owner has a worker write instead of itself
+//	due     → claimed   takeOver                 that worker begins
+//	                    claimForHandler          or a handler's goroutine was faster
+//	claimed → writing   beginWrite               the owner is in the system call; conn.mu is free
+//	writing → claimed   endWrite
+//
+// The owner goes on until nothing is left, so frames that are added in any state but idle will be
+// written. A connection that has failed takes the same way back to idle, where its buffers are
+// returned.
+type outputState uint8
+
+const (
+	outputIdle outputState = iota
+	outputDue
+	outputClaimed
+	outputWriting
+)
+
+func (s outputState) String() string {
+	return [...]string{"idle", "due", "claimed", "writing"}[s]
+}
+
+func (o *output) init(pools *bufferPools, share *share, cfg *Config) {
+	o.pools, o.share, o.cfg = pools, share, cfg
+}
+
+// move makes a transition that only the owner may make.
+func (o *output) move(from, to outputState) {
+	if o.state != from {
+		o.state.mustBe(from)
 	}
-	return c.out
+	o.state = to
 }
 
-// reserve returns the output buffer with room for n more bytes. It grows by moving to a larger
-// pooled buffer; append would allocate a new array for each size on the way. c.mu is held.
-func (c *conn) reserve(n int) *buffer {
-	b := c.output()
+func (s outputState) mustBe(want outputState) {
+	panic("h2: the output is " + s.String() + ", not " + want.String())
+}
+
+// claim makes the caller the owner if nobody is. An owner either calls rest in the end or hands the
+// output over to another owner.
+func (o *output) claim() bool {
+	if o.state != outputIdle {
+		return false
+	}
+	o.state = outputClaimed
+	return true
+}
+
+// claimForHandler makes the caller, a handler's goroutine that has nothing else to do, the owner if
+// nobody is, or if the owner is a worker that has not begun and no handler is running that could
+// add frames to the same write.
+func (o *output) claimForHandler() bool {
+	return o.claim() || o.handlers.Load() == 0 && o.takeOver()
+}
+
+// handOver leaves the output to a worker, which calls takeOver.
+func (o *output) handOver() { o.move(outputClaimed, outputDue) }
+
+// takeOver makes the caller the owner if the output was handed over and nobody has taken it.
+func (o *output) takeOver() bool {
+	if o.state != outputDue {
+		return false
+	}
+	o.state = outputClaimed
+	return true
+}
+
+// beginWrite returns what the owner is to write while conn.mu is not held. Frames that are added
+// meanwhile go to another buffer.
+func (o *output) beginWrite() []byte {
+	o.move(outputClaimed, outputWriting)
+	o.written, o.frames, o.spare = o.frames, o.spare, nil
+	o.control = 0
+	return o.written.b
+}
+
+// endWrite records that the write has ended.
+func (o *output) endWrite() {
+	o.move(outputWriting, outputClaimed)
+	o.written.b = o.written.b[:0]
+	o.spare, o.written = o.written, nil
+}
+
+// rest records that the owner has nothing more to write. With keep, the buffers are kept for the
+// next frames, as long as they are small; an open stream without output needs no more.
+func (o *output) rest(keep bool) {
+	o.move(outputClaimed, outputIdle)
+	if !keep {
+		o.release()
+		return
+	}
+	for _, b := range []**buffer{&o.frames, &o.spare} {
+		if *b != nil && len((*b).b) == 0 && cap((*b).b) > smallBuffer {
+			o.pools.put(*b)
+			*b = nil
+		}
+	}
+}
+
+// release returns the buffers to their pool, unless there is an owner, who will do so.
+func (o *output) release() {
+	if o.state != outputIdle {
+		return
+	}
+	o.pools.put(o.frames)
+	o.pools.put(o.spare)
+	o.frames, o.spare = nil, nil
+}
+
+// yield lets the handlers of the connection run first, so that their replies are written by the same
+// system call. When processors are busy, they need more than one turn. After yieldTurns it waits no
+// longer. conn.mu is not held.
+func (o *output) yield() {
+	for i := 0; i < yieldTurns && o.handlers.Load() > 0; i++ {
+		runtime.Gosched()
+	}
+}
+
+const yieldTurns = 3
+
+// empty reports whether there are no frames to be written.
+func (o *output) empty() bool { return o.frames == nil || len(o.frames.b) == 0 }
+
+// room returns how many more bytes of replies may be added. If the server is short of memory, a small
+// buffer has to do.
+func (o *output) room() int {
+	most := o.cfg.outputBuffer
+	if !o.share.allows(hugeBuffer) {
+		most = min(most, smallBuffer-maxShortHeader)
+	}
+	if o.frames == nil {
+		return most
+	}
+	return most - len(o.frames.b)
+}
+
+// maxShortHeader is about how long the header of a reply is, which has to fit a small buffer too.
+const maxShortHeader = 512
+
+// slice returns how many bytes of one stream may be added at a time.
+func (o *output) slice() int {
+	if !o.share.allows(hugeBuffer) {
+		return max(o.room(), 1)
+	}
+	return sliceSize
+}
+
+// countControl counts an answer to a control frame. It reports whether the peer has left no more of
+// them unread than it may, and than there is memory for.
+func (o *output) countControl() bool {
+	o.control++
+	return int(o.control) <= o.cfg.maxQueuedControl && (len(o.buffer().b) <= smallBuffer || o.share.allows(0))
+}
+
+// buffer returns the buffer that collects frames.
+func (o *output) buffer() *buffer {
+	if o.frames == nil {
+		o.frames = o.pools.get(smallBuffer)
+	}
+	return o.frames
+}
+
+// reserve returns the buffer that collects frames with room for n more bytes. It grows by moving to
+// a larger pooled buffer; append would allocate a new array for each size on the way.
+func (o *output) reserve(n int) *buffer {
+	b := o.buffer()
 	if n += len(b.b); n <= cap(b.b) || n > hugeBuffer {
 		return b
 	}
@@ -49,38 +215,29 @@ func (c *conn) reserve(n int) *buffer {
 	if n > largeBuffer {
 		size = hugeBuffer
 	}
-	c.out = c.srv.buffers.get(size)
-	c.out.b = append(c.out.b, b.b...)
-	c.srv.buffers.put(b)
-	return c.out
+	o.frames = o.pools.get(size)
+	o.share.chargeBuffer(o.frames)
+	o.frames.b = append(o.frames.b, b.b...)
+	o.pools.put(b)
+	return o.frames
 }
 
-// room returns how many more bytes of replies may be added to the output buffer. c.mu is held.
-func (c *conn) room() int {
-	if c.out == nil {
-		return c.srv.cfg.OutputBuffer
-	}
-	return c.srv.cfg.OutputBuffer - len(c.out.b)
+// Write implements io.Writer for the Framer, which writes control frames.
+func (o *output) Write(p []byte) (int, error) {
+	b := o.buffer()
+	b.b = append(b.b, p...)
+	o.share.chargeBuffer(b)
+	return len(p), nil
 }
 
-func appendFrameHeader(dst []byte, n int, t http2.FrameType, flags http2.Flags, id uint32) []byte {
-	dst = append(dst, byte(n>>16), byte(n>>8), byte(n), byte(t), byte(flags))
-	return binary.BigEndian.AppendUint32(dst, id)
-}
-
-func (c *conn) writeReset(id uint32, code http2.ErrCode) {
-	c.framer.WriteRSTStream(id, code)
-	c.srv.stats.resetsSent.add(code)
-	c.control++
-}
-
-// writeHeaders appends a header block, as HEADERS and as many CONTINUATION frames as it needs (RFC
-// 9113 §6.10). c.mu is held.
-func (c *conn) writeHeaders(id uint32, status int, fields []field, length int64, end bool) {
-	b := c.output()
+// addHeaders adds a header block, as HEADERS and as many CONTINUATION frames as it needs (RFC 9113
+// §6.10).
+func (o *output) addHeaders(e *headerEncoder, id uint32, status int, fields []field, length int64, end bool) {
+	b := o.buffer()
 	start := len(b.b)
 	b.b = appendFrameHeader(b.b, 0, http2.FrameHeaders, 0, id)
-	b.b = c.henc.appendBlock(b.b, status, fields, length)
+	b.b = e.appendBlock(b.b, status, fields, length)
+	o.share.chargeBuffer(b)
 	var flags http2.Flags
 	if end {
 		flags = http2.FlagHeadersEndStream
@@ -107,303 +264,25 @@ func (c *conn) writeHeaders(id uint32, status int, fields []field, length int64,
 	}
 }
 
-func setFrameHeader(frame []byte, n int, flags http2.Flags) {
-	frame[0], frame[1], frame[2], frame[4] = byte(n>>16), byte(n>>8), byte(n), byte(flags)
-}
-
-// emit moves up to budget bytes of the stream's reply body into the output buffer, with the headers
-// before them and the trailers after them. c.mu is held.
-func (c *conn) emit(s *stream, budget int) {
-	p := &s.out
-	if p.informational != 0 {
-		c.writeHeaders(s.id, p.informational, p.informationalFields, -1, false)
-		p.informational, p.informationalFields = 0, nil
-	}
-	if p.header {
-		s.moved += minProgress
-		end := p.end && p.size() == 0 && len(p.trailer) == 0
-		c.writeHeaders(s.id, s.reply.status, s.reply.fields, s.reply.length, end)
-		p.header, s.sentHeader, s.awaits100 = false, true, false
-		if end {
-			c.sentEnd(s)
-			return
-		}
-	}
-	for p.size() > 0 {
-		n := min(int64(p.size()), int64(budget), sliceSize, s.sendWindow, c.sendWindow)
-		if n <= 0 {
-			return
-		}
-		budget -= int(n)
-		end := p.end && int(n) == p.size() && len(p.trailer) == 0
-		c.writeData(s, int(n), end)
-		if end {
-			c.sentEnd(s)
-			return
-		}
-	}
-	switch {
-	case !p.end:
-		s.notify()
-		return
-	case len(p.trailer) > 0:
-		c.writeHeaders(s.id, 0, p.trailer, -1, true)
-	default:
-		c.writeData(s, 0, true)
-	}
-	c.sentEnd(s)
-}
-
-// writeData appends a DATA frame with the next n bytes of the reply. c.mu is held.
-func (c *conn) writeData(s *stream, n int, end bool) {
+// addData adds a DATA frame with the first n bytes of data, which it removes from there.
+func (o *output) addData(id uint32, data *[2][]byte, n int, end bool) {
 	var flags http2.Flags
 	if end {
 		flags = http2.FlagDataEndStream
 	}
-	s.moved += uint32(n)
-	c.moved += uint32(n)
-	s.sendWindow -= int64(n)
-	c.sendWindow -= int64(n)
-	if n >= worthwhileData {
-		// Some clients send a WINDOW_UPDATE for every few KiB.
-		c.earned = min(c.earned+2+n/1024, c.srv.cfg.OverheadBurst)
-	}
-	b := c.reserve(n + frameHeaderLen)
-	b.b = appendFrameHeader(b.b, n, http2.FrameData, flags, s.id)
-	data := &s.out.data
+	b := o.reserve(n + frameHeaderLen)
+	b.b = appendFrameHeader(b.b, n, http2.FrameData, flags, id)
 	k := min(n, len(data[0]))
 	b.b = append(b.b, data[0][:k]...)
 	b.b = append(b.b, data[1][:n-k]...)
 	data[0], data[1] = data[0][k:], data[1][n-k:]
 }
 
-// sentEnd records that END_STREAM was sent. c.mu is held.
-//
-// The client may still be sending the request, although the reply is complete. Usually little is
-// left, so it is read, checked and dropped, since some clients would take a reset for a failure. If
-// more than maxSurplus bytes follow, the stream is reset.
-func (c *conn) sentEnd(s *stream) {
-	s.sendEnd = true
-	s.out.end, s.out.trailer = false, nil
-	if s.writeTimer != nil {
-		s.writeTimer.Stop()
-	}
-	switch {
-	case s.recvEnd:
-		c.closeStream(s, closedByEnd, errStreamReset)
-	default:
-		s.notify()
-	}
+func appendFrameHeader(dst []byte, n int, t http2.FrameType, flags http2.Flags, id uint32) []byte {
+	dst = append(dst, byte(n>>16), byte(n>>8), byte(n), byte(t), byte(flags))
+	return binary.BigEndian.AppendUint32(dst, id)
 }
 
-// submit moves s.out into the output buffer as far as windows and room allow, and queues the rest.
-// If other streams are waiting, s is queued behind them. c.mu is held.
-func (c *conn) submit(s *stream) {
-	if room := c.room(); c.ready.n == 0 && room > 0 {
-		c.emit(s, max(room, sliceSize))
-	}
-	c.enqueue(s)
-}
-
-// readyQueue is a list of streams that have something to send.
-type readyQueue struct {
-	head, tail *stream
-	n          int
-}
-
-// enqueue adds s to the end of the queue if it has output that its window allows. c.mu is held.
-func (c *conn) enqueue(s *stream) {
-	if s.queued || s.closed || s.out.empty() || s.sendWindow <= 0 && s.out.needsWindow() {
-		return
-	}
-	s.queued = true
-	if c.ready.tail == nil {
-		c.ready.head = s
-	} else {
-		c.ready.tail.nextReady = s
-	}
-	c.ready.tail = s
-	c.ready.n++
-}
-
-func (c *conn) dequeue() *stream {
-	s := c.ready.head
-	c.ready.head = s.nextReady
-	if c.ready.head == nil {
-		c.ready.tail = nil
-	}
-	c.ready.n--
-	s.nextReady, s.queued = nil, false
-	return s
-}
-
-// unqueue removes a closed stream from the queue. Otherwise a peer could fill the queue with
-// streams that it has reset. c.mu is held.
-func (c *conn) unqueue(s *stream) {
-	if !s.queued {
-		return
-	}
-	var before *stream
-	for q := c.ready.head; q != s; q = q.nextReady {
-		before = q
-	}
-	if before == nil {
-		c.ready.head = s.nextReady
-	} else {
-		before.nextReady = s.nextReady
-	}
-	if c.ready.tail == s {
-		c.ready.tail = before
-	}
-	c.ready.n--
-	s.nextReady, s.queued = nil, false
-}
-
-// fill fills the output buffer with up to sliceSize bytes of each waiting stream in turn. c.mu is
-// held.
-func (c *conn) fill() {
-	for {
-		progress := false
-		for n := c.ready.n; n > 0 && c.room() > 0; n-- {
-			s := c.dequeue()
-			if s.closed {
-				continue
-			}
-			before := c.room()
-			c.emit(s, sliceSize)
-			progress = progress || c.room() < before
-			c.enqueue(s)
-		}
-		if !progress || c.ready.n == 0 || c.room() <= 0 {
-			return
-		}
-	}
-}
-
-// scheduleFlush has the output written: by the goroutine that is writing already, or else by a
-// worker. c.mu is held.
-func (c *conn) scheduleFlush() {
-	if c.flushing || c.dead {
-		return
-	}
-	c.flushing = true // before fill, which may end the last stream and so call scheduleFlush again (becameIdle)
-	if c.ready.n > 0 {
-		c.fill()
-	}
-	if c.flushing = c.hasOutput() || c.closing.due(); c.flushing {
-		c.flushDue = true
-		c.srv.workers.run((*flusher)(c))
-	}
-}
-
-// hasOutput reports whether there is something to write. After the half-close nothing may be
-// written: the attempt would fail and close the whole connection, and the peer could lose what it
-// has not read yet.
-func (c *conn) hasOutput() bool {
-	return c.out != nil && len(c.out.b) > 0 && !c.closing.halfClosed
-}
-
-// flusher is the task of writing a connection's output.
-type flusher conn
-
-func (f *flusher) run() {
-	c := (*conn)(f)
-	c.yield()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.flushDue {
-		c.flushDue = false
-		c.flushLocked()
-	}
-}
-
-// takeFlush reports whether the caller, a handler's goroutine that has nothing else to do, should
-// write the output: no goroutine is writing it, or a worker that was started for it has not begun.
-// If so, the caller must call flush. c.mu is held.
-func (c *conn) takeFlush() bool {
-	switch {
-	case c.dead || !c.hasOutput():
-		return false
-	case !c.flushing:
-		c.flushing = true
-		return true
-	case c.flushDue && c.running.Load() == 0:
-		c.flushDue = false
-		return true
-	}
-	return false
-}
-
-// flush writes output until there is none. Only a caller for which takeFlush returned true may call
-// it.
-func (c *conn) flush() {
-	c.yield()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.flushLocked()
-}
-
-// yield lets other handlers of the connection run first, so that their replies are written by the
-// same system call. When processors are busy, they need more than one turn. After yieldTurns it
-// waits no longer.
-func (c *conn) yield() {
-	for i := 0; i < yieldTurns && c.running.Load() > 0; i++ {
-		runtime.Gosched()
-	}
-}
-
-const yieldTurns = 3
-
-// flushLocked writes output until there is none. c.mu is held, though not during system calls, and
-// c.flushing is set.
-func (c *conn) flushLocked() {
-	for !c.dead {
-		if c.ready.n > 0 {
-			c.fill()
-		}
-		if !c.hasOutput() {
-			if !c.closing.due() {
-				break
-			}
-			c.closing.halfClosed = true
-			c.mu.Unlock()
-			c.halfClose()
-			c.mu.Lock()
-			continue
-		}
-		b := c.out
-		c.out, c.spare = c.spare, nil
-		c.control = 0
-		c.timer.wake(c)
-		c.live.writeBegins()
-		c.mu.Unlock()
-		_, err := c.nc.Write(b.b)
-		c.mu.Lock()
-		c.live.writeEnds(len(b.b))
-		b.b = b.b[:0]
-		c.spare = b
-		if err != nil {
-			c.fail()
-		}
-	}
-	c.flushing = false
-	if c.dead || c.active == 0 {
-		c.releaseOutput()
-		return
-	}
-	// An open stream without output needs no more than a small buffer.
-	for _, b := range []**buffer{&c.out, &c.spare} {
-		if *b != nil && len((*b).b) == 0 && cap((*b).b) > smallBuffer {
-			c.srv.buffers.put(*b)
-			*b = nil
-		}
-	}
-}
-
-// releaseOutput returns the output buffers to their pool. c.mu is held, and no goroutine is
-// writing.
-func (c *conn) releaseOutput() {
-	c.srv.buffers.put(c.out)
-	c.srv.buffers.put(c.spare)
-	c.out, c.spare = nil, nil
+func setFrameHeader(frame []byte, n int, flags http2.Flags) {
+	frame[0], frame[1], frame[2], frame[4] = byte(n>>16), byte(n>>8), byte(n), byte(flags)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -90,22 +91,22 @@ func decodeBlocks(t *testing.T, blocks [][]byte, cut func(block []byte) int) (re
 	var d headerDecoder
 	d.dec = hpack.NewDecoder(4096, got.add)
 	for i, block := range blocks {
-		want.begin(1, true, &Config{MaxHeaderBytes: 16 << 10, MaxHeaderFields: 256})
+		want.begin(1, true, &Config{maxHeaderBytes: 16 << 10})
 		_, wantErr := plain.Write(block)
 		if wantErr == nil {
 			wantErr = plain.Close()
 		}
-		got.begin(1, true, &Config{MaxHeaderBytes: 16 << 10, MaxHeaderFields: 256})
+		got.begin(1, true, &Config{maxHeaderBytes: 16 << 10})
 		if d.recall(&got, block) {
 			recalled++
-			got.begin(1, true, &Config{MaxHeaderBytes: 16 << 10, MaxHeaderFields: 256})
+			got.begin(1, true, &Config{maxHeaderBytes: 16 << 10})
 		}
 		var err error
 		rest := block
 		if cut != nil && cut(block) > 0 {
 			err = d.write(&got, block[:cut(block)], false)
 			rest = block[cut(block):]
-			got.continuations++
+			got.frames = 2
 		}
 		if err == nil {
 			err = d.write(&got, rest, true)
@@ -223,6 +224,11 @@ func TestBucket(t *testing.T) {
 	}
 }
 
+// withoutDeadline is a source that never waits.
+type withoutDeadline struct{ io.Reader }
+
+func (withoutDeadline) SetReadDeadline(time.Time) error { return nil }
+
 func TestReadBuffer(t *testing.T) {
 	data := make([]byte, 200<<10)
 	for i := range data {
@@ -238,7 +244,7 @@ func TestReadBuffer(t *testing.T) {
 		var pools bufferPools
 		var b readBuffer
 		idle := false
-		b.init(src, &pools, func() bool { idle = !idle; return idle })
+		b.init(withoutDeadline{src}, &pools, nil, func() bool { idle = !idle; return idle })
 		var got []byte
 		for step := 0; len(got) < len(data); step++ {
 			left := len(data) - len(got)
@@ -288,4 +294,44 @@ func (s *segments) Read(p []byte) (int, error) {
 	n := copy(p, s.data[:min(s.size, len(s.data))])
 	s.data = s.data[n:]
 	return n, nil
+}
+
+// deadlines is a socket whose reads fail at once, and which notes the last deadline of a read.
+type deadlines struct {
+	last  time.Time
+	reads int
+	then  func() // before the second read
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error { d.last = t; return nil }
+
+func (d *deadlines) Read(p []byte) (int, error) {
+	if d.reads++; d.reads > 1 {
+		d.then()
+		return 0, io.EOF
+	}
+	return 0, os.ErrDeadlineExceeded
+}
+
+// A read that is recalled just when the connection begins to linger does not remove that deadline.
+func TestRecalledReadKeepsTheLastDeadline(t *testing.T) {
+	for _, lingers := range []bool{false, true} {
+		var pools bufferPools
+		var b readBuffer
+		src := &deadlines{}
+		src.then = func() {
+			if src.last.IsZero() == lingers {
+				t.Errorf("lingers %v: the deadline is %v", lingers, src.last)
+			}
+		}
+		b.init(src, &pools, nil, func() bool { return false })
+		b.makeRoom(1000)
+		b.recall()
+		if lingers {
+			b.linger()
+		}
+		if err := b.fill(); err != io.EOF || src.reads != 2 {
+			t.Errorf("lingers %v: %v after %d reads", lingers, err, src.reads)
+		}
+	}
 }

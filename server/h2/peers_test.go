@@ -30,7 +30,7 @@ func TestAReplyThatNeedsNoWindowIsNotHeldUp(t *testing.T) {
 		got += int(nextData(c))
 	}
 	c.request("GET", "/none", true)
-	c.nc.SetDeadline(time.Now().Add(4 * time.Second))
+	c.nc.SetDeadline(time.Now().Add(10 * time.Second))
 	if h := nextFrame[*http2.MetaHeadersFrame](c); h.PseudoValue("status") != "204" {
 		t.Errorf("got %v", h)
 	}
@@ -90,7 +90,7 @@ func TestWriteTimeoutSparesACompleteReply(t *testing.T) {
 
 // A connection without streams is idle, however often its peer sends a PING.
 func TestPingsAreNoActivity(t *testing.T) {
-	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), Config{IdleTimeout: 400 * time.Millisecond})
+	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), Config{idleTimeout: 400 * time.Millisecond})
 	c := s.dial(t)
 	go func() {
 		for {
@@ -103,15 +103,15 @@ func TestPingsAreNoActivity(t *testing.T) {
 	c.sentAway()
 }
 
-// sentAway waits for a GOAWAY, ten times as long as the IdleTimeout of the tests above and below,
+// sentAway waits for a GOAWAY, 25 times as long as the IdleTimeout of the tests above and below,
 // and answers nothing.
 func (c *client) sentAway() {
 	c.t.Helper()
-	c.nc.SetReadDeadline(time.Now().Add(4 * time.Second))
+	c.nc.SetReadDeadline(time.Now().Add(10 * time.Second))
 	for {
 		f, err := c.fr.ReadFrame()
 		if err != nil {
-			c.t.Fatalf("10 times IdleTimeout: %v", err)
+			c.t.Fatalf("25 times IdleTimeout: %v", err)
 		}
 		if f.Header().Type == http2.FrameGoAway {
 			return
@@ -121,7 +121,7 @@ func (c *client) sentAway() {
 
 // A connection on which a frame is always partly sent is idle too.
 func TestPartsOfFramesAreNoActivity(t *testing.T) {
-	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), Config{IdleTimeout: 400 * time.Millisecond})
+	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), Config{idleTimeout: 400 * time.Millisecond})
 	c := s.dial(t)
 	go func() {
 		frame := []byte{0, 0, 0, 0xbe, 0, 0, 0, 0, 0} // of unknown type: no answer
@@ -218,8 +218,8 @@ func TestResetStreamsLeaveTheQueue(t *testing.T) {
 	defer s.engine.mu.Unlock()
 	for c := range s.engine.conns {
 		c.mu.Lock()
-		if c.ready.n > 10 {
-			t.Errorf("%d streams queued, MaxConcurrentStreams 10", c.ready.n)
+		if c.out.ready.n > 10 {
+			t.Errorf("%d streams queued, MaxConcurrentStreams 10", c.out.ready.n)
 		}
 		c.mu.Unlock()
 	}
@@ -247,7 +247,7 @@ func TestTrailersBeyondGoAwayAreIgnored(t *testing.T) {
 func TestADownloadIsNoDeadPeer(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Write(make([]byte, 12<<20))
-	}), Config{PingInterval: 400 * time.Millisecond, PingTimeout: 400 * time.Millisecond})
+	}), Config{PingInterval: 400 * time.Millisecond, PingTimeout: 600 * time.Millisecond})
 	c := s.dial(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
 	c.fr.WriteSettingsAck()
 	c.fr.WriteWindowUpdate(0, 1<<30)

@@ -84,7 +84,7 @@ func TestStallWithoutConnectionWindow(t *testing.T) {
 	go io.Copy(io.Discard, c.nc)
 	pings := time.NewTicker(40 * time.Millisecond)
 	defer pings.Stop()
-	for deadline := time.After(5 * time.Second); ; {
+	for deadline := time.After(10 * time.Second); ; {
 		select {
 		case err := <-ended:
 			if err == nil {
@@ -94,7 +94,7 @@ func TestStallWithoutConnectionWindow(t *testing.T) {
 		case <-pings.C:
 			c.fr.WritePing(false, [8]byte{})
 		case <-deadline:
-			t.Fatal("the handler waits although nothing has moved for 25 times StallTimeout")
+			t.Fatal("the handler waits although nothing has moved for 50 times StallTimeout")
 		}
 	}
 }
@@ -213,7 +213,7 @@ func TestRepliesStayApart(t *testing.T) {
 		}
 		h.Set(http.TrailerPrefix+"X-Trailer", tag)
 		h.Set("X-Announced", tag)
-	}), Config{ResetBurst: 1 << 20, OverheadBurst: 1 << 20})
+	}), Config{resetBurst: 1 << 20, overheadBurst: 1 << 20})
 
 	type call struct {
 		tag, kind, method string

@@ -2,11 +2,9 @@ package h2
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/textproto"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -17,11 +15,15 @@ import (
 // onRequest opens a stream for a new request. Its handler starts when the request is complete or
 // when nothing more can be read at once.
 func (c *conn) onRequest(b *headerBlock) error {
-	s := &stream{c: c, id: b.id, declared: -1}
+	s := &stream{c: c, id: b.id, declared: -1, charged: StreamCost + b.size(&c.srv.cfg)}
+	if !c.share.take(s.charged) {
+		return streamError{b.id, http2.ErrCodeRefusedStream, "no memory for another stream"}
+	}
 	s.ctx.parent = c.ctx
 	s.body.init(s)
 	var req http.Request
 	if err := c.fillRequest(&req, s, b); err != nil {
+		c.share.give(s.charged)
 		return err
 	}
 	var ctx context.Context = &s.ctx
@@ -50,8 +52,7 @@ func (c *conn) onRequest(b *headerBlock) error {
 	}
 	c.streams.open[s.id] = s
 	s.recvEnd = b.endStream
-	s.sendWindow = c.peerWindow
-	s.recvWindow = int64(c.srv.cfg.StreamWindow)
+	s.flow = c.flow.open(c.srv.cfg.streamWindow)
 	s.awaits100 = s.body.expects
 	cancelled := c.cancelled
 	c.mu.Unlock()
@@ -86,7 +87,7 @@ func (c *conn) fillRequest(req *http.Request, s *stream, b *headerBlock) error {
 	switch {
 	case b.tooLarge:
 		// The rest of the list is lost, so the request cannot be checked; it is only refused.
-		req.Header = c.partialHeader(b)
+		req.Header = c.headers.partialHeader()
 		return nil
 	case connect && (b.seen&(sawPath|sawScheme) != 0 || b.authority == ""):
 		return malformed("CONNECT with :path or :scheme, or without :authority")
@@ -96,7 +97,7 @@ func (c *conn) fillRequest(req *http.Request, s *stream, b *headerBlock) error {
 		return malformed(":method is not a token")
 	}
 
-	header, err := c.newHeader(b)
+	header, err := c.headers.header()
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func (c *conn) fillRequest(req *http.Request, s *stream, b *headerBlock) error {
 	if connect {
 		s.url.Host, req.RequestURI = req.Host, req.Host
 	} else {
-		if s.url, err = c.parsePath(b.path); err != nil {
+		if s.url, err = c.headers.parsePath(b.path); err != nil {
 			return malformed(":path is not a path")
 		}
 		req.RequestURI = b.path
@@ -132,135 +133,6 @@ func (c *conn) fillRequest(req *http.Request, s *stream, b *headerBlock) error {
 		delete(header, "Trailer")
 	}
 	return nil
-}
-
-// maxPaths and maxNames limit the paths and field names that a connection remembers. The slices
-// grow as needed, since an idle connection has often seen only one path and a few names.
-const (
-	maxPaths = 4
-	maxNames = 12
-)
-
-// parsePath parses :path. Clients of an API use the same few paths, so the last ones are
-// remembered.
-func (c *conn) parsePath(path string) (url.URL, error) {
-	for i := range c.paths {
-		if c.paths[i].RequestURI == path {
-			return c.paths[i].URL, nil
-		}
-	}
-	if path[0] != '/' && path != "*" {
-		return url.URL{}, errors.New("neither absolute nor *")
-	}
-	u, err := url.ParseRequestURI(path)
-	if err != nil {
-		return url.URL{}, err
-	}
-	if len(path) <= 128 {
-		if len(c.paths) < maxPaths {
-			c.paths = append(c.paths, parsedPath{path, *u})
-		} else {
-			c.paths[c.nextPath] = parsedPath{path, *u}
-			c.nextPath = (c.nextPath + 1) % maxPaths
-		}
-	}
-	return *u, nil
-}
-
-// parsedPath is a :path and its URL. The URL contains no pointers, so requests can have copies of
-// it.
-type parsedPath struct {
-	RequestURI string
-	URL        url.URL
-}
-
-// fewFields is how many fields a usual request has at most. A request with more takes only the memory
-// that its distinct names and its values need.
-const fewFields = 32
-
-// newHeader makes the header map. All values share one array, to save an allocation for each.
-func (c *conn) newHeader(b *headerBlock) (http.Header, error) {
-	header := make(http.Header, min(len(b.fields), fewFields))
-	values := make([]string, len(b.fields))
-	if more := min(len(b.fields), maxNames) - len(c.names); more > 0 {
-		c.names = append(c.names, make([]knownName, more)...)
-	}
-	for i, f := range b.fields {
-		key := c.headerKey(i, f.Name)
-		if key == "" {
-			return nil, streamError{b.id, http2.ErrCodeProtocol, "malformed field name"}
-		}
-		if earlier, repeated := header[key]; repeated {
-			if len(b.fields) > fewFields {
-				return c.groupFields(b)
-			}
-			header[key] = append(earlier, f.Value)
-			continue
-		}
-		values[i] = f.Value
-		header[key] = values[i : i+1 : i+1]
-	}
-	return header, nil
-}
-
-// groupFields is newHeader for many fields, some of which have the same name: it counts the values of
-// each name first, so that no slice grows.
-func (c *conn) groupFields(b *headerBlock) (http.Header, error) {
-	counts := make(map[string]int, fewFields)
-	for i, f := range b.fields {
-		key := c.headerKey(i, f.Name)
-		if key == "" {
-			return nil, streamError{b.id, http2.ErrCodeProtocol, "malformed field name"}
-		}
-		counts[key]++
-	}
-	header := make(http.Header, len(counts))
-	values := make([]string, len(b.fields))
-	for i, f := range b.fields {
-		key := c.headerKey(i, f.Name)
-		if header[key] == nil {
-			n := counts[key]
-			header[key], values = values[:0:n], values[n:]
-		}
-		header[key] = append(header[key], f.Value)
-	}
-	return header, nil
-}
-
-// partialHeader makes the header map of a request whose header list is too large. It has the fields
-// that came before the limit was reached, without those whose name is malformed.
-func (c *conn) partialHeader(b *headerBlock) http.Header {
-	header := make(http.Header, min(len(b.fields), fewFields))
-	for _, f := range b.fields {
-		if validWireName(f.Name) {
-			key := c.canonicalName(f.Name)
-			header[key] = append(header[key], f.Value)
-		}
-	}
-	return header
-}
-
-// knownName is a valid field name as the client sent it, and its key in http.Header.
-type knownName struct{ wire, key string }
-
-// headerKey returns the key in http.Header of the i-th field of a request, or "" if its name is
-// malformed. Clients send the same names in the same order, request after request, so the last ones
-// are remembered by position.
-func (c *conn) headerKey(i int, wire string) string {
-	if i < len(c.names) && c.names[i].wire == wire {
-		return c.names[i].key
-	}
-	key, known := c.srv.names.canonical[wire]
-	if !known {
-		if !validWireName(wire) {
-			return ""
-		}
-		key = c.canonicalName(wire)
-	}
-	if i < len(c.names) && len(wire) <= maxLearnedLength {
-		c.names[i] = knownName{wire, key}
-	}
-	return key
 }
 
 // hostOf returns the authority of the request, from :authority or Host, which must not differ (RFC

@@ -303,15 +303,18 @@ func (w *response) finish() (flush bool) {
 	}
 
 	s, c := w.s, w.s.c
-	c.running.Add(-1)
+	c.out.handlers.Add(-1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.handlerDone = true
 	switch {
 	case s.closed:
-		c.freeSlot()
+		c.freeSlot(s)
 	case s.sendEnd:
 		// A reply to HEAD that was flushed.
+		if c.closing.started && s.answered() {
+			c.stopRequest(s)
+		}
 	default:
 		out := &s.out
 		out.header, out.end = first, true

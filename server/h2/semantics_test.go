@@ -272,7 +272,7 @@ func TestPanicIsLoggedWithStack(t *testing.T) {
 
 func TestHeaderListTooLarge(t *testing.T) {
 	s := newServer(t, http.HandlerFunc(wroteNothing), Config{
-		MaxHeaderBytes: 1000,
+		maxHeaderBytes: 1000,
 		HeaderTooLarge: func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("X-Protocol") != "own" {
 				HeaderTooLarge(w, r)
@@ -488,15 +488,22 @@ func TestConcurrentMixedLoad(t *testing.T) {
 
 func TestConfigureRejectsNonsense(t *testing.T) {
 	for _, cfg := range []Config{
-		{MaxFrameSize: 1},
-		{ConnWindow: 100},
-		{OutputBuffer: -1},
+		{MaxMemory: -1},
 		{KnownHeaders: []KnownHeader{{Name: "two words"}}},
 		{KnownHeaders: []KnownHeader{{Name: ""}}},
 		{KnownHeaders: []KnownHeader{{Name: "content-length", Trailer: true}}},
 	} {
 		if err := Configure(&http.Server{}, cfg); err == nil {
 			t.Errorf("%+v was accepted", cfg)
+		}
+	}
+	for name, srv := range map[string]*http.Server{
+		"MaxHeaderBytes":                {MaxHeaderBytes: -1},
+		"MaxReadFrameSize":              {HTTP2: &http.HTTP2Config{MaxReadFrameSize: 1}},
+		"MaxReceiveBufferPerConnection": {HTTP2: &http.HTTP2Config{MaxReceiveBufferPerConnection: 100}},
+	} {
+		if err := Configure(srv, Config{}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if err := Configure(nil, Config{}); err == nil {
@@ -511,7 +518,7 @@ func TestGivingUpCallsNowAndThenIsNoAttack(t *testing.T) {
 		if r.URL.Path == "/slow" {
 			<-r.Context().Done()
 		}
-	}), Config{ResetBurst: 20, ResetRate: 1})
+	}), Config{resetBurst: 20, resetRate: 1})
 	c := s.dial(t)
 	for range 200 {
 		if r := c.get("/quick"); r.refused() {

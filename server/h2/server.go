@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -48,9 +49,10 @@ func configure(srv *http.Server, cfg Config) (*server, error) {
 		cfg:     cfg,
 		clock:   newTickClock(cfg),
 		names:   names,
-		workers: workers{maxIdle: cfg.MaxIdleWorkers, idleTimeout: cfg.WorkerIdleTimeout},
+		workers: workers{maxIdle: maxIdleWorkers, idleTimeout: workerIdleTimeout},
 		conns:   make(map[*conn]struct{}),
 		stats:   cfg.Stats,
+		memory:  memory{size: int64(cfg.MaxMemory), addresses: make(map[netip.Prefix]*addressShare)},
 	}
 	s.stats.attach(s)
 	if srv.Protocols == nil {
@@ -90,7 +92,7 @@ type server struct {
 	date    atomic.Pointer[dateValue]
 	stats   *Stats
 
-	longBlocks atomic.Int64 // bytes of header blocks, see maxLongBlocks
+	memory memory
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}

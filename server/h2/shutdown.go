@@ -54,13 +54,18 @@ func (s *server) shutdown() {
 func (c *conn) startShutdown() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closing.started {
+	if c.closing.started || c.dead {
 		return
 	}
 	c.closing.started = true
 	c.srv.stats.goAwaysSent.add(http2.ErrCodeNo)
 	c.framer.WriteGoAway(maxWindow, http2.ErrCodeNo, nil)
 	c.framer.WritePing(false, shutdownPing)
+	for _, s := range c.streams.open {
+		if s.answered() {
+			c.stopRequest(s)
+		}
+	}
 	c.closing.timer = time.AfterFunc(lingerTime, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -102,6 +107,9 @@ func (c *conn) writeLastGoAway(code http2.ErrCode, reason string) {
 func (c *conn) becameIdle() {
 	c.live.idleSince = c.live.now
 	c.reportState(http.StateIdle)
+	if c.setIdle != nil {
+		c.setIdle(true)
+	}
 	if c.closing.final {
 		c.closing.close = true
 		c.scheduleFlush()
@@ -112,6 +120,9 @@ func (c *conn) becameIdle() {
 func (c *conn) becameActive() {
 	c.timer.wake(c)
 	c.reportState(http.StateActive)
+	if c.setIdle != nil {
+		c.setIdle(false)
+	}
 }
 
 // onGoAway handles a GOAWAY from the client, which means that it will open no more streams.
@@ -143,7 +154,7 @@ func (c *conn) goAway(e connError) {
 
 // halfClose closes the server's side of the socket and gives the peer lingerTime to close its own.
 func (c *conn) halfClose() {
-	c.nc.SetReadDeadline(time.Now().Add(lingerTime))
+	c.in.linger()
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
 		half.CloseWrite()
 	}

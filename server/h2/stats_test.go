@@ -19,7 +19,7 @@ func TestStats(t *testing.T) {
 		if r.URL.Path == "/wait" {
 			<-release
 		}
-	}), Config{MaxConcurrentStreams: 1, MaxHeaderBytes: 1000, Stats: &stats})
+	}), Config{MaxConcurrentStreams: 1, maxHeaderBytes: 1000, Stats: &stats})
 	c := s.dial(t)
 	c.get("/")
 	if r := c.get("/", "long", strings.Repeat("x", 1200)); r.status != "431" {
@@ -77,8 +77,8 @@ func TestStatsSayWhatWasTooLate(t *testing.T) {
 		cfg  Config
 		send func(*client)
 	}{
-		"handshake": {Config{HandshakeTimeout: 50 * time.Millisecond}, func(c *client) { c.write([]byte(http2.ClientPreface)) }},
-		"header": {Config{HeaderTimeout: 50 * time.Millisecond}, func(c *client) {
+		"handshake": {Config{handshakeTimeout: 50 * time.Millisecond}, func(c *client) { c.write([]byte(http2.ClientPreface)) }},
+		"header": {Config{headerTimeout: 50 * time.Millisecond}, func(c *client) {
 			c.write([]byte(http2.ClientPreface))
 			c.must(c.fr.WriteSettings())
 			c.write([]byte{0, 0, 100, 1, 4})

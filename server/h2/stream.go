@@ -29,6 +29,7 @@ type stream struct {
 	declared int64 // Content-Length of the request, or -1
 	received int64 // bytes of its body so far
 	started  bool  // the handler was started
+	charged  int   // of the server's memory, until the stream and its handler have ended
 
 	// Guarded by c.mu.
 	recvEnd     bool // the peer has ended its side
@@ -37,14 +38,12 @@ type stream struct {
 	closed      bool // ended by both sides or reset; no longer in c.streams.open
 	handlerDone bool
 	closeErr    error // what writes return after that
-	recvWindow  int64 // bytes that the peer may still send
-	sendWindow  int64 // bytes that may still be sent to it; can be negative after SETTINGS (RFC 9113 §6.9.2)
-	unacked     int64 // bytes read by the handler and not yet returned to the peer
+	flow        streamFlow
 	surplus     int64 // bytes received since the reply was complete
 	progress    progress
 	moved       uint32 // bytes of both directions, and some for what else is progress
 	awaits100   bool   // the client waits for status 100 before it sends the body
-	queued      bool   // in c.ready
+	queued      bool   // in c.out.ready
 	nextReady   *stream
 	out         pendingReply
 	writeTimer  *time.Timer
@@ -133,7 +132,7 @@ func (s *stream) interrupt(err error) {
 // start hands the request to a worker. Called by the reader goroutine.
 func (c *conn) start(s *stream) {
 	s.started = true
-	c.running.Add(1)
+	c.out.handlers.Add(1)
 	if t := c.srv.http.ReadTimeout; t > 0 && s.req.Body != http.NoBody {
 		s.body.setDeadline(time.Now().Add(t))
 	}
@@ -150,7 +149,7 @@ func (c *conn) closeStream(s *stream, how closeReason, err error) {
 	}
 	s.closed, s.closeErr = true, err
 	c.streams.close(s.id, how, c.live.now)
-	c.unqueue(s)
+	c.out.ready.remove(s)
 	if how == closedByEnd {
 		c.resets.earn(1)
 	}
@@ -164,7 +163,7 @@ func (c *conn) closeStream(s *stream, how closeReason, err error) {
 	}
 	s.notify()
 	if s.handlerDone {
-		c.freeSlot()
+		c.freeSlot(s)
 	}
 }
 
@@ -175,7 +174,7 @@ func (c *conn) abandonUnstarted(s *stream) {
 	}
 	s.handlerDone = true
 	if s.closed {
-		c.freeSlot()
+		c.freeSlot(s)
 	}
 }
 
@@ -190,7 +189,8 @@ func (c *conn) full() bool {
 }
 
 // freeSlot records that a stream and its handler have ended. c.mu is held.
-func (c *conn) freeSlot() {
+func (c *conn) freeSlot(s *stream) {
+	c.share.give(s.charged)
 	c.active--
 	if c.active == 0 {
 		c.becameIdle()
@@ -231,12 +231,12 @@ func (c *conn) stopRequest(s *stream) { c.resetStream(s, http2.ErrCodeNo, errStr
 
 // handlerPanicked resets the stream of a handler that did not return.
 func (c *conn) handlerPanicked(s *stream) {
-	c.running.Add(-1)
+	c.out.handlers.Add(-1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.handlerDone = true
 	if s.closed {
-		c.freeSlot()
+		c.freeSlot(s)
 		return
 	}
 	c.resetStream(s, http2.ErrCodeInternal, errHandlerDone)

@@ -52,6 +52,9 @@ func (c *conn) tick() {
 	open := c.active > 0
 	idleOut := t.sleeping && !open
 	t.sleeping = false
+	if l.quiet() && !c.closing.halfClosed {
+		c.in.recall()
+	}
 	l.tick()
 	c.streams.closed.expire(l.now, clock.closed)
 	idle := l.idle(open)
@@ -71,7 +74,7 @@ func (c *conn) tick() {
 		stuck = c.resetStuck()
 	}
 	next := clock.period
-	if idle && !idleOut && l.now-l.idleSince > 1 && l.header&1 == 0 && len(c.streams.closed.resets) == 0 {
+	if idle && !idleOut && l.now-l.idleSince > 1 && l.header&1 == 0 && len(c.streams.closed.resets) == 0 && !c.in.grown.Load() {
 		t.sleeping, t.slept = true, time.Now()
 		if next = clock.idle - l.idleFor(); clock.idle <= 0 {
 			next = 1 << 40 // about 18 minutes, to check again
@@ -94,13 +97,13 @@ func (c *conn) waitsFor(s *stream) (w waits, moved uint32) {
 	switch {
 	case s.answered():
 		return forRest, 0
-	case needsWindow && s.sendWindow <= 0:
+	case needsWindow && s.flow.send.closed():
 		return forWindow, s.moved
-	case needsWindow && c.sendWindow <= 0:
+	case needsWindow && c.flow.send.closed():
 		return forConnWindow, c.moved
 	case !s.out.empty():
 		return forTurn, s.moved
-	case s.recvEnd || s.awaits100 || s.recvWindow <= 0 || c.recvWindow <= 0:
+	case s.recvEnd || s.awaits100 || s.flow.recv.closed() || c.flow.recv.closed():
 		return forHandler, s.moved
 	case s.declared >= 0:
 		return forBody, s.moved

@@ -51,6 +51,10 @@ type Call struct {
 	// Took is how long the request took. It is set once the request has been served.
 	Took time.Duration
 
+	// Reply, if set, is told the size of a unary reply before it is encoded. It belongs to the gate
+	// that bounds what replies hold together.
+	Reply ReplyHolder
+
 	parent context.Context
 	reply  reply // used if there are observers
 
@@ -59,6 +63,9 @@ type Call struct {
 	limited  context.Context // parent with the deadline; made by the first call of Done
 	cancel   context.CancelFunc
 }
+
+// A ReplyHolder waits until there is memory for a reply of size bytes.
+type ReplyHolder interface{ Hold(size int) *connect.Error }
 
 type key struct{}
 

@@ -76,7 +76,7 @@ func (s *directoryService) BatchGetUsers(ctx context.Context, request *rosterv1.
 			reply.unknown = append(reply.unknown, ids[i])
 		}
 	}
-	return reply, checkReply(reply.encodedSize(codecOf(ctx)))
+	return reply, checkReply(ctx, reply.encodedSize(codecOf(ctx)))
 }
 
 // batchReply is a BatchGetUsersResponse whose users are encoded already. It is used again once the

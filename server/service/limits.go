@@ -22,8 +22,15 @@ func checkBatch(ids, limit int) error {
 // checkReply refuses a reply that is too long, by its size before compression: a client has the
 // same limit after decompression, and its error would not say what to do. Connect itself checks the
 // compressed size.
-func checkReply(size int) error {
+//
+// It waits until the port has memory for the reply.
+func checkReply(ctx context.Context, size int) error {
 	if size <= rpc.MaxMessageBytes {
+		if c := rpc.From(ctx); c != nil && c.Reply != nil {
+			if err := c.Reply.Hold(size); err != nil {
+				return err
+			}
+		}
 		return nil
 	}
 	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(

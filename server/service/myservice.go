@@ -132,7 +132,7 @@ func (s *myService) User(ctx context.Context, request *userReq) (*userReply, err
 	if err := reply.look(ctx, s.directory, ids); err != nil {
 		return nil, err
 	}
-	return reply, checkReply(reply.encodedSize(codecOf(ctx)))
+	return reply, checkReply(ctx, reply.encodedSize(codecOf(ctx)))
 }
 
 // encodedSize is how many bytes the reply has in a codec.

@@ -17,9 +17,11 @@ type Sources struct {
 	Version string
 	// Directory returns the statistics of the cache.
 	Directory func() directory.Stats
-	// Connections returns how many connections the port has accepted, and how many are open. TLS says
-	// whether the port speaks TLS.
+	// Connections returns how many connections the port has accepted, and how many are open. Refused
+	// returns how many it closed at once because it had its maximum. TLS says whether the port speaks
+	// TLS.
 	Connections func() (accepted, open uint64)
+	Refused     func() uint64
 	TLS         bool
 	// HTTP2 has the statistics of the HTTP/2 engine. It must be nil if the port serves HTTP/2 with
 	// net/http, which has none.
@@ -52,12 +54,13 @@ var (
 	descExpiry   = desc("roster_tls_certificate_expiry_seconds", "Time until the certificate in use expires; negative once it has expired.")
 
 	descAccepted   = desc("roster_connections_accepted_total", "Connections accepted.", "tls")
+	descRefused    = desc("roster_connections_refused_total", "Connections closed as soon as they were accepted, because the port had its maximum of them (--max-connections).", "tls")
 	descOpen       = desc("roster_connections_open", "Open connections. A new one counts as HTTP/1.1 until it has begun to speak HTTP/2.", "http", "tls")
 	descH2Conns    = desc("roster_http2_connections_total", "Connections that began to speak HTTP/2.")
 	descStreams    = desc("roster_http2_streams_total", "Streams opened by clients.")
 	descStreamsNow = desc("roster_http2_streams_open", "Streams that are open, or whose handlers are still running.")
 	descResets     = desc("roster_http2_resets_total", "RST_STREAM frames, by error code of RFC 9113.", "direction", "reason")
-	descGoAways    = desc("roster_http2_goaways_total", "GOAWAY frames, by error code of RFC 9113; no_error is a graceful shutdown.", "direction", "reason")
+	descGoAways    = desc("roster_http2_goaways_total", "GOAWAY frames, by error code of RFC 9113; no_error is a graceful shutdown, of the port or of an idle connection.", "direction", "reason")
 	descRefusals   = desc("roster_http2_refusals_total", "Requests and connections that the HTTP/2 engine refused without calling a handler.", "reason")
 	descTimeouts   = desc("roster_http2_timeouts_total", "HTTP/2 connections closed because the peer was too slow.", "reason")
 
@@ -76,7 +79,7 @@ var (
 var usualCodes = []string{"no_error", "cancel", "refused_stream", "protocol_error", "enhance_your_calm", "internal_error"}
 
 var allDescs = []*prometheus.Desc{
-	descBuild, descInFlight, descDraining, descExpiry, descAccepted, descOpen, descH2Conns, descStreams, descStreamsNow,
+	descBuild, descInFlight, descDraining, descExpiry, descAccepted, descRefused, descOpen, descH2Conns, descStreams, descStreamsNow,
 	descResets, descGoAways, descRefusals, descTimeouts, descHits, descMisses, descCached, descCapacity, descLoads, descSkipped, descSpans, descPollAge,
 }
 
@@ -135,6 +138,9 @@ func (s *scraped) collectPort(gauge func(*prometheus.Desc, float64, ...string), 
 	}
 	accepted, open := s.sources.Connections()
 	counter(descAccepted, accepted, secure)
+	if s.sources.Refused != nil {
+		counter(descRefused, s.sources.Refused(), secure)
+	}
 	if s.sources.HTTP2 == nil {
 		gauge(descOpen, float64(open), "any", secure)
 		return

@@ -116,7 +116,7 @@ func TestMetrics(t *testing.T) {
 	config := server.Config{Directory: dir, Observers: []rpc.Observer{m}}
 	srv := telemetry.NewServer(t, config, routes...)
 	handler := srv.Handler()
-	m.Read(telemetry.Sources{Version: "v1.2.3", Directory: dir.Stats, Connections: srv.Stats().Connections.Connections, HTTP2: &srv.Stats().HTTP2, Draining: func() bool { return draining }})
+	m.Read(telemetry.Sources{Version: "v1.2.3", Directory: dir.Stats, Connections: srv.Stats().Connections.Connections, Refused: func() uint64 { return 7 }, HTTP2: &srv.Stats().HTTP2, Draining: func() bool { return draining }})
 
 	before, _, _ := scrape(t, m, "")
 	if got := before[`roster_calls_total{code="ok",codec="proto",procedure="/MyService/User",protocol="grpc"}`]; got != "0" {
@@ -143,6 +143,7 @@ func TestMetrics(t *testing.T) {
 		return fmt.Sprintf("roster_calls_total{code=%q,codec=%q,procedure=%q,protocol=%q}", code, codec, procedure, protocol)
 	}
 	want := map[string]string{
+		`roster_connections_refused_total{tls="false"}`:                 "7",
 		calls("/MyService/User", "grpc", "proto", "ok"):                 "3",
 		calls("/MyService/User", "grpc-web", "proto", "ok"):             "1",
 		calls("/MyService/User", "connect", "json", "ok"):               "1",

@@ -86,5 +86,9 @@ func run(ctx context.Context, arguments []string) error {
 	if err := r.Do(ctx, cases, strings.FieldsFunc(*only, func(c rune) bool { return c == ',' })); err != nil {
 		return err
 	}
-	return errors.Join(write("docs", section, made, &r), r.Err())
+	err = errors.Join(write("docs", section, made, &r), r.Err())
+	if section == "bench-attacks" {
+		err = errors.Join(err, attack.Missed(&r))
+	}
+	return err
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,9 @@ type attack struct {
 	h2test.Attack
 	streams int
 	flags   []string // more flags of the server
+
+	parts []part  // of an attack on a bound, in place of Attack
+	most  float64 // what memory may grow by in it, besides PerConnection
 }
 
 // floodTitles are the titles of the floods, calls of two ids without and with a rate limit. The
@@ -56,8 +60,9 @@ func Cases(servers []string, floods bool) (cases []measure.Case) {
 		flood.flags = strings.Fields(strings.Trim(titles[1], "`"))
 		attacks[titles[1]] = flood
 	} else {
-		for _, a := range h2test.Attacks {
-			titles = append(titles, a.Title)
+		titles, attacks = boundAttacks()
+		for i, a := range h2test.Attacks {
+			titles = slices.Insert(titles, i, a.Title)
 			attacks[a.Title] = attack{Attack: a}
 		}
 	}
@@ -107,6 +112,10 @@ func (a attack) measure(ctx context.Context, setup *peer.Setup, name string, dur
 	began := time.Now()
 	var all sync.WaitGroup
 	var cutOff, answered, refused atomic.Int64
+	if a.parts != nil {
+		connections = 0
+		all.Go(a.start(attacking, server.Addr, &cutOff))
+	}
 	for range connections {
 		all.Go(func() {
 			for attacking.Err() == nil {
@@ -214,14 +223,14 @@ func (a attack) verdict(rounds []measure.Sample) string {
 		if s[measure.Calls] == 0 {
 			missed = append(missed, "not measured")
 		}
-		if over := s[measure.Memory] - MostGrowth; over > 0 && a.streams == 0 {
+		if over := s[measure.Memory] - a.bound(); over > 0 && a.streams == 0 {
 			missed = append(missed, fmt.Sprintf("memory by %.0f MB", over/1e6))
 		}
 		if s[measure.Failed] > 0 {
 			missed = append(missed, fmt.Sprintf("%.0f calls failed", s[measure.Failed]))
 		}
 		// Latency is back if the median is at most twice the quiet one, or the quiet p99.
-		if s[measure.AfterP50] > max(2*s[measure.QuietP50], s[measure.QuietP99]) && a.streams == 0 {
+		if s[measure.AfterP50] > max(2*s[measure.QuietP50], s[measure.QuietP99]) && a.streams == 0 && a.parts == nil {
 			missed = append(missed, "latency not back")
 		}
 		times = append(times, s[measure.P99]/s[measure.QuietP99])
@@ -235,7 +244,34 @@ func (a attack) verdict(rounds []measure.Sample) string {
 	case len(missed) > 0:
 		return "**missed**: " + strings.Join(missed, ", ")
 	}
-	return "met"
+	if a.streams > 0 {
+		return "met"
+	}
+	return fmt.Sprintf("met, ≤ %.0f MB", a.bound()/1e6)
+}
+
+// bound is what memory may grow by, in bytes.
+func (a attack) bound() float64 {
+	if a.parts == nil {
+		return MostGrowth
+	}
+	return a.most + PerConnection*float64(a.connections())
+}
+
+// Missed is an error that names the attacks of which a mark was missed.
+func Missed(r *measure.Run) error {
+	var missed []string
+	for _, c := range r.Cases {
+		for _, title := range c.Peers {
+			if verdict := c.Verdict(title, r.Samples[c.Key][title]); strings.HasPrefix(verdict, "**missed**") {
+				missed = append(missed, title+": "+verdict)
+			}
+		}
+	}
+	if missed == nil {
+		return nil
+	}
+	return fmt.Errorf("%d marks were missed: %s", len(missed), strings.Join(missed, "; "))
 }
 
 func sleep(ctx context.Context, d time.Duration) {

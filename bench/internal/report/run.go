@@ -97,8 +97,8 @@ func WriteAttacks(docs, section, made string, r *measure.Run) error {
 	if err != nil {
 		return err
 	}
-	text := fill(string(intro), "{made}", made, "{connections}", attack.Connections, "{floodConnections}", attack.FloodConnections,
-		"{streams}", attack.FloodStreams, "{duration}", r.Duration, "{growth}", attack.MostGrowth/1e6, "{rounds}", r.Rounds)
+	text := fill(string(intro), "{made}", made, "{floodConnections}", attack.FloodConnections,
+		"{streams}", attack.FloodStreams, "{duration}", r.Duration, "{growth}", attack.MostGrowth/1e6, "{sum}", attack.MostSum/1e6, "{rounds}", r.Rounds)
 	for _, c := range r.Cases {
 		text += caseTable(r, c)
 	}
