@@ -21,7 +21,7 @@ var allowed = map[string][]string{
 
 	"server":           {"server/...", "directory", "web", "gen/...", "proto", "third_party", "internal/..."},
 	"server/gate":      {"server/rpc", "server/auth", "server/tlsfile", "server/drain", "server/h2", "server/internal/follow", "internal/..."},
-	"server/bridge":    {"server/rpc", "server/drain"},
+	"server/bridge":    {"server/rpc", "server/drain", "internal/..."},
 	"server/conn":      {"server/rpc", "internal/..."},
 	"server/service":   {"server/rpc", "server/drain", "directory", "gen/...", "internal/..."},
 	"server/telemetry": {"server/rpc", "server/h2", "directory", "internal/..."},

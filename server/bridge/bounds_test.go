@@ -112,12 +112,12 @@ func TestEndedStreamsLeaveNoGoroutine(t *testing.T) {
 		if _, err := stream.Receive(); err != nil {
 			t.Fatal(err)
 		}
-		return stream, cancel
+		return stream, func() { cancel(); _ = stream.CloseResponse() }
 	}
 	client := duplex(url, connect.WithGRPC())
 	_, cancel := one(client)
 	cancel()
-	await(t, "the goroutines to settle", func() bool { return !stacks("bridge.(*method).bidiStream") })
+	await(t, "the stream that its caller left to end", func() bool { return !stacks("bridge.(*method)") })
 	var cancels []func()
 	for range 50 {
 		_, cancel := one(client)
@@ -296,8 +296,6 @@ func TestMessagesUpToTheLimit(t *testing.T) {
 
 // What is no gRPC server is told apart in the log, with what to do.
 func TestWhatIsNoGRPCServerIsToldInTheLog(t *testing.T) {
-	http1 := httptest.NewServer(http.NotFoundHandler())
-	defer http1.Close()
 	// A server of Connect alone: it speaks HTTP/2, and refuses gRPC's content type.
 	noGRPC := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusUnsupportedMediaType)
@@ -319,11 +317,10 @@ func TestWhatIsNoGRPCServerIsToldInTheLog(t *testing.T) {
 	go bare.Serve(listener)
 	defer bare.Stop()
 	for name, test := range map[string]struct{ url, want string }{
-		"HTTP/1.1 alone":   {http1.URL, "it does not speak HTTP/2, which gRPC needs"},
 		"Connect alone":    {noGRPC.URL, "it speaks HTTP/2, but not gRPC"},
 		"no such page":     {notFound.URL, "it speaks HTTP/2, but not gRPC"},
 		"no reflection":    {"http://" + listener.Addr().String(), "the server has no reflection service: add grpc_reflection to it"},
-		"cleartext as TLS": {"https://" + listener.Addr().String(), "it does not speak TLS: use a URL that begins with http "},
+		"cleartext as TLS": {"https://" + listener.Addr().String(), "does its URL say http or https as it should"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := new(lines)

@@ -202,12 +202,14 @@ func serveBridgeUntil(t *testing.T, config bridge.Config, output io.Writer, clos
 	}
 	served, bridged := make(chan error, 1), make(chan struct{})
 	go func() { served <- srv.Serve(ctx, listener) }()
-	go func() { b.Run(ctx, srv); close(bridged) }()
+	bridging, stopBridging := context.WithCancel(context.Background()) // until the end of the drain
+	go func() { b.Run(bridging, srv); close(bridged) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
+		stopBridging()
 		<-bridged
 	})
 	return "http://" + listener.Addr().String(), b

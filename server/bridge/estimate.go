@@ -91,9 +91,10 @@ func (e estimates) count(wire []byte, descriptor protoreflect.MessageDescriptor,
 		case field.IsList() && field.Kind() != protoreflect.StringKind && field.Kind() != protoreflect.BytesKind:
 			content, _ := protowire.ConsumeBytes(value)
 			size += packed(content, field.Kind()) * valueBytes
+		case field.Kind() == protoreflect.BytesKind:
+			size += 2 * int64(len(value)) // base64
 		default:
-			// A string may be escaped, six bytes for one; bytes are base64.
-			size += 4 * int64(len(value))
+			size += 4 * int64(len(value)) // a string may be escaped
 		}
 	}
 	return size

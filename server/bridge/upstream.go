@@ -160,7 +160,7 @@ func (u *upstream) run(ctx context.Context) {
 			if following[address.Addr] == nil {
 				followed, stop := context.WithCancel(ctx)
 				following[address.Addr] = stop
-				running.Go(func() { u.follow(followed, address.Addr, address.ServerName) })
+				running.Go(func() { u.follow(followed, address.Addr) })
 			}
 		}
 		for address, stop := range following {
@@ -225,14 +225,11 @@ func (u *upstream) known() bool {
 
 // follow asks one process for its schema: whenever a connection to it has been made, since it may be
 // another program by then, and from time to time.
-func (u *upstream) follow(ctx context.Context, address, serverName string) {
+func (u *upstream) follow(ctx context.Context, address string) {
 	options := u.dialOptions()
 	if u.tls != nil {
-		config := u.tls.Clone()
-		if config.ServerName == "" {
-			config.ServerName = serverName
-		}
-		options = append(options, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+		// The certificate is checked for the host of the authority, which calls have, too.
+		options = append(options, grpc.WithTransportCredentials(credentials.NewTLS(u.tls)))
 	}
 	conn, err := grpc.NewClient("passthrough:///"+address, append(options, grpc.WithAuthority(u.authority()))...)
 	if err != nil {
@@ -268,7 +265,7 @@ func noAnswer(ctx context.Context, conn *grpc.ClientConn) error {
 			return explained
 		}
 	}
-	return errors.New("it does not answer")
+	return errors.New("it does not answer in HTTP/2, which gRPC needs: is it running, and does its URL say http or https as it should?")
 }
 
 // ready connects, and reports whether that succeeded.
