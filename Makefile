@@ -42,11 +42,11 @@ test: ## Run every check and every test, with what they need set up first
 	@.ci/suite "lint" venv-newest node-modules -- lint
 	@.ci/suite "generated code" venv-gen node-modules -- checkgenerate
 	@.ci/suite "page" node-modules -- test-web
-	@.ci/suite "Go" -- test-go
+	@.ci/suite "Go" sqlite3 -- test-go
 	@.ci/suite "conformance" venv-newest -- conformance
 	@.ci/suite "fuzzing" -- fuzz
 	@.ci/suite "Python peer" venv-newest venv-oldest -- test-python
-	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules readme-packages chromium -- test-e2e
+	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules grpcweb-modules readme-packages chromium sqlite3 proxies -- test-e2e
 	@echo "every suite has run"
 
 lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
@@ -55,6 +55,9 @@ lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
 	$(GO) tool staticcheck ./...
 	cd conformance && $(GO) vet ./... && $(GO) tool staticcheck ./...
 	cd bench && $(GO) vet ./... && $(GO) tool staticcheck ./...
+	@# A module of its own too, which has no tools, as a program of a reader has none.
+	$(GO) build -o build/lint/staticcheck honnef.co/go/tools/cmd/staticcheck
+	cd examples/go && $(GO) vet ./... && ../../build/lint/staticcheck ./...
 	$(BUF) lint
 	$(BUF) breaking proto --against proto/api.frozen.binpb
 	@$(BUF) build proto --path proto/api.proto -o - | cmp - proto/api.frozen.binpb || { echo "proto/api.proto is frozen: not a byte of it may change"; exit 1; }
@@ -62,6 +65,8 @@ lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
 	cd web && $(NPM) run --silent check
 	$(VENV)/newest/bin/ruff check python e2e/python
 	$(VENV)/newest/bin/ruff format --check python e2e/python
+	$(VENV)/newest/bin/ruff check --config examples/ruff.toml examples/python
+	$(VENV)/newest/bin/ruff format --check --config examples/ruff.toml examples/python
 	cd python && ../$(VENV)/newest/bin/mypy
 
 generate: venv-gen node-modules generate-conformance generate-bench ## Generate gen/ from proto/, and web/dist from web/src
@@ -88,8 +93,8 @@ test-go: ## Run the Go tests with the race detector
 	cd bench && $(GO) test ./...
 
 FUZZTIME ?= 30s
-fuzz: ## Fuzz the HTTP/2 engine and the encodings, FUZZTIME=30s a target
-	@for target in server/h2:FuzzFrames server/h2:FuzzHeaderBlocks server/h2:FuzzRequest server/h2:FuzzOracle server/service:FuzzUserReq server/service:FuzzEncodings; do \
+fuzz: ## Fuzz the HTTP/2 engine, the encodings and the files of users, FUZZTIME=30s a target
+	@for target in server/h2:FuzzFrames server/h2:FuzzHeaderBlocks server/h2:FuzzRequest server/h2:FuzzOracle server/service:FuzzUserReq server/service:FuzzEncodings directory/userfile:FuzzReader; do \
 		$(GO) test -run '^$$' -fuzz "^$${target#*:}\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./$${target%:*} || exit 1; \
 	done
 
@@ -101,7 +106,7 @@ test-web: node-modules ## Test the page's own logic
 	cd web && $(NPM) test --silent
 
 test-e2e: ## Call the real binary with every client (RUN=TestGoClient: that test alone)
-	ROSTER_E2E_NEWEST=$(abspath $(VENV)/newest) ROSTER_E2E_OLDEST=$(abspath $(VENV)/oldest) ROSTER_E2E_WEB=$(abspath web) \
+	ROSTER_E2E_NEWEST=$(abspath $(VENV)/newest) ROSTER_E2E_OLDEST=$(abspath $(VENV)/oldest) ROSTER_E2E_WEB=$(abspath web) ROSTER_E2E_GRPCWEB=$(abspath e2e/grpcweb) \
 		ROSTER_E2E_PACKAGES=$(abspath build/readme) \
 		$(GO) test -count=1 -timeout 15m -v $(if $(RUN),-run '$(RUN)') ./e2e
 
@@ -114,18 +119,19 @@ conformance: venv-newest ## Hold server, bridge and Go client to h2spec and conn
 	@cd conformance && ../build/conformance/run ../build/conformance
 
 clean: ## Remove what the commands above made
-	rm -rf build bin web/node_modules examples/web/node_modules
+	rm -rf build bin web/node_modules e2e/grpcweb/node_modules examples/web/node_modules
 
 # The tools of the test suites.
 
 VENV = build/venv
 PIP  = bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: venv-gen venv-newest venv-oldest node-modules
+.PHONY: venv-gen venv-newest venv-oldest node-modules grpcweb-modules
 venv-gen: $(VENV)/gen/.done
 venv-newest: $(VENV)/newest/.done
 venv-oldest: $(VENV)/oldest/.done
 node-modules: web/node_modules/.done
+grpcweb-modules: e2e/grpcweb/node_modules/.done
 
 $(VENV)/gen/.done: python/requirements-gen.txt
 	$(PYTHON) -m venv --clear $(@D)
@@ -147,6 +153,10 @@ web/node_modules/.done: web/package-lock.json
 	cd web && $(NPM) ci --silent --no-audit --no-fund
 	touch $@
 
+e2e/grpcweb/node_modules/.done: e2e/grpcweb/package-lock.json
+	cd e2e/grpcweb && $(NPM) ci --silent --no-audit --no-fund
+	touch $@
+
 # What the blocks of the READMEs install, so that the test which runs them takes it from here.
 .PHONY: readme-packages
 readme-packages: build/readme/.done
@@ -158,6 +168,18 @@ build/readme/.done: examples/python/requirements.txt examples/web/package-lock.j
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 chromium: ## Install Chromium from apt if there is none (needs root)
 	@test -n "$(CHROMIUM)" || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; }
+
+.PHONY: sqlite3
+sqlite3: ## Install the sqlite3 program from apt if there is none (needs root)
+	@command -v sqlite3 >/dev/null || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends sqlite3; } || \
+		{ echo "there is no sqlite3: the tests that need it are skipped"; test "$(CI)" != true; }
+
+# Debian would start them as services; runlevel 1 has none.
+PROXIES = nginx-light haproxy caddy apache2
+.PHONY: proxies
+proxies: ## Install the proxies of docs/proxies.md from apt if one is not there (needs root)
+	@dpkg-query -W $(PROXIES) >/dev/null 2>&1 || \
+		{ apt-get -qq update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(PROXIES); }
 
 # The benchmarks. bench/ is a module of its own, so that the servers compared
 # with stay out of go.mod. What these write into docs/ names its command.

@@ -22,7 +22,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"sync/atomic"
 
 	"connectrpc.com/connect"
@@ -31,6 +30,7 @@ import (
 	"example.com/roster/client/internal/diagnose"
 	"example.com/roster/gen/go/apipb"
 	"example.com/roster/gen/go/apipb/apipbconnect"
+	"example.com/roster/internal/inflate"
 )
 
 // User is one entry of the directory.
@@ -45,7 +45,7 @@ type User struct {
 // concurrent calls than the server allows on one. It connects at the first call, and again after a
 // connection broke. It is safe for concurrent use.
 type Client struct {
-	base      *url.URL
+	target    target
 	transport *http.Transport
 	// authorization is the value of that header, empty if none is sent.
 	authorization []string
@@ -62,13 +62,18 @@ var errClosed = errors.New("the client is closed")
 // https://host:port for HTTP/2 with TLS; host:port alone means http. It does not connect, so its
 // errors are about the address and the configuration only.
 //
+// It also takes these targets of gRPC: unix:PATH, unix:///PATH and unix-abstract:NAME for a Unix socket,
+// dns:///host:port, ipv4:address:port and ipv6:[address]:port. Config.TLS decides whether these use
+// TLS; the name in the certificate of a Unix socket's server is localhost.
+//
 // Calls to an https address go through the proxy that HTTPS_PROXY and NO_PROXY name. Calls to an
 // http address use no proxy, since HTTP proxies do not forward HTTP/2.
 func New(baseURL string, cfg Config) (*Client, error) {
-	base, err := parseBaseURL(baseURL)
+	to, err := parseTarget(baseURL, cfg.TLS != nil)
 	if err != nil {
 		return nil, err
 	}
+	base := to.base
 	if base.Scheme == "http" && cfg.TLS != nil {
 		return nil, fmt.Errorf("server address %q: Config.TLS is set but the scheme is http; use https://", baseURL)
 	}
@@ -80,7 +85,7 @@ func New(baseURL string, cfg Config) (*Client, error) {
 
 	options := []connect.ClientOption{
 		connect.WithReadMaxBytes(MaxReplyBytes),
-		connect.WithAcceptCompression("gzip", newReplyGzip, newRequestGzip),
+		compression(inflate.Deflate), compression(inflate.Gzip), // the last is preferred
 	}
 	switch cfg.Protocol {
 	case GRPC:
@@ -102,14 +107,14 @@ func New(baseURL string, cfg Config) (*Client, error) {
 	}
 
 	c := &Client{
-		base:          base,
-		transport:     newTransport(base, cfg.TLS),
+		target:        to,
+		transport:     newTransport(to, cfg.TLS),
 		authorization: authorization,
 		options:       connect.WithClientOptions(options...),
 	}
 	c.service = apipbconnect.NewMyServiceClient(c.Endpoint())
 	c.explainer = diagnose.New(diagnose.Config{
-		Base: base, Protocol: cfg.Protocol.String(), JSON: cfg.JSON, TLS: cfg.TLS, Transport: c.transport,
+		Base: base, Socket: to.socket, Protocol: cfg.Protocol.String(), JSON: cfg.JSON, TLS: cfg.TLS, Transport: c.transport,
 	})
 	return c, nil
 }
@@ -120,7 +125,7 @@ func New(baseURL string, cfg Config) (*Client, error) {
 //
 //	users := apipbconnect.NewMyServiceClient(c.Endpoint())
 func (c *Client) Endpoint() (connect.HTTPClient, string, connect.ClientOption) {
-	return caller{c.transport, c.authorization}, c.base.String(), c.options
+	return caller{c.transport, c.authorization}, c.target.base.String(), c.options
 }
 
 // Users looks users up by id. They come in the order of ids, and once more for each time that an id

@@ -309,7 +309,7 @@ func TestAddresses(t *testing.T) {
 		{address: "localhost:http", wantErr: "is not a URL"},
 		{address: "localhost:0", wantErr: "from 1 to 65535"},
 		{address: "localhost:99999", wantErr: "from 1 to 65535"},
-		{address: "dns:///localhost:50051", wantErr: "the scheme dns is not supported; use http:// (cleartext) or https:// (TLS)"},
+		{address: "dns:///localhost:50051"},
 		{address: "grpc://localhost:50051", wantErr: "the scheme grpc is not supported"},
 		{address: "http://me:secret@localhost:50051", wantErr: "must not contain a user name"},
 		{address: "http://localhost:50051?x=1", wantErr: "must not contain a query"},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -76,48 +75,6 @@ func (p Protocol) String() string {
 	default:
 		return fmt.Sprintf("Protocol(%d)", int(p))
 	}
-}
-
-// parseBaseURL reads the address given to New. A bare host:port means http, as a gRPC target does,
-// for programs that are ported from gRPC.
-func parseBaseURL(address string) (*url.URL, error) {
-	fail := func(why string) (*url.URL, error) {
-		return nil, fmt.Errorf("server address %q: %s", address, why)
-	}
-	if address == "" {
-		return fail("is empty; give one like http://localhost:50051")
-	}
-	full := address
-	if !strings.Contains(full, "://") {
-		full = "http://" + full
-	}
-	u, err := url.Parse(full)
-	if err != nil {
-		return fail("is not a URL; give one like http://localhost:50051")
-	}
-	if u.Scheme != "http" && u.Scheme != "https" {
-		return fail("the scheme " + u.Scheme + " is not supported; use http:// (cleartext) or https:// (TLS)")
-	}
-	if u.Hostname() == "" {
-		return fail("names no host; give one like http://localhost:50051")
-	}
-	if strings.HasSuffix(u.Host, ":") {
-		return fail("names no port after the colon")
-	}
-	if port := u.Port(); port != "" {
-		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-			return fail("the port must be from 1 to 65535")
-		}
-	}
-	if u.User != nil {
-		return fail("must not contain a user name or password")
-	}
-	if u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
-		return fail("must not contain a query or a fragment")
-	}
-	u.Path = strings.TrimRight(u.Path, "/")
-	u.RawPath = ""
-	return u, nil
 }
 
 // bearer is the value of the Authorization header (RFC 6750 §2.1), empty if there is no token. Its

@@ -41,7 +41,7 @@ func (f fault) patience() time.Duration {
 	if f.lasts {
 		return 20 * time.Second
 	}
-	return 1500 * time.Millisecond
+	return 3 * time.Second
 }
 
 func faults(t *testing.T) []fault {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+
+	"example.com/roster/internal/printable"
 )
 
 // Error is the error of every failed call of a Client: what was tried, on which server, and what
@@ -18,7 +20,7 @@ import (
 type Error struct {
 	// Op is the call that failed: User, Health or WaitReady.
 	Op string
-	// Address is the server's URL.
+	// Address is the server's URL, or its Unix socket as it was given to New.
 	Address string
 	// Reason is the diagnosis.
 	Reason Reason
@@ -33,24 +35,25 @@ type Error struct {
 	detail string
 }
 
-// Error says what was tried, on which server, why it failed and what to do.
+// Error says what was tried, on which server, why it failed and what to do. In what the server said,
+// control characters are escaped, so that the text may be printed on a terminal.
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s at %s: %s", e.Op, e.Address, e.Reason)
 	if e.detail != "" {
-		fmt.Fprintf(&b, " (%s)", e.detail)
+		fmt.Fprintf(&b, " (%s)", printable.Line(e.detail))
 	}
 	if advice := e.advice(); advice != "" {
 		b.WriteString("; " + advice)
 	}
 	fmt.Fprintf(&b, " [%s", strings.ToUpper(connect.CodeOf(e.Err).String()))
 	if cause := e.cause(); cause != "" {
-		b.WriteString(": " + cause + e.violations(cause))
+		b.WriteString(": " + printable.Line(cause+e.violations(cause)))
 	}
 	switch {
 	case e.Attempts > 1:
 		fmt.Fprintf(&b, ", %d attempts in %s", e.Attempts, roundTime(e.Elapsed))
-	case e.timedOut():
+	case e.timedOut() && e.Reason != ReasonServerError:
 		fmt.Fprintf(&b, " after %s", roundTime(e.Elapsed))
 	}
 	b.WriteString("]")

@@ -17,7 +17,7 @@ const readyAttemptTimeout = 2 * time.Second
 // replaces gRPC's WithBlock, but is bounded and says what is wrong.
 //
 // It repeats Health while nothing listens, the host name does not resolve, no answer comes or the
-// server answers UNAVAILABLE: a server that is starting goes through these. It fails at once if
+// server answers UNAVAILABLE or DEADLINE_EXCEEDED: a server that is starting goes through these. It fails at once if
 // waiting would not help: TLS on one side only, a certificate that is not trusted, a port that is
 // not a gRPC server, a server without MyService, or any other error that Health returns.
 //
@@ -46,7 +46,8 @@ func (c *Client) WaitReady(ctx context.Context) error {
 			return nil
 		}
 		failure = cutShort(ctx, failure, last)
-		if failure.Reason.Lasts() {
+		// A deadline that passed somewhere behind the server may be met next time.
+		if failure.Reason.Lasts() && !failure.timedOut() {
 			failure.count(n, start)
 			return failure
 		}

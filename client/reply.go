@@ -1,7 +1,6 @@
 package client
 
 import (
-	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -9,7 +8,7 @@ import (
 	"connectrpc.com/connect"
 
 	"example.com/roster/client/internal/diagnose"
-	"example.com/roster/internal/boundedgzip"
+	"example.com/roster/internal/inflate"
 )
 
 // MaxReplyBytes is the longest reply that a Client accepts, before and after decompression. It is
@@ -47,10 +46,11 @@ func (b *replyBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// newReplyGzip decompresses gzip, and fails a little beyond MaxReplyBytes: with a gzip bomb Connect
-// would decompress until long after the caller's deadline.
-func newReplyGzip() connect.Decompressor {
-	return boundedgzip.New(maxReplyBodyBytes, func() error { return errReplyTooLarge })
+// compression decompresses replies in a format, and fails a little beyond MaxReplyBytes: with a gzip
+// bomb Connect would decompress until long after the caller's deadline. Python gRPC servers compress
+// with gzip or with deflate.
+func compression(format inflate.Format) connect.ClientOption {
+	return connect.WithAcceptCompression(format.String(), func() connect.Decompressor {
+		return inflate.New(format, maxReplyBodyBytes, func() error { return errReplyTooLarge })
+	}, format.NewCompressor)
 }
-
-func newRequestGzip() connect.Compressor { return gzip.NewWriter(io.Discard) }

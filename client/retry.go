@@ -27,7 +27,7 @@ const (
 func (c *Client) attempt(ctx, callCtx context.Context, op string, call func(context.Context) error) *Error {
 	start := time.Now()
 	refused := func(reason Reason, code connect.Code, cause error) *Error {
-		return &Error{Op: op, Address: c.base.String(), Reason: reason, Err: connect.NewError(code, cause)}
+		return &Error{Op: op, Address: c.target.name, Reason: reason, Err: connect.NewError(code, cause)}
 	}
 	switch err := callCtx.Err(); {
 	case c.closed.Load():
@@ -47,7 +47,7 @@ func (c *Client) attempt(ctx, callCtx context.Context, op string, call func(cont
 		return nil
 	}
 	found := c.explainer.Explain(ctx, attempt, err)
-	failure := &Error{Op: op, Address: c.base.String(), Reason: found.Reason, Err: found.Err, detail: found.Detail}
+	failure := &Error{Op: op, Address: c.target.name, Reason: found.Reason, Err: found.Err, detail: found.Detail}
 	failure.count(1, start)
 	return failure
 }

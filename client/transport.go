@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/http"
-	"net/url"
 	"syscall"
 	"time"
 
@@ -27,11 +26,11 @@ const (
 // newTransport makes the one connection pool of a client. It uses HTTP/2 only: by prior knowledge
 // without TLS, agreed by ALPN with TLS. It sends no health pings, because a Python gRPC server
 // closes a connection that pings it more often than every five minutes.
-func newTransport(base *url.URL, tlsConfig *tls.Config) *http.Transport {
+func newTransport(to target, tlsConfig *tls.Config) *http.Transport {
 	var protocols http.Protocols
 	t := &http.Transport{
 		Protocols:           &protocols,
-		DialContext:         dial.Dialer().DialContext,
+		DialContext:         dial.To(to.socket),
 		TLSHandshakeTimeout: handshakeTimeout,
 		IdleConnTimeout:     idleTimeout,
 		// Without this bound, each of many concurrent first calls opens a connection. If the server
@@ -40,10 +39,12 @@ func newTransport(base *url.URL, tlsConfig *tls.Config) *http.Transport {
 		// Connect negotiates the compression of messages itself.
 		DisableCompression: true,
 	}
-	if base.Scheme == "https" {
+	if to.base.Scheme == "https" {
 		protocols.SetHTTP2(true)
 		t.TLSClientConfig = clientTLS(tlsConfig)
-		t.Proxy = http.ProxyFromEnvironment
+		if to.socket == "" {
+			t.Proxy = http.ProxyFromEnvironment
+		}
 		return t
 	}
 	// No proxy from the environment: HTTP proxies do not forward HTTP/2 with prior knowledge.

@@ -13,6 +13,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -185,7 +186,7 @@ func (d *Directory) entries(ctx context.Context, ids []int32) ([]*Entry, error) 
 	if d.onWait != nil {
 		ctx, waited = d.onWait(ctx, len(missing))
 	}
-	err := d.load(ctx, ids, missing, entries)
+	err := d.load(ctx, ids, missing, entries, true)
 	waited(err)
 	if err != nil {
 		return nil, err
@@ -193,13 +194,16 @@ func (d *Directory) entries(ctx context.Context, ids []int32) ([]*Entry, error) 
 	return entries, nil
 }
 
-// Put is Store.Put, seen by every look-up that begins after it returned.
+// Put is Store.Put of the users as [Normalize] returns them, seen by every look-up that begins after
+// it returned.
 func (d *Directory) Put(ctx context.Context, users []User) error {
 	ids := make([]int32, len(users))
+	normal := make([]User, len(users))
 	for i := range users {
 		ids[i] = users[i].ID
+		normal[i], _ = Normalize(users[i]) // the store refuses one that is invalid
 	}
-	revision, err := d.store.Put(ctx, users)
+	revision, err := d.store.Put(ctx, normal)
 	d.wrote(ids, revision, err)
 	return err
 }
@@ -211,9 +215,9 @@ func (d *Directory) Delete(ctx context.Context, ids []int32) error {
 	return err
 }
 
-// load fills entries at the missing indexes: it joins the queries under way that cover an id, and
-// makes one for all the others.
-func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entries []*Entry) error {
+// load fills entries at the missing indexes: if join is set, it joins the queries under way that cover
+// an id, and makes one for all the others.
+func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entries []*Entry, join bool) error {
 	if err := d.Status().Err; err != nil {
 		return err // a query would only wait, like those before it
 	}
@@ -223,7 +227,7 @@ func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entrie
 	for n, i := range missing {
 		id := ids[i]
 		l := d.loading[id]
-		if l == nil {
+		if l == nil || !join && l != own {
 			// A load may have ended since the caller looked into the cache.
 			if e, ok := d.cache.GetIfPresent(id); ok {
 				entries[i] = e
@@ -244,15 +248,24 @@ func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entrie
 		// up.
 		go d.fetch(context.WithoutCancel(ctx), own)
 	}
+	var again []int
 	for n, i := range missing {
 		l := from[n]
 		if l == nil {
 			continue
 		}
-		if err := d.wait(ctx, l); err != nil {
+		err := d.wait(ctx, l)
+		if errors.Is(err, ErrDamaged) && l != own {
+			again = append(again, i) // it may be another id of that query that cannot be read
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		entries[i] = l.found[ids[i]]
+	}
+	if len(again) > 0 {
+		return d.load(ctx, ids, again, entries, false)
 	}
 	return nil
 }

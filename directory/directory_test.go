@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -363,6 +364,47 @@ func TestABrokenRowEndsNothing(t *testing.T) {
 }
 
 // A store that panics fails the look-up and not the process.
+// A query for several ids fails for one of them: who waited for another id of it is answered.
+func TestADamagedUserFailsNobodyElse(t *testing.T) {
+	store := openStore(t, filepath.Join(t.TempDir(), "roster.db"))
+	if _, err := store.Put(t.Context(), []directory.User{named(1, "Ann"), named(2, "Ben")}); err != nil {
+		t.Fatal(err)
+	}
+	asked, answer := make(chan struct{}, 10), make(chan struct{})
+	store.hold = func(ids []int32) error {
+		if slices.Contains(ids, 2) {
+			asked <- struct{}{}
+			<-answer
+			return fmt.Errorf("%w: %w", directory.ErrUnavailable, directory.ErrDamaged)
+		}
+		return nil
+	}
+	d := newDirectory(t, store, directory.Config{})
+	both, one := make(chan error, 1), make(chan error, 1)
+	go func() { _, err := d.Users(t.Context(), []int32{1, 2}); both <- err }()
+	<-asked
+	go func() {
+		users, err := d.Users(t.Context(), []int32{1})
+		if err == nil && len(users) != 1 {
+			err = fmt.Errorf("got %v", users)
+		}
+		one <- err
+	}()
+	for d.Stats().Misses < 3 { // until it waits for the first query
+		time.Sleep(time.Millisecond)
+	}
+	close(answer)
+	if err := <-both; !errors.Is(err, directory.ErrDamaged) {
+		t.Errorf("the call that needs it got %v", err)
+	}
+	if err := <-one; err != nil {
+		t.Errorf("the call that does not need it got %v", err)
+	}
+	if name := names(t, d, 1); name != "Ann" {
+		t.Errorf("user 1 is %s", name)
+	}
+}
+
 func TestAPanicOfTheStoreEndsNothing(t *testing.T) {
 	store := openStore(t, filepath.Join(t.TempDir(), "r.db"))
 	d := newDirectory(t, store, directory.Config{})

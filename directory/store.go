@@ -13,6 +13,9 @@ var (
 	// ErrUnavailable: the store does not answer now (gone, locked, out of space); the same call may
 	// succeed later. Nothing was written.
 	ErrUnavailable = errors.New("store unavailable")
+	// ErrDamaged comes with ErrUnavailable: what was asked for is on a part of the store that cannot be
+	// read. The rest of the store answers.
+	ErrDamaged = errors.New("store damaged")
 	// ErrReadOnly: the store can be read but not written. Nothing was written.
 	ErrReadOnly = errors.New("store is read-only")
 )
@@ -24,7 +27,8 @@ var (
 // its method returns without error: no reader ever sees half of it.
 //
 // Every change raises the revision, a count that all processes on the same data share; by one per
-// Put, Delete or Import commit, whatever its size. An equal revision means equal data.
+// Put, Delete or Import commit, whatever its size. An equal revision means equal data, as long as the
+// epoch is the same.
 //
 // Errors: the context's own if it ends first, else one of this package, else an error that a caller
 // can do nothing about. A method that fails has changed nothing, unless the context ended while it
@@ -54,8 +58,15 @@ type Store interface {
 
 	// Revision returns the revision as it is on disk now. It is cheap enough to be asked several
 	// times a second, and fails when the store is gone: it serves as the health check. If the data
-	// of the store was replaced by other data, the store switches to those, and the revision rises.
+	// of the store was replaced by other data, the store switches to those, and the revision rises. If
+	// a program that knows of no revisions changed the data, the revision rises, too.
 	Revision(ctx context.Context) (int64, error)
+
+	// Epoch returns the name of the history that the revisions count in, which all processes on the
+	// same data share. It is random, and another one once the data were restored from a backup, or
+	// replaced. Whoever remembers a revision for longer than one process lives must remember the epoch
+	// with it: in another epoch the revision means other data.
+	Epoch(ctx context.Context) (string, error)
 
 	// Close waits for running calls and releases the store.
 	Close() error
@@ -68,6 +79,10 @@ type Import interface {
 	// this import before is left out, and its index in users is returned. An invalid user is
 	// ErrInvalid and ends the import.
 	Add(ctx context.Context, users []User) (duplicates []int, err error)
+
+	// RemoveOthers removes the users that this import has not added, and returns how many they are. It
+	// comes after the last Add; Rollback undoes it.
+	RemoveOthers(ctx context.Context) (removed int64, err error)
 
 	// Commit makes the import visible, all at once.
 	Commit(ctx context.Context) (revision int64, err error)

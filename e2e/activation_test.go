@@ -57,8 +57,8 @@ func TestInheritedSocketsThatAreOfNoUse(t *testing.T) {
 			`2 sockets were passed (LISTEN_FD_3, LISTEN_FD_4), and none is called "roster": set FileDescriptorName=roster in the unit of the port's socket`},
 		{"two of one name", []*os.File{tcp(), tcp()}, "roster:roster",
 			`2 sockets were passed, and more than one is called "roster": give the port one socket unit with one ListenStream=`},
-		{"a Unix socket", []*os.File{socket(t, "unix", filepath.Join(t.TempDir(), "socket"))}, "",
-			"the socket that was passed (LISTEN_FD_3) is a unix socket: the socket unit needs ListenStream=HOST:PORT"},
+		{"a socket of packets", []*os.File{socket(t, "unixpacket", filepath.Join(t.TempDir(), "socket"))}, "",
+			"the socket that was passed (LISTEN_FD_3) is a unixpacket socket: the socket unit needs ListenStream=HOST:PORT or a path"},
 		{"a connection", []*os.File{connected()}, "",
 			"the socket that was passed (LISTEN_FD_3) does not listen: the socket unit needs ListenStream= and Accept=no"},
 	} {

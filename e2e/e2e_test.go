@@ -24,12 +24,22 @@ import (
 	"time"
 )
 
+// setUp has the variables ROSTER_E2E_….
+var setUp = make(map[string]string)
+
 // binary is the program under test, root the repository.
 var binary, root string
 
 func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
 
 func buildAndRun(m *testing.M) int {
+	// What make set up for the tests is no setting of the program.
+	for _, variable := range os.Environ() {
+		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "ROSTER_E2E_") {
+			setUp[name] = value
+			os.Unsetenv(name)
+		}
+	}
 	folder, err := os.MkdirTemp("", "roster-e2e-")
 	if err != nil {
 		panic(err)
@@ -55,7 +65,7 @@ func buildAndRun(m *testing.M) int {
 // need returns what make set up for a suite, or ends the test.
 func need(t *testing.T, variable string) string {
 	t.Helper()
-	value := os.Getenv(variable)
+	value := setUp[variable]
 	if value == "" {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("%s is not set: run make test-e2e", variable)

@@ -37,6 +37,15 @@ func TestBrowser(t *testing.T) {
 	suite(t, command, "ROSTER_URL=http://"+address, "ROSTER_BIN="+binary)
 }
 
+// The libraries of others that speak gRPC-Web, in its text mode by default.
+func TestOtherGRPCWebClients(t *testing.T) {
+	folder := need(t, "ROSTER_E2E_GRPCWEB")
+	_, address := serve(t)
+	command := exec.Command("npm", "test", "--silent")
+	command.Dir = folder
+	suite(t, command, "ROSTER_URL=http://"+address)
+}
+
 // The page over TLS, in a browser that trusts this one server's key.
 func TestBrowserOverTLS(t *testing.T) {
 	web := need(t, "ROSTER_E2E_WEB")

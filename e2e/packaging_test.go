@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,7 +43,7 @@ func TestInstall(t *testing.T) {
 		}
 	}
 
-	for _, page := range []string{"roster.1", "roster-serve.1", "roster-get.1", "roster-import.1"} {
+	for _, page := range []string{"roster.1", "roster-serve.1", "roster-get.1", "roster-import.1", "roster-backup.1", "roster-restore.1", "roster-check.1"} {
 		text, err := os.ReadFile(filepath.Join(prefix, "share/man/man1", page))
 		if err != nil || !strings.Contains(string(text), ".SH SYNOPSIS") {
 			t.Errorf("man page %s: %v, %.60q", page, err, text)
@@ -159,10 +160,31 @@ func TestTheImageHoldsWhatTheBinaryNeeds(t *testing.T) {
 	if got := run(t, inside("get", "1")); got.code != 0 || !strings.Contains(got.stdout, sample(t)[1].Name) {
 		t.Errorf("get 1: exit %d, %s%s", got.code, got.stdout, got.stderr)
 	}
+	// A backup, and its way back, as docs/operations.md has them: on the volume.
+	if got := run(t, inside("backup", "/data/backup.db")); got.code != 0 {
+		t.Errorf("backup: exit %d, %s", got.code, got.stderr)
+	}
 	if code := server.stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("serve exits with %d at SIGTERM, want 0", code)
 	}
+	if got := run(t, inside("restore", "/data/backup.db")); got.code != 0 || !strings.Contains(got.stderr, "is kept as /data/roster.db.before-") {
+		t.Errorf("restore: exit %d, %s", got.code, got.stderr)
+	}
 	if got := run(t, inside(check...)); got.code != 1 {
 		t.Errorf("the health check exits with %d when nothing serves, want 1", got.code)
+	}
+}
+
+// What the README makes in a checkout, keys and tokens above all, is in no layer of an image.
+func TestNoSecretOfTheCheckoutGetsIntoTheImage(t *testing.T) {
+	_, secrets, found := strings.Cut(string(contents(t, ".gitignore")), "# What the README makes")
+	if !found {
+		t.Fatal(".gitignore does not say what the README makes")
+	}
+	ignored := strings.Split(string(contents(t, ".dockerignore")), "\n")
+	for _, pattern := range strings.Split(strings.TrimSpace(secrets), "\n")[1:] {
+		if !slices.Contains(ignored, "**/"+pattern) {
+			t.Errorf(".dockerignore lacks **/%s, which .gitignore has", pattern)
+		}
 	}
 }

@@ -2,12 +2,14 @@ package e2e
 
 import (
 	"encoding/json"
+	"io"
 	"net"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"example.com/roster/client"
@@ -46,8 +48,15 @@ func TestCommandLine(t *testing.T) {
 			if want := []user{users[2], users[1], users[2]}; !slices.Equal(found, want) {
 				t.Errorf("got %v, want %v", found, want)
 			}
-			if !strings.Contains(got.stderr, "3 of 4") {
-				t.Errorf("not a word of the unknown id: %q", got.stderr)
+			unknown := "3 of 4 ids found\n"
+			if target.address == ours { // which has BatchGetUsers
+				unknown = "3 of 4 ids found; not found: 99999\n"
+			}
+			if got.stderr != unknown {
+				t.Errorf("it says %q, want %q", got.stderr, unknown)
+			}
+			if none := roster(t, append([]string{"get", "99998-99999"}, flags...)...); none.code != 1 || !strings.Contains(none.stderr, "not found: 99998, 99999") {
+				t.Errorf("exit %d, want 1: %s%s", none.code, none.stdout, none.stderr)
 			}
 			table := roster(t, append([]string{"get", "1"}, flags...)...)
 			if table.code != 0 || !strings.Contains(table.stdout, "Leila Dubois") || !strings.Contains(strings.ToLower(table.stdout), "email") {
@@ -82,6 +91,77 @@ func TestGoClientAgainstThePythonServer(t *testing.T) {
 	if code := server.stop(terminate); code != 0 {
 		t.Errorf("the Python server exited %d: %s", code, server.log())
 	}
+}
+
+// A Python server compresses with deflate as often as with gzip: the client offers both.
+func TestGoClientAgainstAPythonServerThatDeflates(t *testing.T) {
+	venv := need(t, "ROSTER_E2E_NEWEST")
+	for _, compression := range []string{"Deflate", "Gzip"} {
+		command := exec.Command(filepath.Join(venv, "bin", "python"), "-c", `
+import sys
+from concurrent import futures
+import grpc, api_pb2, api_pb2_grpc
+
+class Service(api_pb2_grpc.MyServiceServicer):
+    def User(self, request, context):
+        user = api_pb2.User(name="Ann", age=30, email="ann@example.com")
+        return api_pb2.UserReply(message="success", data=[user] * len(request.userIDs))
+
+server = grpc.server(futures.ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)], compression=grpc.Compression.`+compression+`)
+api_pb2_grpc.add_MyServiceServicer_to_server(Service(), server)
+port = server.add_insecure_port("127.0.0.1:0")
+server.start()
+print(f"127.0.0.1:{port}", file=sys.stderr, flush=True)
+server.wait_for_termination()
+`)
+		address, received := countingProxy(t, start(t, command).line(findAddress))
+		c, err := client.New(address, client.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		users, err := c.Users(t.Context(), make([]int32, 10_000))
+		if err != nil || len(users) != 10_000 || users[9_999].Email != "ann@example.com" {
+			t.Errorf("%s: %d users, %v", compression, len(users), err)
+		}
+		c.Close()
+		if n := received.Load(); n > 20_000 { // 260 KB as they are
+			t.Errorf("%s: %d bytes came, so they were not compressed", compression, n)
+		}
+	}
+}
+
+// countingProxy passes connections on to address, and counts the bytes that come back.
+func countingProxy(t *testing.T, address string) (proxy string, received *atomic.Int64) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	received = new(atomic.Int64)
+	go func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", address)
+			if err != nil {
+				near.Close()
+				return
+			}
+			go func() { _, _ = io.Copy(far, near); far.Close() }()
+			go func() { _, _ = io.Copy(io.MultiWriter(near, counter{received}), far); near.Close() }()
+		}
+	}()
+	return listener.Addr().String(), received
+}
+
+type counter struct{ n *atomic.Int64 }
+
+func (c counter) Write(p []byte) (int, error) {
+	c.n.Add(int64(len(p)))
+	return len(p), nil
 }
 
 // A servicer that returns None: grpcio answers INTERNAL, and the client says

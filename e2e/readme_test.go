@@ -44,6 +44,8 @@ func TestTheREADMEWorksAsPasted(t *testing.T) {
 		{"Browser", "import { createClient", r.is("examples/web/src/main.ts")},
 		{"Anything else", "grpcurl -plaintext localhost", r.run(r.empty, "roster.v1.DirectoryService", "99999", "SERVING")},
 		{"Anything else", "curl --create-dirs", r.then(r.run(r.empty), r.hasFiles("roster/v1/directory_pb2_grpc.py"))},
+		{"Anything else", "# Looks users up", r.then(r.is("examples/python/get_v1.py"), r.saveAs("get_v1.py"))},
+		{"Anything else", "python get_v1.py", r.run(r.empty, "1 "+leila, "2 "+ruth, "nobody has 99999")},
 
 		{"Your own users", "go run ./cmd/roster import", r.then(r.stopServers, r.run(r.checkout))},
 		{"Your own users", "go run ./cmd/roster serve", r.serve(r.checkout, r.answers("http"))},

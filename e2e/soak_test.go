@@ -169,8 +169,8 @@ func soakLoad(t *testing.T, address string, d time.Duration) {
 	all.Wait()
 	for i, c := range soakCallers {
 		t.Logf("%9d %s", done[i].Load(), c.name)
-		// A slow reader takes longer than a short load.
-		if done[i].Load() == 0 && d > 10*time.Second {
+		// A slow reader takes longer than a short load, on a busy machine more than 20 s.
+		if done[i].Load() == 0 && d > time.Minute {
 			t.Errorf("no %s", c.name)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -100,7 +101,7 @@ func TestMetricsOfEveryProtocolAndCode(t *testing.T) {
 	if status := curl(t, url+"/MyService/None", "{}"); status != "404" {
 		t.Errorf("no such procedure: %s", status)
 	}
-	for path, want := range map[string]int{"/": 200, "/none": 404, "/MyService/User": 405} {
+	for path, want := range map[string]int{"/": 200, "/none": 404, "/MyService/User": 415, "/grpc.health.v1.Health/Check": 405} {
 		if status, _ := get(t, address, path); status != want {
 			t.Errorf("GET %s: %d, want %d", path, status, want)
 		}
@@ -124,6 +125,8 @@ func TestMetricsOfEveryProtocolAndCode(t *testing.T) {
 		`roster_call_duration_seconds_count{procedure="/MyService/User",protocol="connect"}`: "5",
 		`roster_requests_refused_total{reason="unimplemented"}`:                              "1",
 		`roster_requests_refused_total{reason="method"}`:                                     "1",
+		`roster_requests_refused_total{reason="content_type"}`:                               "1",
+		`roster_call_faults_total{procedure="/MyService/User"}`:                              "0",
 		`roster_page_requests_total{status="2xx"}`:                                           "1",
 		`roster_page_requests_total{status="4xx"}`:                                           "1",
 		`roster_calls_in_flight{procedure="/MyService/User"}`:                                "0",
@@ -288,4 +291,39 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("not within 30 s: %s", what)
 		}
 	}
+}
+
+// How many users there are, how large the store is, and which new files could not be used.
+func TestMetricsOfTheStoreAndOfReloads(t *testing.T) {
+	folder := t.TempDir()
+	store, tokens := filepath.Join(folder, "roster.db"), filepath.Join(folder, "tokens.json")
+	createToken(t, tokens, "somebody", "read")
+	_, _, admin := serveAdmin(t, "--sample", "--store", store, "--tokens", tokens)
+	shows := func(want ...string) {
+		t.Helper()
+		var text string
+		for began := time.Now(); time.Since(began) < 30*time.Second; time.Sleep(50 * time.Millisecond) {
+			_, text = get(t, admin, "/metrics")
+			if !slices.ContainsFunc(want, func(line string) bool { return !strings.Contains(text, "\n"+line) }) {
+				return
+			}
+		}
+		t.Fatalf("want %q in\n%s", want, text)
+	}
+	shows("roster_users 300\n", `roster_store_size_bytes{file="data"} `, `roster_store_size_bytes{file="log"} `,
+		`roster_reloads_total{files="tokens",outcome="ok"} 0`+"\n", `roster_reloads_total{files="tokens",outcome="refused"} 0`+"\n")
+
+	users := filepath.Join(folder, "more.csv")
+	if err := os.WriteFile(users, []byte("id,name,age,email\n1000,More,1,more@example.com\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := roster(t, "import", "--store", store, users); got.code != 0 {
+		t.Fatal(got.stderr)
+	}
+	createToken(t, tokens, "somebody else", "read")
+	shows("roster_users 301\n", `roster_reloads_total{files="tokens",outcome="ok"} 1`+"\n")
+	if err := os.WriteFile(tokens, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shows(`roster_reloads_total{files="tokens",outcome="refused"} 1` + "\n")
 }

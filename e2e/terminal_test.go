@@ -120,6 +120,8 @@ func TestVersionHelpAndCompletion(t *testing.T) {
 		"help import":       "NDJSON",
 		"completion -h":     "bash",
 		"completion --help": "zsh",
+		"--version":         "roster ",
+		"help token create": "--certificate",
 	} {
 		if got := roster(t, strings.Fields(arguments)...); got.code != 0 || !strings.Contains(got.stdout, want) {
 			t.Errorf("roster %s: exit %d, want %q in\n%s%s", arguments, got.code, want, got.stdout, got.stderr)
@@ -127,6 +129,13 @@ func TestVersionHelpAndCompletion(t *testing.T) {
 	}
 	for arguments, want := range map[string]string{
 		"serv":              `no command "serv": did you mean "serve"?`,
+		"sevre":             `no command "sevre": did you mean "serve"?`,
+		"token lsit":        `no command "lsit": did you mean "list"?`,
+		"serve --max-bacth": "unknown flag: --max-bacth: did you mean --max-batch?",
+		"help nope":         `no command "nope"`,
+		"help token nope":   `no command "nope"`,
+		"help sevre":        `no command "sevre": did you mean "serve"?`,
+		"completion nope":   `no command "nope"`,
 		"get":               "id",
 		"get one":           `"one"`,
 		"get 1 --timeout x": "timeout",

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -79,6 +80,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		needsRead = `401 {"code":"unauthenticated","message":"this call needs a token of the role read in the header \"authorization: Bearer TOKEN\": the operator of this server creates one with roster token create"}`
 		readOnly  = `403 {"code":"permission_denied","message":"\"reader\" has the role read, this call needs write: the operator of this server creates one with roster token create --role write"}`
 		closed    = `403 {"code":"permission_denied","message":"writes are disabled: the port is reachable from the network and has no tokens: serve with --tokens"}`
+		proxied   = `403 {"code":"permission_denied","message":"writes are for callers on this machine alone, since the server has no tokens, and this call is not known to be of one: it came through a proxy; serve with --tokens"}`
 		expired   = `401 {"code":"unauthenticated","message":"the token \"expired\" expired at `
 		unknown   = `401 {"code":"unauthenticated","message":"the token is not known here: it was revoked, or is another server's"}`
 		malformed = `401 {"code":"unauthenticated","message":"what was sent is not a token of Roster, or was mistyped or cut: a token is roster_ and 49 letters and digits"}`
@@ -94,6 +96,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 			"":                             {anonymous, anonymous, anonymous},
 			"Bearer " + secrets["unknown"]: {anonymous, anonymous, anonymous}, // the port does not look at it
 			"Basic cm9vdDpoZWxsbw==":       {anonymous, anonymous, anonymous},
+		}},
+		{"on this machine, behind a balancer", Config{Local: true, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, map[string][3]string{
+			"": {anonymous, proxied, anonymous},
 		}},
 		{"on the network, without tokens", Config{}, map[string][3]string{
 			"":                            {anonymous, closed, anonymous},
@@ -194,6 +199,19 @@ func TestMyServiceWithTokens(t *testing.T) {
 	}
 	if response, body := p.post(true, "/MyService/User", "application/json", strings.NewReader(`{"userIDs":[1]}`), "Authorization", "Bearer "+secrets["reader"]); response.StatusCode != 200 || !strings.Contains(body, "Ann") {
 		t.Errorf("%d %s", response.StatusCode, body)
+	}
+	// The page learns from health that look-ups need a token. With gRPC it would be metadata of the call.
+	for contentType, want := range map[string]string{"application/json": `Bearer realm="roster"`, "application/grpc-web+proto": `Bearer realm="roster"`, "application/grpc": ""} {
+		for _, open := range []bool{false, true} {
+			p := start(t, Config{Tokens: set, OpenReads: open}, nil)
+			if open {
+				want = ""
+			}
+			response, _ := p.post(true, "/MyService/Health", contentType, strings.NewReader("{}"))
+			if got := response.Header.Get("Www-Authenticate"); got != want {
+				t.Errorf("health as %s, open reads %v: www-authenticate %q, want %q", contentType, open, got, want)
+			}
+		}
 	}
 	page, err := client(t, false).Get("http://" + p.address + "/")
 	if err != nil {

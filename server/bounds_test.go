@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"compress/zlib"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
@@ -42,6 +43,10 @@ func allocated(do func()) int {
 func TestASmallCompressedRequestIsUnpackedNoFurtherThanItsLimit(t *testing.T) {
 	p := start(t, Config{}, nil)
 	small := zipped(manyIDs())
+	var deflated bytes.Buffer
+	w := zlib.NewWriter(&deflated)
+	w.Write(manyIDs())
+	w.Close()
 	query := url.Values{"encoding": {"proto"}, "compression": {"gzip"}, "connect": {"v1"}, "base64": {"1"}}
 	requests := map[string]func() (*http.Response, string){
 		"gRPC": func() (*http.Response, string) {
@@ -49,6 +54,19 @@ func TestASmallCompressedRequestIsUnpackedNoFurtherThanItsLimit(t *testing.T) {
 		},
 		"gRPC-Web over HTTP/1.1": func() (*http.Response, string) {
 			return p.post(false, "/MyService/User", "application/grpc-web", bytes.NewReader(envelope(1, small)), "Grpc-Encoding", "gzip")
+		},
+		"gRPC-Web in text": func() (*http.Response, string) {
+			text := base64.StdEncoding.EncodeToString(envelope(1, small))
+			return p.post(true, "/MyService/User", "application/grpc-web-text", strings.NewReader(text), "Grpc-Encoding", "gzip")
+		},
+		"gRPC, deflate": func() (*http.Response, string) {
+			return p.post(true, "/MyService/User", "application/grpc", bytes.NewReader(envelope(1, deflated.Bytes())), "Te", "trailers", "Grpc-Encoding", "deflate")
+		},
+		"Connect, deflate": func() (*http.Response, string) {
+			return p.post(true, "/MyService/User", "application/proto", bytes.NewReader(deflated.Bytes()), "Content-Encoding", "deflate")
+		},
+		"a stream, deflate": func() (*http.Response, string) {
+			return p.post(true, "/grpc.health.v1.Health/Watch", "application/grpc", bytes.NewReader(envelope(1, deflated.Bytes())), "Te", "trailers", "Grpc-Encoding", "deflate")
 		},
 		"Connect": func() (*http.Response, string) {
 			return p.post(true, "/MyService/User", "application/proto", bytes.NewReader(small), "Content-Encoding", "gzip")

@@ -2,7 +2,7 @@ package server
 
 import (
 	"bytes"
-	"fmt"
+	"encoding/base64"
 	"io"
 	"net"
 	"net/http"
@@ -15,25 +15,36 @@ import (
 	"golang.org/x/net/http2/hpack"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
+
+	"example.com/roster/internal/inflate"
 )
 
 // Peers that send as many requests as they may and read no reply do not fill the memory, and other
 // clients are answered.
 func TestMuchAskedForAndNothingTaken(t *testing.T) {
-	for _, compressed := range []bool{false, true} {
-		t.Run(fmt.Sprintf("compressed=%v", compressed), func(t *testing.T) { askMuchAndTakeNothing(t, compressed) })
+	for _, compression := range []string{"identity", "gzip", "deflate"} {
+		t.Run(compression, func(t *testing.T) { askMuchAndTakeNothing(t, compression, "application/grpc") })
 	}
+	t.Run("gRPC-Web in text", func(t *testing.T) { askMuchAndTakeNothing(t, "gzip", "application/grpc-web-text") })
 }
 
-func askMuchAndTakeNothing(t *testing.T, compressed bool) {
+func askMuchAndTakeNothing(t *testing.T, compression, contentType string) {
 	p := start(t, Config{}, nil)
 	ids := make([]int32, 7000)
 	for i := range ids {
 		ids[i] = 3 // replies of 3.9 MB each
 	}
-	body, encoding := envelope(0, marshal(t, ids...)), "identity"
-	if compressed { // to some 50 bytes
-		body, encoding = envelope(1, zipped(marshal(t, ids...))), "gzip"
+	body := envelope(0, marshal(t, ids...))
+	if format, ok := inflate.ParseFormat(compression); ok { // to some 50 bytes
+		var packed bytes.Buffer
+		w := format.NewCompressor()
+		w.Reset(&packed)
+		w.Write(marshal(t, ids...))
+		w.Close()
+		body = envelope(1, packed.Bytes())
+	}
+	if contentType == "application/grpc-web-text" {
+		body = base64.StdEncoding.AppendEncode(nil, body)
 	}
 	memory := func() uint64 {
 		runtime.GC() // what is held counts, not what waits to be collected
@@ -57,7 +68,7 @@ func askMuchAndTakeNothing(t *testing.T, compressed bool) {
 		for id := uint32(1); id < 200; id += 2 { // all within the window of the connection
 			block.Reset()
 			for _, field := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", "/MyService/User"},
-				{":authority", "x"}, {"content-type", "application/grpc"}, {"te", "trailers"}, {"grpc-encoding", encoding}} {
+				{":authority", "x"}, {"content-type", contentType}, {"te", "trailers"}, {"grpc-encoding", compression}} {
 				encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
 			}
 			framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true})

@@ -46,6 +46,11 @@ func TestGRPCRepliesHaveNoContentLength(t *testing.T) {
 // client obeys. It returns the header and the trailers of the reply.
 func rawHTTP2(t *testing.T, address string, fields ...hpack.HeaderField) map[string]string {
 	t.Helper()
+	return rawHTTP2To(t, address, "/MyService/Health", fields...)
+}
+
+func rawHTTP2To(t *testing.T, address, path string, fields ...hpack.HeaderField) map[string]string {
+	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +62,7 @@ func rawHTTP2(t *testing.T, address string, fields ...hpack.HeaderField) map[str
 	for _, f := range append([]hpack.HeaderField{
 		{Name: ":method", Value: "POST"},
 		{Name: ":scheme", Value: "http"},
-		{Name: ":path", Value: "/MyService/Health"},
+		{Name: ":path", Value: path},
 		{Name: ":authority", Value: "localhost"},
 	}, fields...) {
 		encoder.WriteField(f)

@@ -62,14 +62,27 @@ func (s *Server) Table() *rpc.Table { return s.routes.Load().table }
 func (s *Server) newHandler() http.Handler {
 	page := s.chain.WrapPage(http.HandlerFunc(s.servePage))
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rpc.Canonicalize(r)
 		// A path in another encoding, which has a RawPath, is no procedure: a proxy that has rules by
 		// path would read it as another one.
-		if route, ok := s.routes.Load().methods[r.URL.Path]; ok && r.URL.RawPath == "" {
-			rpc.From(r.Context()).Recognize(route.method, r)
-			route.handler.ServeHTTP(w, r)
+		route, ok := s.routes.Load().methods[r.URL.Path]
+		if !ok || r.URL.RawPath != "" {
+			page.ServeHTTP(w, r)
 			return
 		}
-		page.ServeHTTP(w, r)
+		if r.Method == http.MethodHead && route.method.Gettable() {
+			// A copy, since the HTTP server leaves out the body by its own request's method.
+			r = r.WithContext(r.Context())
+			r.Method = http.MethodGet
+		}
+		c := rpc.From(r.Context())
+		c.Recognize(route.method, r)
+		if c.Protocol == rpc.GRPCWeb {
+			var end func()
+			w, end = rpc.TextMode(w, r)
+			defer end()
+		}
+		route.handler.ServeHTTP(w, r)
 	})
 	return recorded(conn.BoundLeftovers(handler, s.config.stallTimeout), s.config.Observers)
 }

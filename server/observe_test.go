@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"io"
 	"log/slog"
 	"net/http"
@@ -105,6 +106,10 @@ func TestWhatObserversSee(t *testing.T) {
 		{"gRPC with its codec", "POST", "/MyService/User", "application/grpc+proto", grpcGood, nil, user(rpc.GRPC, false, 0, 200)},
 		{"gRPC-Web", "POST", "/MyService/User", "application/grpc-web+proto", grpcGood, nil, user(rpc.GRPCWeb, false, 0, 200)},
 		{"gRPC-Web JSON", "POST", "/MyService/User", "application/grpc-web+json", string(envelope(0, []byte("{}"))), nil, user(rpc.GRPCWeb, true, 0, 200)},
+		{"gRPC-Web in text", "POST", "/MyService/User", "application/grpc-web-text", base64.StdEncoding.EncodeToString([]byte(grpcGood)), nil, user(rpc.GRPCWeb, false, 0, 200)},
+		{"gRPC-Web in text that is none", "POST", "/MyService/User", "application/grpc-web-text+proto", "?", nil, user(rpc.GRPCWeb, false, connect.CodeInvalidArgument, 200)},
+		{"gRPC with a parameter", "POST", "/MyService/User", "application/grpc; charset=utf-8", grpcGood, nil, user(rpc.GRPC, false, 0, 200)},
+		{"gRPC with another codec", "POST", "/MyService/User", "application/grpc+custom", grpcGood, nil, seen{"/MyService/User", rpc.GRPC, false, connect.CodeUnimplemented, "unimplemented", 200}},
 		{"Connect", "POST", "/MyService/User", "application/proto", good, nil, user(rpc.Connect, false, 0, 200)},
 		{"JSON", "POST", "/MyService/User", "application/json", `{}`, nil, user(rpc.Connect, true, 0, 200)},
 		{"JSON with a charset", "POST", "/MyService/User", "application/json; charset=UTF-8", `{}`, nil, user(rpc.Connect, true, 0, 200)},
@@ -120,14 +125,17 @@ func TestWhatObserversSee(t *testing.T) {
 		{"too long, gRPC", "POST", "/MyService/User", "application/grpc", grpcLong, nil, user(rpc.GRPC, false, connect.CodeResourceExhausted, 200)},
 		{"too long, gRPC-Web", "POST", "/MyService/User", "application/grpc-web", grpcLong, nil, user(rpc.GRPCWeb, false, connect.CodeResourceExhausted, 200)},
 		{"too long, Connect", "POST", "/MyService/User", "application/proto", long, nil, user(rpc.Connect, false, connect.CodeResourceExhausted, 429)},
-		{"a timeout that is none, gRPC", "POST", "/MyService/User", "application/grpc", grpcGood, []string{"Grpc-Timeout", "soon"}, user(rpc.GRPC, false, connect.CodeInvalidArgument, 200)},
+		{"a timeout that is none, gRPC", "POST", "/MyService/User", "application/grpc", grpcGood, []string{"Grpc-Timeout", "soon"}, seen{"/MyService/User", rpc.GRPC, false, connect.CodeInvalidArgument, "invalid_argument", 200}},
 		{"too late when it comes, Connect", "POST", "/MyService/Health", "application/json", "{}", []string{"Connect-Timeout-Ms", "0"}, seen{"/MyService/Health", rpc.Connect, true, connect.CodeDeadlineExceeded, "", 504}},
 
 		{"compression", "POST", "/MyService/User", "application/grpc", grpcGood, []string{"Grpc-Encoding", "br"}, seen{"/MyService/User", rpc.GRPC, false, connect.CodeUnimplemented, "unimplemented", 200}},
 		{"no such procedure", "POST", "/MyService/None", "application/grpc", grpcGood, nil, seen{"", rpc.NotRPC, false, connect.CodeUnimplemented, "unimplemented", 200}},
 		{"content type", "POST", "/MyService/User", "text/plain", "x", nil, seen{"/MyService/User", rpc.NotRPC, false, 0, "content_type", 415}},
-		{"method", "GET", "/MyService/User", "", "", nil, seen{"/MyService/User", rpc.NotRPC, false, 0, "method", 405}},
-		{"a GET as Connect has it", "GET", "/MyService/User?connect=v1&encoding=json&message=%7B%7D", "", "", nil, seen{"/MyService/User", rpc.NotRPC, true, 0, "method", 405}},
+		{"method", "PUT", "/MyService/User", "", "", nil, seen{"/MyService/User", rpc.NotRPC, false, 0, "method", 405}},
+		{"a GET as Connect has it", "GET", "/MyService/User?connect=v1&encoding=json&message=%7B%7D", "", "", nil, user(rpc.Connect, true, 0, 200)},
+		{"a HEAD as Connect has GET", "HEAD", "/MyService/User?connect=v1&encoding=json&message=%7B%7D", "", "", nil, user(rpc.Connect, true, 0, 200)},
+		{"a GET without its message", "GET", "/MyService/User", "", "", nil, seen{"/MyService/User", rpc.NotRPC, false, 0, "content_type", 415}},
+		{"a GET with a body", "GET", "/MyService/User?connect=v1&encoding=json&message=%7B%7D", "", "x", nil, seen{"/MyService/User", rpc.NotRPC, true, 0, "content_type", 415}},
 		{"the page", "GET", "/", "", "", nil, seen{"", rpc.NotRPC, false, 0, "", 200}},
 		{"no page", "GET", "/none", "", "", nil, seen{"", rpc.NotRPC, false, 0, "", 404}},
 		{"handler gives up", "POST", "/s/Aborts", "application/json", "{}", nil, seen{"/s/Aborts", rpc.Connect, true, connect.CodeUnknown, "", 0}},

@@ -3,7 +3,6 @@ package server
 import (
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 
@@ -49,10 +48,11 @@ const appOrigin = "https://app.example.com"
 
 func TestAnAllowedOriginIsAnsweredBeforeItsToken(t *testing.T) {
 	set, secrets := tokens(t)
-	p := start(t, Config{Tokens: set, Origins: []string{"http://localhost:3000", appOrigin}}, nil)
+	p := start(t, Config{Tokens: set, Origins: []string{"http://localhost:3000", appOrigin}, PageHeaders: []string{"X-Tenant"}}, nil)
 	for _, http2 := range []bool{false, true} {
 		for _, headers := range []string{"authorization,connect-protocol-version,connect-timeout-ms,content-type",
-			"authorization,content-type,grpc-timeout,x-grpc-web,x-user-agent", "content-type,traceparent,tracestate"} {
+			"authorization,content-type,grpc-timeout,x-grpc-web,x-user-agent", "content-type,traceparent,tracestate",
+			"b3,baggage,content-type,if-none-match,sentry-trace,x-b3-sampled,x-b3-traceid,x-request-id", "content-type,x-tenant"} {
 			for _, path := range []string{"/MyService/User", "/MyService/Nope"} {
 				response, _ := p.preflight(http2, appOrigin, path, headers)
 				h := response.Header
@@ -67,14 +67,39 @@ func TestAnAllowedOriginIsAnsweredBeforeItsToken(t *testing.T) {
 			response, body := p.ask(http2, "POST", "/MyService/User", `{"userIDs":[1]}`, "Origin", appOrigin, "Content-Type", "application/json", "Authorization", "Bearer "+token)
 			h := response.Header
 			if response.StatusCode != status || h.Get("Access-Control-Allow-Origin") != appOrigin || h.Get("Vary") != "Origin" ||
-				h.Get("Access-Control-Expose-Headers") != "Grpc-Status, Grpc-Message, Grpc-Status-Details-Bin" {
+				h.Get("Access-Control-Expose-Headers") != "Grpc-Status, Grpc-Message, Grpc-Status-Details-Bin, Etag, Retry-After" {
 				t.Errorf("HTTP/2 %v: %d %v %s", http2, response.StatusCode, h, body)
 			}
 		}
-		for _, wrong := range [][2]string{{"PUT", "content-type"}, {"POST", "content-type,x-secret"}} {
-			response, _ := p.ask(http2, "OPTIONS", "/MyService/User", "", "Origin", appOrigin, "Access-Control-Request-Method", wrong[0], "Access-Control-Request-Headers", wrong[1])
-			if got := response.Header.Get("Access-Control-Allow-Origin"); got != "" {
-				t.Errorf("%s with %s is allowed to %s", wrong[0], wrong[1], got)
+	}
+}
+
+// A browser must be able to tell its page what is missing: with an empty answer it would say that the
+// origin is not allowed, which it is.
+func TestAPreflightIsAnsweredWithWhatIsAllowed(t *testing.T) {
+	o, config := observed()
+	config.Origins = []string{appOrigin}
+	p := start(t, config, nil)
+	for _, test := range []struct{ method, headers, wantMethod, wantHeaders, refused, logged string }{
+		{"POST", "content-type,x-secret", "POST", "content-type", "preflight", `pages may not send the header \"x-secret\": if they have to, serve with --cors-header and its name`},
+		{"POST", "x-secret", "POST", "authorization,b3,baggage,", "preflight", `pages may not send the header \"x-secret\"`},
+		{"PUT", "content-type", "POST", "content-type", "preflight", `pages may not call with the HTTP method \"PUT\", but with GET and POST`},
+		{"POST", "", "POST", "authorization,b3,baggage,", "", ""},
+		{"GET", "x-request-id , Content-Type,content-type", "GET", "content-type,x-request-id", "", ""}, // not as browsers write it
+	} {
+		for _, http2 := range []bool{false, true} {
+			p.log.reset()
+			response, _ := p.ask(http2, "OPTIONS", "/MyService/User", "", "Origin", appOrigin, "Access-Control-Request-Method", test.method, "Access-Control-Request-Headers", test.headers)
+			h := response.Header
+			if response.StatusCode != 204 || h.Get("Access-Control-Allow-Origin") != appOrigin || h.Get("Access-Control-Allow-Methods") != test.wantMethod ||
+				!strings.HasPrefix(h.Get("Access-Control-Allow-Headers"), test.wantHeaders) || strings.Contains(h.Get("Access-Control-Allow-Headers"), "x-secret") {
+				t.Errorf("%+v: %d %v", test, response.StatusCode, h)
+			}
+			if got := o.last(t).refused; string(got) != test.refused {
+				t.Errorf("%+v: refused for %q", test, got)
+			}
+			if log := p.log.String(); test.logged == "" && strings.Contains(log, "refused") || !strings.Contains(log, test.logged) {
+				t.Errorf("%+v: logged %q", test, log)
 			}
 		}
 	}
@@ -185,6 +210,9 @@ func TestAPageOfAnotherNameDoesNotReadByRebinding(t *testing.T) {
 		{"a program, whatever it calls the port", Config{Local: true}, "", "roster.internal:50051", 200, 403},
 		{"a name from the web", Config{Local: true}, "http://evil.example:50051", "evil.example:50051", 403, 403},
 		{"a name from the web that is allowed", Config{Local: true, Origins: []string{"http://evil.example:50051"}}, "http://evil.example:50051", "evil.example:50051", 200, 200},
+		{"the same by its port", Config{Local: true, Origins: []string{"https://app.example.com"}}, "https://app.example.com", "App.example.com:443", 200, 200},
+		{"another port of it", Config{Local: true, Origins: []string{"https://app.example.com"}}, "https://app.example.com:444", "app.example.com:444", 403, 403},
+		{"a name below it", Config{Local: true, Origins: []string{"https://app.example.com"}}, "https://a.app.example.com", "a.app.example.com", 403, 403},
 		{"on the network the name is any", Config{}, "http://evil.example:50051", "evil.example:50051", 200, 200},
 		{"tokens are needed", Config{Local: true, Tokens: set}, "http://evil.example:50051", "evil.example:50051", 401, 401},
 		{"tokens are needed to write alone", Config{Local: true, Tokens: set, OpenReads: true}, "http://evil.example:50051", "evil.example:50051", 403, 403},
@@ -202,17 +230,13 @@ func TestAPageOfAnotherNameDoesNotReadByRebinding(t *testing.T) {
 			if test.post == 403 && !strings.Contains(body, `pages of \"`+test.origin+`\" may not call this port: if they are yours, serve with --cors-origin`) {
 				t.Errorf("%s: %s", test.name, body)
 			}
-			if test.origin == test.config.firstOrigin() {
-				continue // a GET of the same origin has no Origin, and names are not allowed, origins are
-			}
-			if response, _ := p.ask(http2, "GET", get, "", "Host", test.host); response.StatusCode != test.get {
-				t.Errorf("%s, HTTP/2 %v: GET gets %d, want %d", test.name, http2, response.StatusCode, test.get)
+			response, body = p.ask(http2, "GET", get, "", "Host", test.host)
+			if response.StatusCode != test.get || test.get == 403 && !strings.Contains(body, `serve with --cors-origin and an origin of that name, such as http://`+test.host) {
+				t.Errorf("%s, HTTP/2 %v: GET gets %d %s, want %d", test.name, http2, response.StatusCode, body, test.get)
 			}
 		}
 	}
 }
-
-func (c Config) firstOrigin() string { return append(slices.Clone(c.Origins), "-")[0] }
 
 // Whether a page may see a reply that a cache keeps depends on the page.
 func TestGETsVaryByOrigin(t *testing.T) {

@@ -31,6 +31,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		Stats:          &s.stats.Connections,
 		HTTP1Drain:     &s.http1Drain,
 		Log:            errorLog,
+		ProxyProtocol:  s.config.ProxyProtocol,
+		TrustedProxies: s.config.TrustedProxies,
 	}
 	if s.config.TLS != nil {
 		refuse := conn.BoundLeftovers(conn.RefuseCleartext(), s.config.stallTimeout)

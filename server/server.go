@@ -23,6 +23,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -92,9 +93,19 @@ type Config struct {
 	OpenReads bool
 	// Local says that the listener can be reached from this machine alone.
 	Local bool
+	// TrustedProxies are the networks of the proxies in front of the port. A request from there counts
+	// for the client that the header Forwarded or X-Forwarded-For names.
+	TrustedProxies []netip.Prefix
+	// ProxyProtocol makes Serve expect the header of the PROXY protocol, version 1 or 2, at the start of
+	// each connection, and refuse connections without it. If TrustedProxies is set, only those may send
+	// it.
+	ProxyProtocol bool
 	// Origins are the origins, in the form that gate.ParseOrigin returns, whose web pages may call
 	// the port. Its own page always may.
 	Origins []string
+	// PageHeaders are the names of headers that the pages of Origins may send, besides those of Connect,
+	// gRPC-Web, tokens and tracing.
+	PageHeaders []string
 	// StandardHTTP2 serves HTTP/2 with net/http's own engine instead of package h2, which is several
 	// times as fast as net/http's.
 	StandardHTTP2 bool
@@ -166,7 +177,9 @@ func New(config Config) (*Server, error) {
 	config = config.withDefaults()
 	s := &Server{config: config, drain: drain.New()}
 	s.chain = gate.New(gate.Config{
+		TrustedProxies: config.TrustedProxies,
 		Origins: gate.OriginsConfig{
+			Headers:      config.PageHeaders,
 			Allowed:      config.Origins,
 			OnlyLoopback: config.Local && config.TLS == nil && (config.Tokens == nil || config.OpenReads),
 		},
@@ -174,7 +187,8 @@ func New(config Config) (*Server, error) {
 			Tokens:             config.Tokens,
 			ClientCertificates: config.ClientCertificates,
 			OpenReads:          config.OpenReads,
-			Local:              config.Local,
+			// Who sends the PROXY protocol is a proxy, and passes on the calls of others.
+			Local: config.Local && !config.ProxyProtocol,
 		},
 		Rate:               gate.RateConfig{PerSecond: config.RateLimit, Burst: config.RateBurst},
 		MaxConcurrentCalls: config.MaxConcurrentCalls,

@@ -20,6 +20,7 @@ import (
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
 	"example.com/roster/gen/go/grpc/health/v1/healthv1connect"
+	"example.com/roster/internal/inflate"
 )
 
 const (
@@ -306,9 +307,30 @@ func TestReflectionIsBounded(t *testing.T) {
 // grpcio 1.49 crashes when the health that its channel watches may be gzipped.
 func TestHealthIsNeverCompressed(t *testing.T) {
 	p := start(t, Config{}, nil)
-	response, _ := p.post(true, "/grpc.health.v1.Health/Check", "application/grpc", strings.NewReader("\x00\x00\x00\x00\x00"),
-		"Grpc-Accept-Encoding", "identity, deflate, gzip")
-	if encoding, ok := response.Header["Grpc-Encoding"]; ok || response.Header.Get("Grpc-Status") != "0" {
-		t.Errorf("status %q, encoding %q", response.Header.Get("Grpc-Status"), encoding)
+	for _, sent := range []string{"", "identity", "gzip", "deflate"} {
+		for _, method := range []string{"Check", "List"} {
+			response, _ := p.post(true, "/grpc.health.v1.Health/"+method, "application/grpc", strings.NewReader("\x00\x00\x00\x00\x00"),
+				"Grpc-Accept-Encoding", "identity, deflate, gzip", "Grpc-Encoding", sent)
+			if encoding, ok := response.Header["Grpc-Encoding"]; ok || response.Header.Get("Grpc-Status") != "0" {
+				t.Errorf("%s with %q: status %q, encoding %q", method, sent, response.Header.Get("Grpc-Status"), encoding)
+			}
+		}
+		for _, protocol := range [][]connect.ClientOption{{connect.WithGRPC()}, {connect.WithGRPCWeb()}, nil} {
+			options := append(protocol, connect.WithSendCompression(sent), connect.WithAcceptCompression("deflate",
+				func() connect.Decompressor { return inflate.New(inflate.Deflate, 1<<20, nil) }, inflate.Deflate.NewCompressor))
+			stream, err := healthv1connect.NewHealthClient(client(t, true), "http://"+p.address, options...).Watch(t.Context(), &healthv1.HealthCheckRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !stream.Receive() {
+				t.Errorf("Watch with %q: %v", sent, stream.Err())
+			}
+			for _, name := range []string{"Grpc-Encoding", "Connect-Content-Encoding", "Content-Encoding"} {
+				if encoding, ok := stream.ResponseHeader()[name]; ok {
+					t.Errorf("Watch with %q: %s %q", sent, name, encoding)
+				}
+			}
+			stream.Close()
+		}
 	}
 }

@@ -34,6 +34,8 @@ ${bsd.trim()}
 }
 
 export default defineConfig({
+  // Relative, since a proxy may serve the page below a path.
+  base: "./",
   plugins: [licenseTexts()],
   // gen/es lies outside this folder, where no node_modules is above it:
   // dedupe resolves its imports from here.

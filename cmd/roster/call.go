@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
 	"example.com/roster/client"
+	"example.com/roster/internal/printable"
 	"example.com/roster/server/tlsfile"
 )
 
@@ -36,7 +38,7 @@ func (f *callFlags) table() []flagRow {
 	f.output = outputTable
 	return []flagRow{
 		{call, "server", into(&f.server, "http://localhost:50051", nil),
-			"server to call: http://host:port, or https:// for TLS"},
+			"server to call: http://host:port, https:// for TLS, or unix:PATH for a Unix socket"},
 		{call, "protocol", parsed(&f.protocol).completedBy(client.GRPC.String(), client.GRPCWeb.String(), client.Connect.String()),
 			"protocol to call it by: grpc, grpcweb or connect; a Python server speaks only grpc"},
 		{call, "timeout", into(&f.timeout, time.Second, positive),
@@ -62,11 +64,15 @@ func (f *callFlags) checkTLS(string) error {
 	switch {
 	case (f.cert == "") != (f.key == ""):
 		return usage("--cert and --key go together")
-	case (f.ca != "" || f.cert != "") && !strings.HasPrefix(f.server, "https://"):
+	case (f.ca != "" || f.cert != "") && strings.HasPrefix(f.server, "http://"),
+		(f.ca != "" || f.cert != "") && !strings.Contains(f.server, "://") && !grpcTarget.MatchString(f.server):
 		return usage("--ca, --cert and --key are for TLS, but --server %s is called without: use https://", f.server)
 	}
 	return nil
 }
+
+// grpcTarget finds a server that is written as gRPC does, where nothing but --ca asks for TLS.
+var grpcTarget = regexp.MustCompile(`^(unix|unix-abstract|dns|ipv4|ipv6):\D`)
 
 // call makes one call as the flags say.
 func (f *callFlags) call(ctx context.Context, call func(context.Context, *client.Client) error) error {
@@ -175,8 +181,13 @@ func (o *outputFlag) Set(value string) error {
 
 // printJSON writes v for programs to read, indented for people.
 func printJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(printable.JSON(text.Bytes()))
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,6 +49,8 @@ func into[T string | bool | int | float64 | time.Duration | []string](target *T,
 			flags.DurationVar(target, name, *target, help)
 		case *[]string:
 			flags.StringSliceVar(target, name, *target, help)
+			flag := flags.Lookup(name)
+			flag.Value, flag.DefValue = listValue{flag.Value}, ""
 		}
 	}}
 	*target = value
@@ -55,6 +58,18 @@ func into[T string | bool | int | float64 | time.Duration | []string](target *T,
 		s.check = func() error { return check(*target) }
 	}
 	return s
+}
+
+// A listValue is a list whose parts are not empty. Without it an empty value, such as that of a variable
+// that a script did not set, would be a list without parts, and pass unnoticed.
+type listValue struct{ pflag.Value }
+
+// Set implements pflag.Value.
+func (v listValue) Set(text string) error {
+	if strings.TrimSpace(text) == "" {
+		return errors.New("it is empty: give a value, or leave out the flag")
+	}
+	return v.Value.Set(text)
 }
 
 // choice returns a setting that is one of words, or value, its default.
@@ -193,7 +208,7 @@ func printUsage(command *cobra.Command) error {
 func setFromEnvironment(flags *pflag.FlagSet) error {
 	var failed error
 	flags.VisitAll(func(flag *pflag.Flag) {
-		if flag.Changed || failed != nil || flag.Name == "help" {
+		if flag.Changed || failed != nil || flag.Name == "help" || flag.Name == "version" {
 			return
 		}
 		name := environmentName(flag.Name)
@@ -206,6 +221,50 @@ func setFromEnvironment(flags *pflag.FlagSet) error {
 		}
 	})
 	return failed
+}
+
+// An unknownVariable is a ROSTER_… variable that no flag of any command has.
+type unknownVariable struct {
+	name  string
+	meant string // the variable that was perhaps meant, empty if none is similar
+}
+
+func (u unknownVariable) String() string {
+	if u.meant == "" {
+		return "the environment has " + u.name + ", which is no setting of Roster"
+	}
+	return "the environment has " + u.name + ", which is no setting of Roster: did you mean " + u.meant + "?"
+}
+
+// kubernetesVariables are those that Kubernetes sets in every pod for a service called roster.
+var kubernetesVariables = regexp.MustCompile(`^ROSTER_(SERVICE_.*|PORT|PORT_\d+_.*)$`)
+
+// unknownVariables returns the unknown variables of the environment.
+func unknownVariables(root *cobra.Command) (unknown []unknownVariable) {
+	var known []string
+	var visit func(*cobra.Command)
+	visit = func(command *cobra.Command) {
+		command.Flags().VisitAll(func(flag *pflag.Flag) { known = append(known, environmentName(flag.Name)) })
+		for _, sub := range command.Commands() {
+			visit(sub)
+		}
+	}
+	visit(root)
+	for _, variable := range os.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		if value == "" || !strings.HasPrefix(name, "ROSTER_") || slices.Contains(known, name) || kubernetesVariables.MatchString(name) {
+			continue
+		}
+		meant := nearest(name, known)
+		for _, candidate := range known {
+			if strings.ReplaceAll(candidate, "_", "") == strings.ReplaceAll(name, "_", "") {
+				meant = candidate
+			}
+		}
+		unknown = append(unknown, unknownVariable{name, meant})
+	}
+	slices.SortFunc(unknown, func(a, b unknownVariable) int { return strings.Compare(a.name, b.name) })
+	return unknown
 }
 
 // environmentName returns the variable of a flag.

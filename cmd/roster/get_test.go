@@ -89,6 +89,7 @@ func TestGetPrints(t *testing.T) {
 	for _, tc := range []struct {
 		name, args     string
 		stdout, stderr string
+		code           int
 	}{
 		{
 			name: "a table in the order asked, with repeats",
@@ -135,7 +136,20 @@ func TestGetPrints(t *testing.T) {
 			name:   "an empty JSON array when nobody was found",
 			args:   "99 --output json",
 			stdout: "[]\n",
-			stderr: "0 of 1 ids found\n",
+			stderr: "roster: not found: 99\n",
+			code:   1,
+		},
+		{
+			name: "ids as the page takes them",
+			args: "1,2 3-4 [-5] -- -5",
+			stdout: "" +
+				"NAME               AGE  EMAIL\n" +
+				"Ada Lovelace       36   ada@example.com\n" +
+				"Zoë                104  zoë@example.com\n" +
+				"                   0    \n" +
+				`Tab\there\x1b[31m  1    line\nbreak` + "\n" +
+				"<Below & zero>     5    below@example.com\n" +
+				"<Below & zero>     5    below@example.com\n",
 		},
 		{
 			name: "ids below zero after --",
@@ -154,7 +168,7 @@ func TestGetPrints(t *testing.T) {
 			t.Run(tc.name+" over "+protocol, func(t *testing.T) {
 				args := append([]string{"get", "--timeout", "10s", "--server", url, "--protocol", protocol}, strings.Fields(tc.args)...)
 				code, stdout, stderr := roster(t, args...)
-				if code != 0 || stdout != tc.stdout || stderr != tc.stderr {
+				if code != tc.code || stdout != tc.stdout || stderr != tc.stderr {
 					t.Errorf("exit code %d\nstdout %q\nwant   %q\nstderr %q\nwant   %q", code, stdout, tc.stdout, stderr, tc.stderr)
 				}
 			})
@@ -178,9 +192,12 @@ func TestHealthPrints(t *testing.T) {
 func TestWrongUsageOfGetAndHealth(t *testing.T) {
 	for _, tc := range []struct{ args, stderr string }{
 		{"get", "give one id or more"},
-		{"get one", `"one" is not an id: ids are whole numbers from -2147483648 to 2147483647`},
+		{"get one", `"one" is not an id: ids are whole numbers, as in 7, or ranges, as in 5-9`},
 		{"get 1 2147483648", `"2147483648" is not an id`},
 		{"get 1.5", `"1.5" is not an id`},
+		{"get 9-5", "9-5 runs backwards: write 5-9"},
+		{"get 1-999999999", "1-999999999 makes more than 100000 ids"},
+		{"get ,", "give one id or more"},
 		{"get 1 --protocol http", `unknown protocol "http": use grpc, grpcweb or connect`},
 		{"get 1 --output xml", `unknown format "xml": use table or json`},
 		{"get 1 --timeout 0s", "--timeout 0s: must be more than 0"},
@@ -219,7 +236,7 @@ func TestGetTakesItsFlagsFromTheEnvironment(t *testing.T) {
 	t.Setenv("ROSTER_OUTPUT", "json")
 	t.Setenv("ROSTER_TIMEOUT", "10s")
 	code, stdout, stderr := roster(t, "get", "99")
-	if code != 0 || stdout != "[]\n" {
+	if code != 1 || stdout != "[]\n" {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	t.Setenv("ROSTER_PROTOCOL", "http")

@@ -4,28 +4,48 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"math"
 	"os"
-	"time"
+	"slices"
+	"strconv"
+	"strings"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"example.com/roster/directory"
 	"example.com/roster/directory/userfile"
 )
 
-// maxBadRows is how many bad rows are reported one by one.
-const maxBadRows = 20
+// importFlags are the flags of roster import.
+type importFlags struct {
+	store, format, onBadRow, rejected string
+	columns                           []string
+	create                            bool
+	ignoreColumns, check, mirror      bool
+	emptyAge, maxRemovals             string
+}
+
+func (f *importFlags) skip() bool { return f.onBadRow == "skip" }
 
 func newImportCommand() *cobra.Command {
-	var store, format, onBadRow string
+	var f importFlags
 	command := &cobra.Command{
 		Use:   "import FILE",
-		Short: "Load users from a CSV or NDJSON file into the store",
-		Long: `Import loads users from FILE (- for standard input) into the store.
+		Short: "Load users from a CSV, NDJSON or JSON file into the store",
+		Long: fmt.Sprintf(`Import loads users from FILE (- for standard input) into the store.
 
-CSV has the columns id,name,age,email, named in its first line, in any order.
-NDJSON has one object with those keys a line. Both are UTF-8.
+CSV has the columns id,name,age,email, named in its first line, in any order,
+separated by commas, semicolons, tabs or vertical bars. NDJSON has one object
+with those keys a line, JSON an array of such objects. All may be compressed
+with gzip, and be UTF-8 or UTF-16. Other formats are refused by name.
+
+A user has
+  id     a whole number from %d to %d
+  name   1 to %d bytes, at least one visible character, and no control,
+         invisible or direction-changing character
+  age    a whole number from 0 to %d (42.0 is 42)
+  email  empty, or one e-mail address of at most %d bytes
+Spaces around a value do not count. A row has at most 1 MiB.
 
 A user whose id is already in the store is replaced. The import is one change:
 if it fails or is interrupted, the store stays as it was. A server that runs on
@@ -33,10 +53,21 @@ the store answers with the new users within a second of the end.
 
 A bad row (a field out of bounds, an id that came before) is reported with its
 line. By default one bad row refuses the whole file; with --on-bad-row skip
-only the bad rows are left out.`,
+only the bad rows are left out, and --rejected keeps them in a file that can be
+imported once it is corrected. The lines read, taken and left out are printed
+and add up. A file with rows of which none could be taken is a failure.
+
+With --mirror the store has the users of the file and no others at the end.
+How many are removed is asked for on a terminal, elsewhere --max-removals says
+how many may be. What comes from a pipe is kept in a temporary file ($TMPDIR)
+until its end, so that nothing waits for it.`,
+			math.MinInt32, math.MaxInt32, directory.MaxNameBytes, directory.MaxAge, directory.MaxEmailBytes),
 		Example: `  roster import users.csv
-  roster import --on-bad-row skip --store people.db users.ndjson
-  zcat users.csv.gz | roster import --format csv -`,
+  roster import --on-bad-row skip --rejected bad.csv --store people.db users.csv
+  roster import --columns id=employee_no,email=mail --ignore-columns staff.csv
+  roster import --check --mirror users.csv
+  roster import --mirror --max-removals 50 users.json.gz
+  psql -c "COPY users TO STDOUT CSV HEADER" | roster import --format csv -`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usage("import takes one FILE, got %d", len(args))
@@ -44,133 +75,133 @@ only the bad rows are left out.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runImport(cmd, args[0], store, userfile.Format(format), onBadRow == "skip")
+			ctx := cmd.Context()
+			err := runImport(ctx, cmd, args[0], &f)
+			if err != nil && (ctx.Err() != nil || errors.Is(err, context.Canceled)) {
+				return fmt.Errorf("%s: interrupted; nothing was imported", args[0])
+			}
+			return err
 		},
 	}
 	addFlags(command, []flagRow{
-		{"", "store", into(&store, defaultStore, checkStore), storeHelp},
-		{"", "format", choice(&format, "", string(userfile.CSV), string(userfile.NDJSON)),
-			"csv or ndjson; by default from the name of FILE"},
-		{"", "on-bad-row", choice(&onBadRow, "refuse", "refuse", "skip"),
+		{"", "store", into(&f.store, defaultStore, checkStore), storeHelp},
+		createFlag("", &f.create),
+		{"", "format", choice(&f.format, "", string(userfile.CSV), string(userfile.NDJSON), string(userfile.JSON)),
+			"csv, ndjson or json; by default from the name of FILE"},
+		{"", "check", into(&f.check, false, nil), "do everything but write"},
+		{"", "columns", into(&f.columns, nil, checkColumns),
+			"names of columns or keys that are not the field's own, as FIELD=NAME (id=employee_no); repeatable"},
+		{"", "ignore-columns", into(&f.ignoreColumns, false, nil), "leave out columns and keys that are not of a user"},
+		{"", "empty-age", into(&f.emptyAge, "", wholeNumber(directory.MaxAge)), "the age of a user without one; by default such a row is bad"},
+		{"Bad rows", "on-bad-row", choice(&f.onBadRow, "refuse", "refuse", "skip"),
 			"what a bad row does: refuse the whole file, or skip the row"},
+		{"Bad rows", "rejected", into(&f.rejected, "", nil), "a new file for the bad rows, which can be corrected and imported"},
+		{"Mirror", "mirror", into(&f.mirror, false, nil), "remove the users that the file does not have"},
+		{"Mirror", "max-removals", into(&f.maxRemovals, "", wholeNumber(math.MaxInt32)),
+			"how many users --mirror may remove; more is a failure, and nothing is written"},
 	})
 	return command
 }
 
-func runImport(cmd *cobra.Command, name, storeName string, format userfile.Format, skip bool) error {
-	ctx, stderr := cmd.Context(), cmd.ErrOrStderr()
-	if format == "" {
-		var err error
-		if format, err = userfile.FormatOf(name); err != nil {
-			return usage("%w: say --format csv or ndjson", err)
-		}
-	}
-	file, size, err := openInput(cmd, name)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	bar := newProgressBar(stderr, size, name)
-	input := progressbar.NewReader(file, bar)
-	reader, err := beginReading(ctx, &input, format)
-	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%s: interrupted; nothing was imported", name)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w; nothing was imported", name, err)
-	}
-	store, err := openStore(ctx, storeName)
-	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%s: interrupted; nothing was imported", name)
-	}
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-
-	badRows := 0
-	began := time.Now()
-	stored, err := importUsers(ctx, store, reader, func(row *userfile.RowError) {
-		if badRows++; badRows <= maxBadRows {
-			bar.Clear()
-			fmt.Fprintf(stderr, "%s: %v\n", name, row)
-		} else if badRows == maxBadRows+1 {
-			bar.Clear()
-			fmt.Fprintf(stderr, "%s: more bad rows follow; they are counted\n", name)
-		}
-	}, func() error {
-		if badRows > 0 && !skip {
-			return fmt.Errorf("%s: %d bad rows: mend them, or leave them out with --on-bad-row skip", name, badRows)
+// wholeNumber returns the check of a flag that is empty or a whole number from 0 to most.
+func wholeNumber(most int) func(string) error {
+	return func(text string) error {
+		if n, err := strconv.ParseUint(text, 10, 31); text != "" && (err != nil || n > uint64(most)) {
+			return fmt.Errorf("must be a whole number from 0 to %d", most)
 		}
 		return nil
-	})
-	bar.Clear()
-	switch {
-	case err != nil && errors.Is(err, context.Canceled):
-		return fmt.Errorf("%s: interrupted; nothing was imported", name)
-	case err != nil:
-		return fmt.Errorf("%w; nothing was imported", err)
 	}
-	fmt.Fprintf(stderr, "imported %d users into %s in %v", stored, redactStore(storeName), time.Since(began).Round(time.Millisecond))
-	if badRows > 0 {
-		fmt.Fprintf(stderr, "; %d bad rows were left out", badRows)
+}
+
+func checkColumns(columns []string) error {
+	given := make(map[string]bool)
+	for _, column := range columns {
+		field, name, _ := strings.Cut(column, "=")
+		switch {
+		case !slices.Contains(userfile.Fields[:], field) || strings.TrimSpace(name) == "":
+			return usage("--columns %s: want FIELD=NAME, with a FIELD of %s", column, strings.Join(userfile.Fields[:], ", "))
+		case given[field]:
+			return usage("--columns %s: %s is given twice", column, field)
+		}
+		given[field] = true
 	}
-	fmt.Fprintln(stderr)
 	return nil
 }
 
-// openInput opens name, or standard input for "-", and returns its size in bytes, -1 if it is
-// unknown.
-func openInput(cmd *cobra.Command, name string) (io.ReadCloser, int64, error) {
-	if name == "-" {
-		return io.NopCloser(cmd.InOrStdin()), -1, nil
+// options returns how the file is read.
+func (f *importFlags) options(name string) (userfile.Options, error) {
+	options := userfile.Options{
+		Format:        userfile.Format(f.format),
+		Columns:       make(map[string]string),
+		IgnoreColumns: f.ignoreColumns,
+		KeepText:      f.rejected != "",
 	}
-	file, err := os.Open(name)
+	for _, column := range f.columns {
+		field, name, _ := strings.Cut(column, "=")
+		options.Columns[field] = name
+	}
+	if f.emptyAge != "" {
+		age, _ := strconv.ParseInt(f.emptyAge, 10, 32) // wholeNumber has checked it
+		options.EmptyAge = new(int32)
+		*options.EmptyAge = int32(age)
+	}
+	var err error
+	if options.Format == "" {
+		options.Format, err = userfile.FormatOf(name)
+	}
 	if err != nil {
-		return nil, 0, err
+		return options, usage("%w: say --format csv, ndjson or json", err)
 	}
-	info, err := file.Stat()
-	if err == nil && info.IsDir() {
-		err = fmt.Errorf("%s is a directory: import takes a file", name)
-	}
-	if err != nil {
-		file.Close()
-		return nil, 0, err
-	}
-	if !info.Mode().IsRegular() {
-		return file, -1, nil
-	}
-	return file, info.Size(), nil
+	return options, nil
 }
 
-// beginReading is userfile.NewReader, but returns when ctx is done: a pipe may keep it waiting for
-// ever.
-func beginReading(ctx context.Context, r io.Reader, format userfile.Format) (*userfile.Reader, error) {
-	type begun struct {
-		reader *userfile.Reader
-		err    error
-	}
-	done := make(chan begun, 1)
-	go func() {
-		reader, err := userfile.NewReader(r, format)
-		done <- begun{reader, err}
-	}()
-	select {
-	case b := <-done:
-		return b.reader, b.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
+// unlimited is a number of removals that is not bounded.
+const unlimited = math.MaxInt64
 
-// newProgressBar returns a progress bar that is drawn only on a terminal.
-func newProgressBar(w io.Writer, size int64, name string) *progressbar.ProgressBar {
-	return progressbar.NewOptions64(size,
-		progressbar.OptionSetWriter(w),
-		progressbar.OptionSetVisibility(isTerminal(w)),
-		progressbar.OptionSetDescription(name),
-		progressbar.OptionShowBytes(true),
-		progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionClearOnFinish(),
-	)
+// runImport is roster import of the file called name.
+func runImport(ctx context.Context, cmd *cobra.Command, name string, f *importFlags) error {
+	options, err := f.options(name)
+	if err != nil {
+		return err
+	}
+	// A confirmation is asked for where a person can give it.
+	ask := f.mirror && !f.check && f.maxRemovals == ""
+	stdin, _ := cmd.InOrStdin().(*os.File)
+	switch {
+	case f.maxRemovals != "" && !f.mirror:
+		return usage("--max-removals is for --mirror")
+	case f.mirror && f.skip():
+		return usage("--mirror takes no --on-bad-row skip: it would remove the users whose rows are bad")
+	case ask && (name == "-" || stdin == nil || !isTerminal(stdin) || !isTerminal(cmd.ErrOrStderr())):
+		return usage("--mirror removes users: say with --max-removals how many it may, since there is no terminal to ask at")
+	}
+	i := &importing{ctx: ctx, flags: f, options: options, name: name, stderr: cmd.ErrOrStderr(), removals: unlimited}
+	if f.maxRemovals != "" {
+		i.removals, _ = strconv.ParseInt(f.maxRemovals, 10, 64) // wholeNumber has checked it
+	}
+	if f.rejected != "" {
+		if _, err := os.Lstat(f.rejected); err == nil {
+			return fmt.Errorf("--rejected %s exists: remove it, or give another name", f.rejected)
+		}
+	}
+	input, err := openInput(ctx, cmd, name)
+	if err != nil {
+		return err
+	}
+	defer input.close()
+	if !f.check {
+		// A store that is being written waits for nothing that a pipe has not brought yet.
+		if err := input.spool(ctx, cmd.ErrOrStderr(), name); err != nil {
+			return err
+		}
+	}
+	if f.check {
+		return i.check(input)
+	}
+	if ask {
+		if err := i.confirmRemovals(cmd, input); err != nil {
+			return err
+		}
+	}
+	return i.write(input)
 }

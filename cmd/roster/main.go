@@ -16,6 +16,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"example.com/roster/internal/printable"
+	"example.com/roster/server/telemetry"
 )
 
 func main() {
@@ -31,7 +34,9 @@ func main() {
 		signal.Reset(os.Interrupt, syscall.SIGTERM)
 		cancel()
 	}()
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	// Writing to a pipe whose reader has gone is an error like any other, and no reason to die.
+	signal.Ignore(syscall.SIGPIPE)
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, output{ctx, os.Stdout}, output{ctx, os.Stderr}))
 }
 
 // run is the whole program, so that tests can call it in their own process.
@@ -42,10 +47,17 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
-		return 0
+	stderr = cmd.ErrOrStderr()
+	if queue, ok := stderr.(*telemetry.LogQueue); ok { // roster serve
+		defer queue.Close(lastWrites)
 	}
-	fmt.Fprintf(stderr, "roster: %v\n", err)
+	switch {
+	case err == nil:
+		return 0
+	case readerLeft(err):
+		return 1
+	}
+	fmt.Fprintf(stderr, "roster: %s\n", printable.Lines(err.Error()))
 	if wrong := (usageError{}); errors.As(err, &wrong) {
 		fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
 		return 2

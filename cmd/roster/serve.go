@@ -12,14 +12,15 @@ import (
 	"runtime/debug"
 	"syscall"
 
-	"github.com/spf13/cobra"
-	"golang.org/x/term"
-
 	"example.com/roster/directory"
 	"example.com/roster/internal/loopback"
+	"example.com/roster/internal/printable"
 	"example.com/roster/server"
 	"example.com/roster/server/auth"
+	"example.com/roster/server/telemetry"
 	"example.com/roster/server/tlsfile"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func newServeCommand() *cobra.Command {
@@ -44,7 +45,16 @@ pass the listening socket to it as systemd does (LISTEN_FDS).`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.storeGiven = cmd.Flags().Changed("store")
-			return runServe(cmd.Context(), cmd.ErrOrStderr(), f)
+			f.settings = settings(cmd.Flags(), f)
+			f.unknown = unknownVariables(cmd.Root())
+			stderr := cmd.ErrOrStderr()
+			terminal := isTerminal(stderr)
+			if file := fileOf(stderr); file != nil {
+				stderr = ownStandardError(file)
+			}
+			queue := telemetry.NewLogQueue(stderr)
+			cmd.SetErr(queue) // for what is said at the end; run closes it
+			return runServe(cmd.Context(), queue, terminal, f)
 		},
 	}
 	addFlags(command, f.table())
@@ -53,9 +63,12 @@ pass the listening socket to it as systemd does (LISTEN_FDS).`,
 
 // runServe serves until ctx is done, from the first file that it opens to the last one that it
 // closes: TLS, tokens, monitor, port, store, directory, server.
-func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
-	terminal := isTerminal(stderr)
-	log := newLogger(stderr, f.logFormat, f.logLevel)
+func runServe(ctx context.Context, stderr *telemetry.LogQueue, terminal bool, f serveFlags) error {
+	log := newLogger(stderr, f.logFormat, f.logLevel, terminal)
+	for _, unknown := range f.unknown {
+		log.Warn(unknown.String())
+	}
+	log.LogAttrs(ctx, slog.LevelInfo, "settings", f.settings...)
 	if !terminal {
 		signal.Ignore(syscall.SIGHUP) // it asks for a reload, and without TLS there is nothing to reload
 	}
@@ -67,13 +80,13 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	if err != nil {
 		return err
 	}
-	monitor, err := startMonitor(ctx, f, log)
+	monitor, err := startMonitor(ctx, f, stderr, log)
 	if err != nil {
 		return err
 	}
 	defer monitor.stop()
 	// The port first: if its address is in use, nothing else needs to happen.
-	port, err := takePort(ctx, f.addr, f.reusePort, log)
+	port, err := takePort(ctx, f, log)
 	if err != nil {
 		return err
 	}
@@ -132,9 +145,9 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 	if other != nil {
 		defer startBridge(ctx, other, srv)()
 	}
-	monitor.serving(srv, config, tlsFiles)
+	monitor.serving(srv, config, store, tlsFiles, tokens)
 	announce(f, listener.Addr(), store, log)
-	if terminal && !f.bridgeOnly {
+	if terminal && !f.bridgeOnly && !f.proxyProtocol { // with it none of the lines would work as pasted
 		fmt.Fprint(stderr, newWelcome(f, callAddress(f.addr, listener.Addr()), tlsFiles))
 	}
 	warnIfOpen(config, listener.Addr().String())
@@ -144,6 +157,24 @@ func runServe(ctx context.Context, stderr io.Writer, f serveFlags) error {
 		log.Info("stopped")
 	}
 	return err
+}
+
+// settings returns what every flag is set to, by the command line, the environment or its default. A
+// password in --store is left out; the others are no secrets.
+func settings(flags *pflag.FlagSet, f serveFlags) (all []slog.Attr) {
+	flags.VisitAll(func(flag *pflag.Flag) {
+		value := flag.Value.String()
+		switch {
+		case flag.Name == "help":
+			return
+		case flag.Name == "store" && f.sample && !f.storeGiven:
+			value = "temporary"
+		case flag.Name == "store":
+			value = redactStore(value)
+		}
+		all = append(all, slog.String(flag.Name, value))
+	})
+	return all
 }
 
 // announce logs that the port is served, and what that means for those who call it.
@@ -164,12 +195,18 @@ func announce(f serveFlags, address net.Addr, store *servedStore, log *slog.Logg
 
 // config returns what the flags say of the port.
 func (f serveFlags) config() server.Config {
-	origins, _ := parseOrigins(f.corsOrigins) // checked already
+	// All checked already.
+	origins, _ := parseOrigins(f.corsOrigins)
+	headers, _ := parseHeaders(f.corsHeaders)
+	proxies, _ := parseProxies(f.trustedProxies)
 	return server.Config{
 		StandardHTTP2:      f.http2 == "std",
 		ClientCertificates: f.tlsClientCA != "",
 		OpenReads:          f.openReads,
 		Origins:            origins,
+		PageHeaders:        headers,
+		TrustedProxies:     proxies,
+		ProxyProtocol:      f.proxyProtocol,
 		MaxBatch:           f.maxBatch,
 		MaxConcurrentCalls: f.maxConcurrentCalls,
 		MaxDeadline:        f.maxDeadline,
@@ -242,7 +279,11 @@ func warnIfOpen(config server.Config, address string) {
 // if that is only what was asked for.
 func whatIsOpen(config server.Config) string {
 	guarded := config.Tokens != nil || config.ClientCertificates
+	proxied := len(config.TrustedProxies) > 0 || config.ProxyProtocol
 	switch {
+	case config.Local && proxied && !guarded:
+		return "everyone whom the proxy in front of it lets through can read every user; " +
+			"serve with --tokens, unless the proxy lets in none but your own callers"
 	case config.Local, config.TLS != nil && guarded:
 		return ""
 	case config.TLS == nil && !guarded:
@@ -261,18 +302,33 @@ func whatIsOpen(config server.Config) string {
 // calls, as it would with the few megabytes that are in use.
 func heapFloor() []byte { return make([]byte, 48<<20) }
 
-// newLogger returns the log that the flags ask for; they have been checked.
-func newLogger(w io.Writer, format, level string) *slog.Logger {
-	var least slog.Level
-	_ = least.UnmarshalText([]byte(level))
-	options := slog.HandlerOptions{Level: least}
-	if format == "text" || format == "" && isTerminal(w) {
-		return slog.New(slog.NewTextHandler(w, &options))
-	}
-	return slog.New(slog.NewJSONHandler(w, &options))
+// newLogger returns the log that the flags ask for, which have been checked.
+func newLogger(queue *telemetry.LogQueue, format, level string, terminal bool) *slog.Logger {
+	least, _ := parseLogLevel(level)
+	options := slog.HandlerOptions{Level: least, ReplaceAttr: readable}
+	return queue.Log(func(w io.Writer) slog.Handler {
+		if format == "text" || format == "" && terminal {
+			return slog.NewTextHandler(w, &options)
+		}
+		return slog.NewJSONHandler(printableJSON{w}, &options)
+	})
 }
 
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
+// readable writes a duration with its unit. In JSON it would be a number of nanoseconds.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
+}
+
+// printableJSON escapes what a terminal would act on, for those who look at a log in one. The text
+// handler does so by itself.
+type printableJSON struct{ io.Writer }
+
+func (w printableJSON) Write(p []byte) (int, error) {
+	if _, err := w.Writer.Write(printable.JSON(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,7 @@ func TestServeRefusesTokenFiles(t *testing.T) {
 
 func TestServeWarnsOfWhatIsOpen(t *testing.T) {
 	none := func() *auth.Set { return nil }
+	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	for _, test := range []struct {
 		name    string
 		address net.Addr
@@ -55,6 +57,9 @@ func TestServeWarnsOfWhatIsOpen(t *testing.T) {
 		{"this machine", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{}, ""},
 		{"this machine, IPv6", &net.TCPAddr{IP: net.IPv6loopback}, server.Config{}, ""},
 		{"a socket file", &net.UnixAddr{Name: "/run/roster.sock"}, server.Config{}, ""},
+		{"this machine, behind a proxy", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{TrustedProxies: proxies}, "everyone whom the proxy in front of it lets through can read every user; serve with --tokens, unless the proxy lets in none but your own callers"},
+		{"this machine, behind a balancer", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{ProxyProtocol: true, TLS: &tls.Config{}}, "everyone whom the proxy in front of it lets through"},
+		{"this machine, behind a proxy, with tokens", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{TrustedProxies: proxies, Tokens: none}, ""},
 		{"every address", &net.TCPAddr{IP: net.IPv6unspecified}, server.Config{}, "everyone who can reach it can read every user, and everyone on the network path can read and change every call; serve with --tls-cert and --tls-key, and with --tokens or --tls-client-ca, or on localhost"},
 		{"one of the network", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{}, "everyone who can reach it can read every user, and"},
 		{"with tokens alone", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{Tokens: none}, "everyone on the network path can read the tokens and every call; serve with --tls-cert and --tls-key"},
@@ -72,7 +77,7 @@ func TestServeWarnsOfWhatIsOpen(t *testing.T) {
 		} else if got != "" && (!strings.Contains(got, "level=WARN") || !strings.Contains(got, "address="+test.address.String())) {
 			t.Errorf("%s: logged %q", test.name, got)
 		}
-		if local := test.want == "" && test.config.TLS == nil; test.config.Local != local {
+		if local := test.want == "" && test.config.TLS == nil || strings.HasPrefix(test.name, "this machine"); test.config.Local != local {
 			t.Errorf("%s: local %v", test.name, test.config.Local)
 		}
 	}

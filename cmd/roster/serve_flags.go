@@ -3,13 +3,17 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"example.com/roster/internal/unixaddr"
 	"example.com/roster/server/gate"
 	"example.com/roster/server/telemetry"
 )
@@ -17,7 +21,9 @@ import (
 // serveFlags are the values of the flags of roster serve.
 type serveFlags struct {
 	addr, store string
+	socketMode  string
 	storeGiven  bool // by the command line or the environment
+	create      bool
 	sample      bool
 	http2       string
 
@@ -32,7 +38,10 @@ type serveFlags struct {
 	rateLimit                    float64
 	rateBurst                    int
 
-	corsOrigins []string
+	trustedProxies []string
+	proxyProtocol  bool
+
+	corsOrigins, corsHeaders []string
 
 	bridge     bridgeFlags
 	bridgeOnly bool // this is roster bridge: there is no directory and no store
@@ -44,6 +53,9 @@ type serveFlags struct {
 	logFormat, logLevel string
 	accessLog           string
 	slowCall            time.Duration
+
+	settings []slog.Attr // what each of these is, for the log
+	unknown  []unknownVariable
 }
 
 // table returns the flags of roster serve, as --help lists them.
@@ -53,6 +65,7 @@ func (f *serveFlags) table() []flagRow {
 		tls       = "TLS"
 		access    = "Access"
 		limits    = "Limits"
+		proxies   = "Behind a proxy"
 		browsers  = "Browsers"
 		restart   = "Restart"
 		telemetry = "Telemetry"
@@ -60,8 +73,11 @@ func (f *serveFlags) table() []flagRow {
 	const bridge = "Other servers"
 	rows := []flagRow{
 		{address, "addr", into(&f.addr, "localhost:50051", checkAddr),
-			"host:port to listen on; :50051 listens on every address of this machine"},
+			"host:port to listen on, or unix:PATH for a Unix socket; :50051 listens on every address of this machine"},
+		{address, "socket-mode", into(&f.socketMode, "0600", checkSocketMode),
+			"permissions of a Unix socket, in octal: whoever may write to it may call, so 0660 lets in the group"},
 		{address, "store", into(&f.store, defaultStore, checkStore), storeHelp},
+		createFlag(address, &f.create),
 		{address, "sample", into(&f.sample, false, nil),
 			"load the 300 sample users: into --store if it is given and empty, else into a temporary store"},
 		{address, "http2", choice(&f.http2, "fast", "fast", "std"),
@@ -77,7 +93,7 @@ func (f *serveFlags) table() []flagRow {
 		{access, "tokens", into(&f.tokens, "", nil),
 			"file of tokens, made by roster token: calls then need one of them; reloaded when it changes"},
 		{access, "open-reads", into(&f.openReads, false, f.checkOpenReads),
-			"with --tokens, require a token only for writes, not for look-ups"},
+			"with --tokens, require no token for look-ups; one is then needed for writes alone, which no call of this version makes"},
 
 		{limits, "max-batch", into(&f.maxBatch, 10_000, atLeastOne),
 			"maximum ids in one call"},
@@ -94,8 +110,15 @@ func (f *serveFlags) table() []flagRow {
 		{limits, "rate-burst", into(&f.rateBurst, 0, f.checkRateBurst),
 			"maximum calls of one caller at once; 0 is as many as --rate-limit"},
 
+		{proxies, "trusted-proxies", into(&f.trustedProxies, nil, checkProxies),
+			"addresses or networks (CIDR) of the proxies in front of the port, whose header Forwarded or X-Forwarded-For names the client. Repeat the flag, or separate them by commas"},
+		{proxies, "proxy-protocol", into(&f.proxyProtocol, false, nil),
+			"require the PROXY protocol, v1 or v2, at the start of each connection; with --trusted-proxies only from those"},
+
 		{browsers, "cors-origin", into(&f.corsOrigins, nil, checkOrigins),
 			"origin whose pages may call, such as https://app.example.com; http://localhost:* is any port of localhost. Repeat the flag, or separate origins by commas"},
+		{browsers, "cors-header", into(&f.corsHeaders, nil, f.checkHeaders),
+			"header that pages of --cors-origin may send besides those of calls, tokens and tracing. Repeat the flag, or separate names by commas"},
 	}
 	rows = append(rows, f.bridgeTable(bridge)...)
 	rows = append(rows, []flagRow{
@@ -129,7 +152,45 @@ func checkAddr(addr string) error {
 	if addr == "" {
 		return usage("--addr is empty: give host:port, or :port for every address of this machine")
 	}
+	return checkListen(addr)
+}
+
+// checkListen refuses what listen.Open cannot listen on.
+func checkListen(addr string) error {
+	if _, found, err := unixaddr.Parse(addr); found || err != nil {
+		return err
+	}
+	if scheme, rest, found := strings.Cut(addr, ":"); found && slices.Contains([]string{"dns", "ipv4", "ipv6", "http", "https", "tcp", "vsock", "xds"}, scheme) &&
+		strings.ContainsFunc(rest, func(r rune) bool { return r < '0' || r > '9' }) {
+		return fmt.Errorf("%s: is for clients; give host:port, or unix:PATH for a Unix socket", scheme)
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return errors.New("want host:port, such as localhost:50051, or :50051 for every address of this machine, or unix:PATH for a Unix socket; an IPv6 address is written in brackets")
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
+		return fmt.Errorf("%q is no port: want a number from 0 to 65535, where 0 is any free one", port)
+	}
 	return nil
+}
+
+func checkSocketMode(text string) error {
+	mode, err := parseSocketMode(text)
+	switch {
+	case err != nil:
+		return errors.New("want permissions in octal, such as 0660")
+	case mode&0o200 == 0:
+		return errors.New("its owner could not connect: want 0600 or more")
+	}
+	return nil
+}
+
+func parseSocketMode(text string) (fs.FileMode, error) {
+	mode, err := strconv.ParseUint(text, 8, 32)
+	if err == nil && mode > 0o777 {
+		err = errors.New("more than 0777")
+	}
+	return fs.FileMode(mode), err
 }
 
 func (f *serveFlags) checkTLSPair(string) error {
@@ -191,22 +252,71 @@ func parseOrigins(texts []string) ([]string, error) {
 	return origins, nil
 }
 
+func (f *serveFlags) checkHeaders(names []string) error {
+	if len(names) > 0 && len(f.corsOrigins) == 0 {
+		return usage("--cors-header goes with --cors-origin: without it no page of another origin may call")
+	}
+	_, err := parseHeaders(names)
+	return err
+}
+
+// parseHeaders returns the names of headers as the server compares them.
+func parseHeaders(texts []string) ([]string, error) {
+	var names []string
+	for _, text := range texts {
+		name, err := gate.ParseHeader(text)
+		if err != nil {
+			return nil, usage("--cors-header %q: %w", text, err)
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+func checkProxies(proxies []string) error {
+	_, err := parseProxies(proxies)
+	return err
+}
+
+// parseProxies returns the networks of the proxies.
+func parseProxies(texts []string) ([]netip.Prefix, error) {
+	var proxies []netip.Prefix
+	for _, text := range texts {
+		proxy, err := gate.ParseProxy(text)
+		if err != nil {
+			return nil, usage("--trusted-proxies %q: %w", text, err)
+		}
+		proxies = append(proxies, proxy)
+	}
+	return proxies, nil
+}
+
 func (f *serveFlags) checkAdminAddr(addr string) error {
-	switch _, port, err := net.SplitHostPort(addr); {
-	case addr == "":
-	case err != nil:
-		return errors.New("want host:port, for example localhost:9090")
-	case addr == f.addr && port != "0":
+	if addr == "" {
+		return nil
+	}
+	if err := checkListen(addr); err != nil {
+		return err
+	}
+	if addr == f.addr && !strings.HasSuffix(addr, ":0") {
 		return usage("--admin-addr is --addr, %s: give it a port of its own", addr)
 	}
 	return nil
 }
 
 func checkLogLevel(text string) error {
-	if err := new(slog.Level).UnmarshalText([]byte(text)); err != nil {
-		return errors.New("want debug, info, warn or error")
+	_, err := parseLogLevel(text)
+	return err
+}
+
+// parseLogLevel reads the four levels that Roster has. slog itself would also take info+3.
+func parseLogLevel(text string) (level slog.Level, err error) {
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if strings.EqualFold(text, level.String()) {
+			return level, nil
+		}
 	}
-	return nil
+	return 0, errors.New("want debug, info, warn or error")
 }
 
 func checkAccessLog(text string) error {
@@ -227,7 +337,9 @@ func parseAccessLog(text string) (config telemetry.AccessLogConfig, on bool, err
 	case "all":
 		config.Successes, config.Errors = -1, -1
 	default:
-		if config.Successes, err = strconv.Atoi(text); err != nil || config.Successes < 0 {
+		// Digits alone: a sign is a mistake.
+		successes, err := strconv.ParseUint(text, 10, 31)
+		if config.Successes = int(successes); err != nil {
 			return config, false, fmt.Errorf("want all, errors, off, or a number of calls a second")
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -13,22 +15,24 @@ import (
 
 // A port is a listening socket, or the address of one that has yet to be opened.
 type port struct {
-	addr     string
+	config   listen.Config
 	listener net.Listener // nil until it is open
 }
 
 // takePort opens the port at once, so that an address in use is reported before anything else
 // happens. A shared port is opened later: it gets calls as soon as it is open, and they are lost
 // if the program then fails to start.
-func takePort(ctx context.Context, addr string, shared bool, log *slog.Logger) (*port, error) {
+func takePort(ctx context.Context, f serveFlags, log *slog.Logger) (*port, error) {
+	mode, _ := parseSocketMode(f.socketMode) // checked already
+	config := listen.Config{Addr: f.addr, Flag: "--addr", ReusePort: f.reusePort, Mode: mode}
 	listener, err := listen.Inherited()
 	switch {
 	case listener != nil:
 		log.Info("listening on an inherited socket: --addr is ignored", "address", listener.Addr().String())
-	case err == nil && !shared:
-		listener, err = listen.Open(ctx, listen.Config{Addr: addr, Flag: "--addr"})
+	case err == nil && !f.reusePort:
+		listener, err = listen.Open(ctx, config)
 	}
-	return &port{addr, listener}, err
+	return &port{config, listener}, err
 }
 
 // open opens the port if it is not open yet.
@@ -37,7 +41,7 @@ func (p *port) open(ctx context.Context) (net.Listener, error) {
 		return p.listener, nil
 	}
 	var err error
-	p.listener, err = listen.Open(ctx, listen.Config{Addr: p.addr, Flag: "--addr", ReusePort: true})
+	p.listener, err = listen.Open(ctx, p.config)
 	return p.listener, err
 }
 
@@ -49,8 +53,18 @@ func (p *port) close() {
 }
 
 // callAddress returns host:port as a caller on this machine would write it: the host that --addr
-// names, or localhost if that is every address.
+// names, or localhost if that is every address. For a Unix socket it returns unix:PATH, with a path
+// that holds in every folder.
 func callAddress(asked string, actual net.Addr) string {
+	if socket, ok := actual.(*net.UnixAddr); ok {
+		if name, abstract := strings.CutPrefix(socket.Name, "@"); abstract {
+			return "unix-abstract:" + name
+		}
+		if path, err := filepath.Abs(socket.Name); err == nil {
+			return "unix:" + path
+		}
+		return "unix:" + socket.Name
+	}
 	host, _, err := net.SplitHostPort(asked)
 	if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"

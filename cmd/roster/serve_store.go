@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"example.com/roster/directory"
 )
@@ -15,7 +16,8 @@ import (
 type servedStore struct {
 	directory.Store
 	name   string // as it may be logged
-	users  int64  // how many it has at the start
+	path   string // of its file
+	users  int64  // how many it has at the start, -1 if they cannot be counted
 	folder string // removed at the end; empty if the store is kept
 }
 
@@ -30,15 +32,30 @@ func openServedStore(ctx context.Context, f serveFlags, log *slog.Logger) (_ *se
 		}
 		s.name = filepath.Join(s.folder, defaultStore)
 	}
-	if s.Store, err = openStore(ctx, s.name); err != nil {
+	warn := func(text string) { log.Warn(text) }
+	created := warn
+	switch {
+	case s.folder != "":
+		created = func(string) {} // on purpose
+	case f.sample:
+		created = func(text string) { log.Info(text) } // it will not stay empty
+	}
+	if s.Store, err = openStore(ctx, s.name, f.create || s.folder != "", created, warn); err != nil {
 		return nil, errors.Join(err, s.removeFolder())
 	}
+	s.path = storePath(s.name)
 	s.name = redactStore(s.name)
 	if f.sample {
 		err = s.addSample(ctx, log)
 	}
 	if err == nil {
 		s.users, err = s.Count(ctx)
+	}
+	if errors.Is(err, directory.ErrDamaged) {
+		// Users on other pages are answered.
+		log.Error("the store is damaged: some users cannot be read; roster check lists what is wrong, and roster restore replaces the store by a backup",
+			"store", s.name, "error", err.Error())
+		s.users, err = -1, nil
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -60,6 +77,39 @@ func (s *servedStore) addSample(ctx context.Context, log *slog.Logger) error {
 		log.Info("the sample users were not loaded, since the store has users already", "store", s.name)
 	}
 	return nil
+}
+
+// counter returns a function that counts the users. It asks the store for the number only after a
+// change, since counting reads all of it.
+func (s *servedStore) counter() func(context.Context) (int64, error) {
+	var mu sync.Mutex
+	counted, users := int64(-1), int64(0)
+	return func(ctx context.Context) (int64, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		revision, err := s.Revision(ctx)
+		if err != nil || revision == counted {
+			return users, err
+		}
+		count, err := s.Count(ctx)
+		if err != nil {
+			return 0, err
+		}
+		counted, users = revision, count
+		return users, nil
+	}
+}
+
+// size returns the sizes of the store's file and of its log; 0 for one that is not there.
+func (s *servedStore) size() (data, log int64) {
+	of := func(name string) int64 {
+		info, err := os.Stat(name)
+		if err != nil {
+			return 0
+		}
+		return info.Size()
+	}
+	return of(s.path), of(s.path + "-wal")
 }
 
 // Close closes the store and removes it if it is temporary.

@@ -15,6 +15,7 @@ import (
 	"example.com/roster/internal/loopback"
 	"example.com/roster/server"
 	"example.com/roster/server/admin"
+	"example.com/roster/server/auth"
 	"example.com/roster/server/listen"
 	"example.com/roster/server/rpc"
 	"example.com/roster/server/telemetry"
@@ -29,6 +30,7 @@ const flushTimeout = 5 * time.Second
 // have no flag: the standard OTEL_ variables turn them on.
 type monitor struct {
 	log       *slog.Logger
+	queue     *telemetry.LogQueue
 	metrics   *telemetry.Metrics   // nil without an admin port
 	traces    *telemetry.Traces    // nil if the environment asks for none
 	accessLog *telemetry.AccessLog // nil if it is off
@@ -39,8 +41,8 @@ type monitor struct {
 
 // startMonitor opens the admin port, so that a scrape sees the server come up. stop must be called
 // at the end.
-func startMonitor(ctx context.Context, f serveFlags, log *slog.Logger) (*monitor, error) {
-	m := &monitor{log: log}
+func startMonitor(ctx context.Context, f serveFlags, queue *telemetry.LogQueue, log *slog.Logger) (*monitor, error) {
+	m := &monitor{log: log, queue: queue}
 	if config, on, _ := parseAccessLog(f.accessLog); on { // checked already
 		config.Slow = f.slowCall
 		m.accessLog = telemetry.NewAccessLog(log, config)
@@ -51,7 +53,8 @@ func startMonitor(ctx context.Context, f serveFlags, log *slog.Logger) (*monitor
 	if f.adminAddr == "" {
 		return m, nil
 	}
-	listener, err := listen.Open(ctx, listen.Config{Addr: f.adminAddr, Flag: "--admin-addr", ReusePort: f.reusePort})
+	mode, _ := parseSocketMode(f.socketMode) // checked already
+	listener, err := listen.Open(ctx, listen.Config{Addr: f.adminAddr, Flag: "--admin-addr", ReusePort: f.reusePort, Mode: mode})
 	if err != nil {
 		return nil, err
 	}
@@ -133,14 +136,18 @@ func (m *monitor) observers() (observers []rpc.Observer) {
 
 // serving is called when srv, which was made of config, can serve: from now on the metrics have its counts,
 // and it is ready unless it drains or its directory is not healthy.
-func (m *monitor) serving(srv *server.Server, config server.Config, files *tlsfile.Files) {
+func (m *monitor) serving(srv *server.Server, config server.Config, store *servedStore, files *tlsfile.Files, tokens *auth.Live) {
 	if m.metrics != nil {
 		sources := telemetry.Sources{
 			Version:     buildVersion(),
 			Connections: srv.Stats().Connections.Connections,
 			Refused:     srv.Stats().Connections.Refused,
 			TLS:         files != nil,
+			Users:       store.counter(),
+			StoreSize:   store.size,
+			Reloads:     make(map[string]func() (uint64, uint64)),
 			Draining:    srv.Drain().Draining,
+			Log:         m.queue,
 			AccessLog:   m.accessLog,
 			Traces:      m.traces,
 		}
@@ -152,6 +159,10 @@ func (m *monitor) serving(srv *server.Server, config server.Config, files *tlsfi
 		}
 		if files != nil {
 			sources.CertificateExpiry = files.NotAfter
+			sources.Reloads["tls"] = files.Reloads
+		}
+		if tokens != nil {
+			sources.Reloads["tokens"] = tokens.Reloads
 		}
 		m.metrics.Read(sources)
 	}

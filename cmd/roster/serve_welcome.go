@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"example.com/roster/internal/unixaddr"
 )
 
 // A welcome is what a person who starts the server by hand can do next: lines that work as pasted,
 // those with "go run" and Python in a checkout of this repository.
 type welcome struct {
-	address            string // host:port to call
+	address            string // host:port to call, or unix:PATH
 	tls                bool
 	cert               string // certificate file that callers are told to trust; empty if it is not self-signed
 	clientCertificates bool   // callers present one: client.pem and client-key.pem stand for theirs
@@ -28,7 +30,9 @@ func (w welcome) String() string {
 	if w.tokens != "" {
 		line("A token", w.createToken())
 	}
-	line("The page", w.url()+"/")
+	if w.socket() == "" { // no browser calls a Unix socket
+		line("The page", w.url()+"/")
+	}
 	line("curl", w.curl())
 	line("Python", w.python())
 	line("Go", w.goRun())
@@ -36,7 +40,17 @@ func (w welcome) String() string {
 	return lines.String()
 }
 
+// socket returns the path of the Unix socket that is called, empty if it is none. curl takes an
+// abstract one by another flag.
+func (w welcome) socket() string {
+	path, _, _ := unixaddr.Parse(w.address)
+	return path
+}
+
 func (w welcome) url() string {
+	if w.socket() != "" {
+		w.address = "localhost" // what stands in the URL beside a socket
+	}
 	if w.tls {
 		return "https://" + w.address
 	}
@@ -50,6 +64,11 @@ func (w welcome) createToken() string {
 
 func (w welcome) curl() string {
 	words := []string{"curl"}
+	if name, abstract := strings.CutPrefix(w.socket(), "@"); abstract {
+		words = append(words, "--abstract-unix-socket", shellWord(name))
+	} else if name != "" {
+		words = append(words, "--unix-socket", shellWord(name))
+	}
 	if w.cert != "" {
 		words = append(words, "--cacert", shellWord(w.cert))
 	}
@@ -90,7 +109,11 @@ func (w welcome) python() string {
 
 // goRun finds the token in the environment by itself.
 func (w welcome) goRun() string {
-	words := []string{"go run ./cmd/roster get 1 2 --server", shellWord(w.url())}
+	server := w.url()
+	if w.socket() != "" {
+		server = w.address
+	}
+	words := []string{"go run ./cmd/roster get 1 2 --server", shellWord(server)}
 	if w.cert != "" {
 		words = append(words, "--ca", shellWord(w.cert))
 	}

@@ -41,6 +41,18 @@ func TestWelcome(t *testing.T) {
   Go         go run ./cmd/roster get 1 2 --server https://localhost:1 --ca cert.pem --cert client.pem --key client-key.pem
 
 `},
+		{"a Unix socket", welcome{address: "unix:/run/roster.sock"}, `
+  curl       curl --unix-socket /run/roster.sock -H 'content-type: application/json' -d '{"userIDs":[1,2]}' http://localhost/MyService/User
+  Python     pip install grpcio protobuf && PYTHONPATH=gen/python python3 -c "import grpc, api_pb2 as pb, api_pb2_grpc as rpc; print(rpc.MyServiceStub(grpc.insecure_channel('unix:/run/roster.sock')).User(pb.UserReq(userIDs=[1, 2])))"
+  Go         go run ./cmd/roster get 1 2 --server unix:/run/roster.sock
+
+`},
+		{"an abstract Unix socket with TLS", welcome{address: "unix-abstract:roster", tls: true, cert: "cert.pem"}, `
+  curl       curl --abstract-unix-socket roster --cacert cert.pem -H 'content-type: application/json' -d '{"userIDs":[1,2]}' https://localhost/MyService/User
+  Python     pip install grpcio protobuf && PYTHONPATH=gen/python python3 -c "import grpc, api_pb2 as pb, api_pb2_grpc as rpc; print(rpc.MyServiceStub(grpc.secure_channel('unix-abstract:roster', grpc.ssl_channel_credentials(open('cert.pem', 'rb').read()))).User(pb.UserReq(userIDs=[1, 2])))"
+  Go         go run ./cmd/roster get 1 2 --server unix-abstract:roster --ca cert.pem
+
+`},
 	} {
 		if got := test.welcome.String(); got != test.want {
 			t.Errorf("%s:\n%s\nwant\n%s", test.name, got, test.want)

@@ -21,7 +21,8 @@ func newTokenCommand() *cobra.Command {
 		Use:   "token",
 		Short: "Create, list and revoke the tokens of a server",
 		Long: `Token manages the file that roster serve --tokens reads: who may call, and
-whether they may only look users up (read) or change them, too (write).
+whether they may only look users up (read) or change them, too (write). No call
+of this version changes users, so today both roles permit the same.
 
 The file has the hashes of tokens, so a token is shown once, when it is
 created. A running server reloads the file within a second of a change.`,
@@ -106,9 +107,9 @@ a client certificate of that name (see roster serve --tls-client-ca).`,
 	}
 	addFlags(command, f.table(
 		flagRow{"", "role", into(&role, "", checkRole).completedBy(auth.Read.String(), auth.Write.String()),
-			"read: look users up; write: change them, too"},
+			"read: look users up; write: change them, too, which no call of this version does"},
 		flagRow{"", "name", into(&name, "", checkName),
-			"who calls with it, as the log will say; by default the name in --certificate"},
+			"name of the caller, which the log shows; by default the name in --certificate"},
 		flagRow{"", "certificate", into(&certificate, "", nil),
 			"the name in a client certificate that gets the role, instead of a token"},
 		flagRow{"", "expires", into(&expires, "", checkExpires),
@@ -119,28 +120,43 @@ a client certificate of that name (see roster serve --tls-client-ca).`,
 
 func runTokenCreate(stdout, stderr io.Writer, f tokenFlags, name, certificate string, role auth.Role, now, expires time.Time) error {
 	var made auth.Entry
-	var secret string
+	printed := false
 	err := auth.Update(f.file, true, func(entries []auth.Entry) (_ []auth.Entry, err error) {
 		if certificate != "" {
 			entries, made, err = auth.NewCertificate(entries, name, certificate, role, now, expires)
-		} else {
-			entries, made, secret, err = auth.NewToken(entries, name, role, now, expires)
+			return entries, err
 		}
-		return entries, err
+		var secret string
+		if entries, made, secret, err = auth.NewToken(entries, name, role, now, expires); err != nil {
+			return nil, err
+		}
+		// Before the file is changed: a token whose secret nobody has seen must not be in it.
+		if err := printToken(stdout, stderr, f.output, made, secret); err != nil {
+			return nil, fmt.Errorf("the token could not be printed, and was not kept: %s", err)
+		}
+		printed = true
+		return entries, nil
 	})
-	if err != nil {
-		return err
-	}
 	switch {
-	case f.output == outputJSON:
-		return printJSON(stdout, describe(made, secret))
-	case certificate != "":
-		_, err = fmt.Fprintf(stderr, "certificate %q has the role %v (%s)\n", certificate, role, made.ID)
+	case err != nil && printed:
+		return fmt.Errorf("the token that was printed is not valid, because it could not be kept: %w", err)
+	case err != nil || certificate == "":
 		return err
+	case f.output == outputJSON:
+		return printJSON(stdout, describe(made, ""))
 	}
-	// Only the secret goes to standard output, so that it can be redirected into a file.
-	fmt.Fprintf(stderr, "token %q with the role %v (%s), shown this once:\n", made.Name, role, made.ID)
-	_, err = fmt.Fprintln(stdout, secret)
+	_, err = fmt.Fprintf(stderr, "certificate %q has the role %v (%s)\n", certificate, role, made.ID)
+	return err
+}
+
+// printToken prints a new token. Of the table, only the secret goes to standard output, so that it can
+// be redirected into a file.
+func printToken(stdout, stderr io.Writer, format outputFlag, made auth.Entry, secret string) error {
+	if format == outputJSON {
+		return printJSON(stdout, describe(made, secret))
+	}
+	fmt.Fprintf(stderr, "token %q with the role %v (%s), shown this once:\n", made.Name, made.Role, made.ID)
+	_, err := fmt.Fprintln(stdout, secret)
 	return err
 }
 

@@ -48,7 +48,7 @@ func suites() []suite {
 		{"h2spec --strict, roster serve without TLS", h2specSuite{exceptions: cleartextExceptions}.run},
 		{"h2spec --strict, roster serve with TLS", h2specSuite{tls: true}.run},
 		{"connectrpc/conformance, server", connectSuite{
-			mode: "server", config: "server.yaml", program: "server", cases: 3640,
+			mode: "server", config: "server.yaml", program: "server", cases: 5286,
 		}.run},
 		{"connectrpc/conformance, Go client", connectSuite{
 			mode: "client", config: "client.yaml", program: "client", cases: 3052,

@@ -43,6 +43,8 @@ type change struct {
 	conn     *sql.Conn // the only connection of the writer, held until the end
 	tx       *sql.Tx
 	revision int64
+	before   edits // restored if the change is rolled back
+	isImport bool  // and may have made the log long
 	// one and many insert 1 and batchRows rows.
 	one, many *sql.Stmt
 	arguments []any
@@ -56,6 +58,7 @@ func (s *Store) Import(ctx context.Context) (directory.Import, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.isImport = true
 	return c, nil
 }
 
@@ -93,13 +96,30 @@ func (s *Store) beginOn(ctx context.Context, db *database) (*change, error) {
 		conn.Close()
 		return nil, s.failed(db, err)
 	}
-	c := &change{store: s, db: db, conn: conn, tx: tx, arguments: make([]any, 0, 4*batchRows), highest: math.MinInt64}
-	if err := tx.QueryRowContext(ctx, nextRevision).Scan(&c.revision); err != nil {
+	c := &change{store: s, db: db, conn: conn, tx: tx, before: db.edits, arguments: make([]any, 0, 4*batchRows), highest: math.MinInt64}
+	if err := c.takeRevision(ctx); err != nil {
 		tx.Rollback()
+		db.edits = c.before
 		conn.Close()
 		return nil, s.failed(db, err)
 	}
 	return c, nil
+}
+
+// takeRevision takes the next revision. If another program has changed the file, it takes the one
+// after that, so that it shows that there was one more change.
+func (c *change) takeRevision(ctx context.Context) error {
+	edited, err := c.db.edits.look(ctx, c.conn, c.tx)
+	if err != nil {
+		return err
+	}
+	if edited {
+		// Without a mark: a change sets one, once.
+		if _, err := c.tx.ExecContext(ctx, "UPDATE directory SET revision = revision + 1 WHERE one = 1"); err != nil {
+			return err
+		}
+	}
+	return c.tx.QueryRowContext(ctx, nextRevision).Scan(&c.revision)
 }
 
 // Add implements directory.Import.
@@ -121,6 +141,18 @@ func (c *change) Add(ctx context.Context, users []directory.User) (duplicates []
 		start += len(batch)
 	}
 	return duplicates, nil
+}
+
+// RemoveOthers implements directory.Import. Every row that this change has written has its revision.
+func (c *change) RemoveOthers(ctx context.Context) (removed int64, err error) {
+	result, err := c.tx.ExecContext(ctx, "DELETE FROM users WHERE revision <> ?", c.revision)
+	if err == nil {
+		removed, err = result.RowsAffected()
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return removed, c.store.failed(c.db, err)
 }
 
 // addBatch inserts a full batch with one statement. If the batch may contain a duplicate, it runs
@@ -212,6 +244,9 @@ func (c *change) Commit(ctx context.Context) (int64, error) {
 		return 0, errors.Join(err, c.Rollback())
 	}
 	err := c.tx.Commit()
+	if err == nil && c.conn != nil {
+		c.db.edits.revision = c.revision
+	}
 	c.end()
 	if err != nil {
 		return 0, c.store.failed(c.db, err)
@@ -222,6 +257,9 @@ func (c *change) Commit(ctx context.Context) (int64, error) {
 // Rollback implements directory.Import.
 func (c *change) Rollback() error {
 	err := c.tx.Rollback()
+	if c.conn != nil {
+		c.db.edits = c.before
+	}
 	c.end()
 	if errors.Is(err, sql.ErrTxDone) {
 		return nil
@@ -233,6 +271,11 @@ func (c *change) Rollback() error {
 func (c *change) end() {
 	if c.conn == nil {
 		return
+	}
+	if c.isImport {
+		// An import that was rolled back leaves its pages in the log, too, and on a full disk nothing
+		// else gives their space back. This waits for readers; if it fails, the next change tries.
+		_, _ = c.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
 	}
 	c.conn.Close()
 	c.conn = nil

@@ -20,8 +20,13 @@ type database struct {
 	users    *sql.Stmt
 	revision *sql.Stmt
 
-	// base is added to the revisions in the file, so that they continue those of the file before.
+	// epoch is that of the file when it was opened, empty in a file that cannot be brought up to date.
+	epoch string
+	// base is added to the revisions in the file, so that they continue those of the file before where
+	// the file itself could not be changed for that.
 	base int64
+	// edits is what the connection of the writer, or of the watcher if readOnly, saw last.
+	edits edits
 
 	// file is the file that was opened, and log and index are those that SQLite keeps beside it;
 	// the paths may name other files by now. Guarded by Store.checking.
@@ -33,13 +38,17 @@ type database struct {
 	// The rest is guarded by Store.mu.
 	running int  // calls that use the database
 	retired bool // close it when running is 0
-	damaged bool // SQLite reported that the file is corrupt
+	// damage is the state of the file when SQLite last reported that a page is corrupt; nil if it has
+	// not.
+	damage os.FileInfo
 }
 
-// openDatabase opens the file at path, which must be Roster's or, if mayBeNew is set, new. Its
-// errors are from describe.
-func openDatabase(ctx context.Context, path string, mayBeNew bool) (_ *database, err error) {
-	readOnly, err := adopt(ctx, path, mayBeNew)
+// openDatabase opens the file at path, which must be Roster's. Its errors are from describe.
+func openDatabase(ctx context.Context, path string) (_ *database, err error) {
+	if err := checkLog(ctx, path, true); err != nil {
+		return nil, describe(path, err)
+	}
+	readOnly, err := adopt(ctx, path, false, false)
 	if err != nil {
 		return nil, describe(path, err)
 	}
@@ -60,7 +69,8 @@ func openDatabase(ctx context.Context, path string, mayBeNew bool) (_ *database,
 	db.watcher = open(path, "_query_only=1")
 	db.watcher.SetMaxOpenConns(1)
 	if !readOnly {
-		db.writer = open(path, "_txlock=immediate&_synchronous=FULL")
+		// A log that has grown is cut when it begins again.
+		db.writer = open(path, "_txlock=immediate&_synchronous=FULL&_pragma=journal_size_limit(4194304)")
 		db.writer.SetMaxOpenConns(1)
 		if err := migrate(ctx, db.writer); err != nil {
 			return nil, err
@@ -70,6 +80,13 @@ func openDatabase(ctx context.Context, path string, mayBeNew bool) (_ *database,
 		return nil, err
 	}
 	if db.revision, err = db.watcher.PrepareContext(ctx, selectRevision); err != nil {
+		return nil, err
+	}
+	if db.epoch, err = readEpoch(ctx, db.watcher); err != nil {
+		return nil, err
+	}
+	// From here on, changes of other programs are noticed.
+	if err := db.beginToLook(ctx); err != nil {
 		return nil, err
 	}
 	if db.file, err = os.Stat(path); err != nil {
@@ -92,8 +109,9 @@ func (db *database) close() error {
 
 // recordLog records which log and index belong to the file.
 func (db *database) recordLog() {
-	db.log, _ = os.Stat(db.path + "-wal")
-	db.index, _ = os.Stat(db.path + "-shm")
+	real := followLinks(db.path)
+	db.log, _ = os.Stat(real + "-wal")
+	db.index, _ = os.Stat(real + "-shm")
 }
 
 // removeLog writes the content of the log to the file, wherever that is now, and removes the log
@@ -109,7 +127,7 @@ func (db *database) removeLog(ctx context.Context) error {
 		_, _ = db.writer.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 	}
 	for suffix, ours := range map[string]os.FileInfo{"-wal": db.log, "-shm": db.index} {
-		path := db.path + suffix
+		path := followLinks(db.path) + suffix
 		if info, err := os.Stat(path); ours == nil || err != nil || !os.SameFile(info, ours) {
 			continue
 		}

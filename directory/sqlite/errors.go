@@ -43,6 +43,10 @@ func describe(path string, err error) error {
 		return fmt.Errorf("%w: another program has locked %s for longer than %v: %w",
 			directory.ErrUnavailable, path, busyTimeout, err)
 	case sqlite3.SQLITE_CANTOPEN:
+		if limit, out := outOfFiles(); out {
+			return fmt.Errorf("%w: %s cannot be opened: too many files are open (the limit of this process is %d): "+
+				"raise it (ulimit -n, or LimitNOFILE of systemd): %w", directory.ErrUnavailable, path, limit, err)
+		}
 		return fmt.Errorf("%w: %s cannot be opened: it and its directory must be readable and writable by this user: %w",
 			directory.ErrUnavailable, path, err)
 	case sqlite3.SQLITE_FULL:

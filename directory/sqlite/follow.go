@@ -47,16 +47,18 @@ func (s *Store) reported(db *database, revision int64) int64 {
 	return revision
 }
 
-// failed describes an error of db for the caller, and records whether it says that the file is
-// damaged.
+// failed describes an error of db for the caller, and records whether it says that a page is damaged.
+// Calls that do not need that page go on.
 func (s *Store) failed(db *database, err error) error {
 	if !isDamaged(err) {
 		return describe(s.path, err)
 	}
-	s.mu.Lock()
-	db.damaged = true
-	s.mu.Unlock()
-	return fmt.Errorf("%w: %w", directory.ErrUnavailable, describe(s.path, err))
+	if info, statErr := os.Stat(s.path); statErr == nil {
+		s.mu.Lock()
+		db.damage = info
+		s.mu.Unlock()
+	}
+	return fmt.Errorf("%w: %w: %w", directory.ErrUnavailable, directory.ErrDamaged, describe(s.path, err))
 }
 
 // checkInPlace fails if the path no longer names db's file.
@@ -88,20 +90,26 @@ func (s *Store) checkFile(ctx context.Context) {
 	}
 	defer s.checking.Unlock()
 	s.mu.Lock()
-	db, damaged := s.db, s.db.damaged
+	db, damage := s.db, s.db.damage
 	s.mu.Unlock()
 	info, err := os.Stat(s.path)
 	switch {
 	case err != nil:
 		s.setUnavailable(s.notInPlace(err))
-	case os.SameFile(info, db.file) && !db.logRemoved && !damaged:
+	case os.SameFile(info, db.file) && !db.logRemoved && (damage == nil || unchanged(info, damage)):
 		db.recordLog()
 		s.setUnavailable(nil)
 	default:
-		if err := s.reopen(ctx, db, damaged && os.SameFile(info, db.file)); err != nil {
+		if err := s.reopen(ctx, db, damage != nil && os.SameFile(info, db.file)); err != nil {
 			s.setUnavailable(fmt.Errorf("%w: %s is not the file that was opened, and cannot be served: %w", directory.ErrUnavailable, s.path, err))
 		}
 	}
+}
+
+// unchanged reports whether a damaged file is still as it was. If it is not, somebody may have mended
+// it, which only new connections would see.
+func unchanged(info, before os.FileInfo) bool {
+	return info.Size() == before.Size() && info.ModTime().Equal(before.ModTime())
 }
 
 func (s *Store) setUnavailable(err error) {
@@ -111,7 +119,7 @@ func (s *Store) setUnavailable(err error) {
 }
 
 // reopen opens the file that is at the path now, which must be a Roster store, and retires old.
-// same says that it is the same file, which was damaged.
+// same says that it is the same file, which was damaged and has been changed.
 func (s *Store) reopen(ctx context.Context, old *database, same bool) error {
 	if err := checkPath(s.path); err != nil {
 		return err
@@ -121,9 +129,17 @@ func (s *Store) reopen(ctx context.Context, old *database, same bool) error {
 			return err
 		}
 	}
-	db, err := openDatabase(ctx, s.path, false)
+	_, err := os.Stat(followLinks(s.path) + "-wal")
+	logMissing := errors.Is(err, fs.ErrNotExist)
+	db, err := openDatabase(ctx, s.path)
 	if err != nil {
 		return err
+	}
+	if !same && logMissing {
+		if err := checkComplete(ctx, s.path, s.warn); err != nil {
+			db.close()
+			return err
+		}
 	}
 	if err := s.switchTo(ctx, db, old, same); err != nil {
 		db.close()
@@ -132,16 +148,30 @@ func (s *Store) reopen(ctx context.Context, old *database, same bool) error {
 	return nil
 }
 
+// beginHistory gives the file an epoch of its own, and a revision beyond the newest one that this
+// process has seen, unless another process has done so already. Otherwise a caller who remembers a
+// revision of the file before would take it for one of this file.
+func (db *database) beginHistory(ctx context.Context, epochBefore string, newest int64) error {
+	_, err := db.writer.ExecContext(ctx, `UPDATE directory SET
+		epoch = CASE WHEN epoch IN (?1, '') THEN lower(hex(randomblob(16))) ELSE epoch END,
+		revision = max(revision, ?2), `+setMark+`
+		WHERE one = 1 AND (epoch IN (?1, '') OR revision < ?3)`,
+		epochBefore, newest+replacedGap, newest+replacedGap/2)
+	if err != nil {
+		return err
+	}
+	db.epoch, err = readEpoch(ctx, db.watcher)
+	return err
+}
+
 // switchTo makes db the database that the Store uses.
 func (s *Store) switchTo(ctx context.Context, db, old *database, same bool) error {
-	if same {
-		// A file that is still damaged would only fail again.
-		var found string
-		if err := db.reader.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&found); err != nil {
+	s.mu.Lock()
+	newest := s.newest
+	s.mu.Unlock()
+	if !same && !db.readOnly {
+		if err := db.beginHistory(ctx, old.epoch, newest); err != nil {
 			return describe(s.path, err)
-		}
-		if found != "ok" {
-			return fmt.Errorf("it is damaged: restore it from a backup: %s", found)
 		}
 	}
 	var revision int64
@@ -153,8 +183,10 @@ func (s *Store) switchTo(ctx context.Context, db, old *database, same bool) erro
 		s.mu.Unlock()
 		return errors.New("the store is closed")
 	}
-	db.base = s.newest + replacedGap - revision
-	s.newest += replacedGap
+	if revision < s.newest+replacedGap/2 {
+		db.base = s.newest + replacedGap - revision
+	}
+	s.newest = revision + db.base
 	s.db, s.unavailable = db, nil
 	old.retired = true
 	idle := old.running == 0

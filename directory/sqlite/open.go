@@ -5,7 +5,11 @@
 // disk. Open refuses the database of another program, so that no table is added to it.
 //
 // If the file is moved away while it is open, the next Revision notices it. Until the file, or
-// another store, is at the path again, every method fails with directory.ErrUnavailable.
+// another store, is at the path again, every method fails with directory.ErrUnavailable. If another
+// program changes the file, the next Revision notices that, too, and is raised.
+//
+// Backup copies a store while it is used, Restore puts a copy in the place of a store, and Check
+// looks for damage. An orderly way to move a store is to close it, and move its one file.
 //
 //	store, err := sqlite.Open(ctx, "roster.db")
 //	if err != nil {
@@ -43,18 +47,124 @@ const (
 	applicationID = 0x526f7374
 )
 
-// Open opens the file at path, which it creates if there is none, and brings its schema up to date.
-// Its errors name the path and say what is wrong with it. The file of another program is left as it
-// was.
-func Open(ctx context.Context, path string) (*Store, error) {
+// Config configures Open. The zero value means the defaults.
+type Config struct {
+	// MustExist refuses to create a store where there is none: fs.ErrNotExist.
+	MustExist bool
+	// Created, if set, is called when a store has been created.
+	Created func()
+	// Warn gets a sentence for what is suspicious about the store, when it is opened or later: its log
+	// is missing. Nil drops it.
+	Warn func(string)
+}
+
+// Open is Config.Open with the defaults.
+func Open(ctx context.Context, path string) (*Store, error) { return Config{}.Open(ctx, path) }
+
+// Open opens the file at path, which it creates if there is none, readable and writable by this user
+// alone, and brings its schema up to date. Its errors name the path and say what is wrong with it.
+// The file of another program is left as it was.
+func (c Config) Open(ctx context.Context, path string) (*Store, error) {
+	if c.Warn == nil {
+		c.Warn = func(string) {}
+	}
 	if err := checkPath(path); err != nil {
 		return nil, err
 	}
-	db, err := openDatabase(ctx, path, true)
+	lock, err := takeLock(path, true)
+	alone := err == nil
+	if errors.Is(err, errInUse) {
+		lock, err = lockShared(ctx, path)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Store{path: path, db: db}, nil
+	if alone {
+		if err := c.prepare(ctx, path); err != nil {
+			lock.release()
+			return nil, describe(path, err)
+		}
+		if lock, err = lock.share(ctx, path); err != nil {
+			return nil, err
+		}
+	}
+	db, err := openDatabase(ctx, path)
+	if err != nil {
+		lock.release()
+		return nil, err
+	}
+	return &Store{path: path, lock: lock, warn: c.Warn, db: db}, nil
+}
+
+// prepare makes the file at path ready to be opened, while no other process has it open: it creates
+// a new one, brings an old one up to date, and begins a new log.
+func (c Config) prepare(ctx context.Context, path string) error {
+	info, err := os.Stat(path)
+	missing := errors.Is(err, fs.ErrNotExist)
+	isNew := missing || err == nil && info.Size() == 0
+	if isNew && c.MustExist {
+		return errNoStore
+	}
+	logMissing := false
+	if _, err := os.Stat(followLinks(path) + "-wal"); errors.Is(err, fs.ErrNotExist) {
+		logMissing = true
+	}
+	if err := checkLog(ctx, path, false); err != nil {
+		return err
+	}
+	if missing {
+		// SQLite gives its other files the mode of this one.
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		if err := file.Close(); err != nil {
+			return err
+		}
+		if c.Created != nil {
+			c.Created()
+		}
+	}
+	readOnly, err := adopt(ctx, path, true, logMissing)
+	if err != nil || readOnly {
+		return err
+	}
+	if !isNew && logMissing {
+		if err := checkComplete(ctx, path, c.Warn); err != nil {
+			return err
+		}
+	}
+	db := open(path, "_txlock=immediate&_synchronous=FULL")
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	if err := migrate(ctx, db); err != nil {
+		return err
+	}
+	// The log that begins now belongs to this file, and to no copy of it from before (log.go).
+	if _, err := db.ExecContext(ctx, markChange); err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	return err
+}
+
+// checkComplete looks for the signs that a file was copied while it was open, without its log: it
+// says that it is open, and there is no log. It fails if such a file has no users, and else warns.
+func checkComplete(ctx context.Context, path string, warn func(string)) error {
+	db := open(path, "_query_only=1")
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	var closed, hasUsers bool
+	err := db.QueryRowContext(ctx, "SELECT closed, EXISTS (SELECT 1 FROM users) FROM directory WHERE one = 1").Scan(&closed, &hasUsers)
+	switch {
+	case err != nil || closed:
+		return nil // a damaged page fails the calls that need it; an old schema says nothing
+	case !hasUsers:
+		return errIncomplete
+	}
+	warn("the store " + path + " was not closed, and its log (" + path + "-wal) is missing: if the file was copied while it was served, " +
+		"or the log was deleted, the latest changes are missing; roster backup makes complete copies")
+	return nil
 }
 
 // checkPath describes faults for which SQLite would only say "unable to open".
@@ -87,7 +197,8 @@ func open(path, parameters string) *sql.DB {
 		path = absolute
 	}
 	uri := url.URL{Scheme: "file", Path: path}
-	uri.RawQuery = fmt.Sprintf("_busy_timeout=%d&_error_rc=1&%s", busyTimeout.Milliseconds(), parameters)
+	// SQLite never creates the file: prepare does.
+	uri.RawQuery = fmt.Sprintf("mode=rw&_busy_timeout=%d&_error_rc=1&%s", busyTimeout.Milliseconds(), parameters)
 	db, err := sql.Open("sqlite", uri.String())
 	if err != nil {
 		panic(err) // only if the driver's name is wrong, which is a bug of this package
@@ -95,9 +206,10 @@ func open(path, parameters string) *sql.DB {
 	return db
 }
 
-// adopt verifies that the file is Roster's. If mayBeNew is set, a new, empty file is marked as
-// Roster's. adopt also reports whether the file is read-only.
-func adopt(ctx context.Context, path string, mayBeNew bool) (readOnly bool, err error) {
+// adopt verifies that the file is Roster's and not of a newer version. If mayBeNew is set, a new,
+// empty file is marked as Roster's. logMissing says that there was no log when nothing had opened the
+// file yet. adopt also reports whether the file is read-only.
+func adopt(ctx context.Context, path string, mayBeNew, logMissing bool) (readOnly bool, err error) {
 	db := open(path, "_txlock=immediate")
 	defer db.Close()
 	db.SetMaxOpenConns(1)
@@ -106,6 +218,9 @@ func adopt(ctx context.Context, path string, mayBeNew bool) (readOnly bool, err 
 		return false, err
 	}
 	if ours {
+		if err := checkSchema(ctx, db, mayBeNew, logMissing); err != nil {
+			return false, err
+		}
 		// Only a statement that writes shows whether this process may write. If the statement fails
 		// because another writer has the lock, it may.
 		if _, err := db.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
@@ -133,11 +248,14 @@ func adopt(ctx context.Context, path string, mayBeNew bool) (readOnly bool, err 
 	return false, tx.Commit()
 }
 
+// A querier is a pool, a connection or a transaction.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
 // isOurs reports whether a database has Roster's mark. A database with neither a mark nor tables is
 // new: false and no error. Any other belongs to another program: errForeign.
-func isOurs(ctx context.Context, db interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}) (bool, error) {
+func isOurs(ctx context.Context, db querier) (bool, error) {
 	var id, tables int64
 	err := db.QueryRowContext(ctx, "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id").Scan(&id, &tables)
 	switch {
@@ -153,6 +271,40 @@ func isOurs(ctx context.Context, db interface {
 
 var errEmpty = errors.New("this is an empty file")
 
+// errNoStore says that there is no store where one must be.
+var errNoStore = fmt.Errorf("there is no such store (%w): correct its name", fs.ErrNotExist)
+
+var errIncomplete = errors.New("this is an incomplete copy, which has no users: the file was copied while it was served, " +
+	"and its users were still in the log beside it. Delete it, and make a copy with roster backup")
+
+// schemaVersion is the number of the newest migration.
+const schemaVersion = 2
+
+// checkSchema refuses a file whose schema is from a newer version of Roster, and one that lacks it.
+func checkSchema(ctx context.Context, db *sql.DB, mayBeNew, logMissing bool) error {
+	var version, migrated, tables int
+	var mode string
+	err := db.QueryRowContext(ctx, `SELECT user_version, (SELECT count(*) FROM sqlite_schema), journal_mode
+		FROM pragma_user_version, pragma_journal_mode`).Scan(&version, &tables, &mode)
+	if err != nil {
+		return err
+	}
+	// Without the table, this fails, and the version is 0.
+	_ = db.QueryRowContext(ctx, "SELECT max(version_id) FROM goose_db_version WHERE is_applied").Scan(&migrated)
+	if newest := max(version, migrated); newest > schemaVersion {
+		return fmt.Errorf("its schema is version %d, and this version of Roster knows versions up to %d: "+
+			"run the newer version of Roster that wrote it, or restore a backup from before", newest, schemaVersion)
+	}
+	if tables > 0 {
+		return nil
+	}
+	// A new file gets its tables before its log. Versions that had them in the log had one.
+	if !mayBeNew || mode == "wal" && logMissing {
+		return errIncomplete
+	}
+	return nil
+}
+
 var errForeign = errors.New("this is another program's database: give Roster a file of its own")
 
 // migrate brings the schema up to date. If several processes do so at the same time, one succeeds;
@@ -162,17 +314,24 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
+	var version int
+	var mode string
+	err = db.QueryRowContext(ctx, "SELECT user_version, journal_mode FROM pragma_user_version, pragma_journal_mode").Scan(&version, &mode)
+	if err == nil && version == schemaVersion && mode == "wal" {
+		return nil
+	}
 	deadline := time.Now().Add(busyTimeout)
 	for {
-		// The mode is stored in the file, but a copy or a crash may have lost it.
-		if _, err := db.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {
-			return err
-		}
 		provider, err := goose.NewProvider(goose.DialectSQLite3, db, files)
 		if err != nil {
 			return err
 		}
 		_, err = provider.Up(ctx)
+		if err == nil {
+			// After the migrations, so that the file itself has the tables, also without its log. The
+			// mode is stored in the file, but a copy or a crash may have lost it.
+			_, err = db.ExecContext(ctx, "PRAGMA journal_mode = WAL")
+		}
 		if err == nil || isReadOnly(err) || ctx.Err() != nil || time.Now().After(deadline) {
 			return err
 		}

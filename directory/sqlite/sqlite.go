@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	"example.com/roster/directory"
 )
@@ -15,14 +16,26 @@ const (
 	selectUsers = `SELECT u.id, u.name, u.age, u.email
 		FROM json_each(?) AS asked CROSS JOIN users AS u ON u.id = asked.value`
 	selectRevision = `SELECT revision FROM directory WHERE one = 1`
-	nextRevision   = `UPDATE directory SET revision = revision + 1 WHERE one = 1 RETURNING revision`
+	nextRevision   = `UPDATE directory SET revision = revision + 1, ` + setMark + ` WHERE one = 1 RETURNING revision`
 	deleteUsers    = `DELETE FROM users WHERE id IN (SELECT value FROM json_each(?))`
 	countUsers     = `SELECT count(*) FROM users`
+	selectEpoch    = `SELECT epoch FROM directory WHERE one = 1`
+
+	// markChange is a change that leaves the users as they are. Every change sets a new mark: log.go
+	// has what for.
+	markChange = `UPDATE directory SET ` + setMark + ` WHERE one = 1`
+	markClosed = `UPDATE directory SET ` + newMark + `, closed = 1 WHERE one = 1`
+	setMark    = newMark + `, closed = 0`
+	newMark    = `previous = mark, mark = lower(hex(randomblob(16))), cookie = (SELECT schema_version FROM pragma_schema_version)`
 )
+
+var setBusyTimeout = fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Milliseconds())
 
 // Store is a directory.Store on one SQLite file.
 type Store struct {
 	path string
+	lock *storeLock
+	warn func(string)
 
 	// checking is held while a call checks whether the path still names the open file, and opens
 	// another.
@@ -35,13 +48,49 @@ type Store struct {
 	newest      int64 // the highest revision that was returned
 }
 
-// Close implements directory.Store.
+// Close implements directory.Store. The last process that closes the store leaves one file, which
+// says that it is complete without a log.
 func (s *Store) Close() error {
 	s.mu.Lock()
+	closed := s.closed
 	s.closed = true
 	db := s.db
 	s.mu.Unlock()
-	return db.close()
+	if closed {
+		return nil
+	}
+	if s.lock.alone() && !db.readOnly && s.checkInPlace(db) == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		// If this fails, the next one to open the store finds the log, or says that it is missing.
+		if _, err := db.writer.ExecContext(ctx, markClosed); err == nil {
+			_, _ = db.writer.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)") // another program may keep the log
+		}
+	}
+	err := db.close()
+	s.lock.release()
+	return err
+}
+
+// Epoch implements directory.Store.
+func (s *Store) Epoch(ctx context.Context) (string, error) {
+	db, err := s.use()
+	if err != nil {
+		return "", err
+	}
+	defer s.done(db)
+	epoch, err := readEpoch(ctx, db.reader)
+	return epoch, s.failed(db, err)
+}
+
+// readEpoch returns the epoch of a file, empty if its schema is from before there were epochs.
+func readEpoch(ctx context.Context, from querier) (epoch string, err error) {
+	var version int
+	if err := from.QueryRowContext(ctx, "SELECT user_version FROM pragma_user_version").Scan(&version); err != nil || version < 2 {
+		return "", err
+	}
+	err = from.QueryRowContext(ctx, selectEpoch).Scan(&epoch)
+	return epoch, err
 }
 
 // Get implements directory.Store.
@@ -103,7 +152,8 @@ func jsonArray(ids []int32) string {
 	return string(append(text, ']'))
 }
 
-// Revision implements directory.Store. It also checks whether the file was moved away or replaced.
+// Revision implements directory.Store. It also checks whether the file was moved away or replaced, or
+// changed by another program.
 func (s *Store) Revision(ctx context.Context) (revision int64, err error) {
 	s.checkFile(ctx)
 	db, err := s.use()
@@ -111,6 +161,7 @@ func (s *Store) Revision(ctx context.Context) (revision int64, err error) {
 		return 0, err
 	}
 	defer s.done(db)
+	s.noticeEdits(ctx, db)
 	if err := db.revision.QueryRowContext(ctx).Scan(&revision); err != nil {
 		return 0, s.failed(db, err)
 	}

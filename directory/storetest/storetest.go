@@ -40,11 +40,13 @@ func Run(t *testing.T, fresh func(*testing.T) Opener) {
 		{"one invalid user refuses the whole put", testPutInvalid},
 		{"delete removes and ignores unknown ids", testDelete},
 		{"each change raises the revision by one", testRevision},
+		{"all changes and all processes are in one epoch", testEpoch},
 		{"an import is seen all at once or not at all", testImportAtomic},
 		{"an import reports duplicates and keeps the first", testImportDuplicates},
 		{"an import full of duplicates takes no longer for it", testImportManyDuplicates},
 		{"an import replaces what was there", testImportReplaces},
 		{"an invalid user ends an import", testImportInvalid},
+		{"an import removes the users that it has not added", testImportRemoves},
 		{"a rollback leaves no trace", testRollback},
 		{"a reader goes on while a writer holds the lock", testReaderNotBlocked},
 		{"writes of many goroutines all arrive", testConcurrentWrites},
@@ -55,7 +57,7 @@ func Run(t *testing.T, fresh func(*testing.T) Opener) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			test.test(t, fixture{t, fresh(t)})
+			test.test(t, fixture{t, fresh(t), fresh})
 		})
 	}
 }
@@ -63,6 +65,7 @@ func Run(t *testing.T, fresh func(*testing.T) Opener) {
 type fixture struct {
 	*testing.T
 	opener Opener
+	fresh  func(*testing.T) Opener
 }
 
 func (f fixture) open() directory.Store {
@@ -104,6 +107,15 @@ func (f fixture) revision(store directory.Store) int64 {
 		f.Fatalf("revision: %v", err)
 	}
 	return revision
+}
+
+func (f fixture) epoch(store directory.Store) string {
+	f.Helper()
+	epoch, err := store.Epoch(f.Context())
+	if err != nil {
+		f.Fatalf("epoch: %v", err)
+	}
+	return epoch
 }
 
 func (f fixture) count(store directory.Store) int64 {
@@ -242,6 +254,31 @@ func testRevision(t *testing.T, f fixture) {
 	}
 }
 
+func testEpoch(t *testing.T, f fixture) {
+	store := f.open()
+	epoch := f.epoch(store)
+	if len(epoch) < 16 {
+		t.Fatalf("epoch %q: want at least 64 random bits", epoch)
+	}
+	f.put(store, user(1))
+	other := f.open()
+	change := f.begin(other)
+	f.add(change, user(2))
+	f.commit(change)
+	if a, b := f.epoch(store), f.epoch(other); a != epoch || b != epoch {
+		t.Errorf("epochs %s and %s, want %s", a, b, epoch)
+	}
+	if err := errors.Join(store.Close(), other.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if again := f.epoch(f.open()); again != epoch {
+		t.Errorf("epoch %s after opening again, want %s", again, epoch)
+	}
+	if another := f.epoch(fixture{t, f.fresh(t), f.fresh}.open()); another == epoch {
+		t.Errorf("another store has the same epoch, %s", epoch)
+	}
+}
+
 func testImportAtomic(t *testing.T, f fixture) {
 	store := f.open()
 	before := f.revision(store)
@@ -312,6 +349,44 @@ func testImportInvalid(t *testing.T, f fixture) {
 	if !errors.Is(err, directory.ErrInvalid) {
 		t.Fatalf("got %v, want ErrInvalid", err)
 	}
+}
+
+func testImportRemoves(t *testing.T, f fixture) {
+	store, other := f.open(), f.open()
+	f.put(store, users(0, 300)...)
+	remove := func(change directory.Import, want int64) {
+		t.Helper()
+		if removed, err := change.RemoveOthers(t.Context()); err != nil || removed != want {
+			t.Fatalf("removed %d, %v, want %d", removed, err, want)
+		}
+	}
+	// One that is rolled back has removed nobody.
+	change := f.begin(store)
+	f.add(change, user(7))
+	remove(change, 299)
+	f.want(other, []int32{7, 8}, user(7), user(8))
+	if err := change.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	f.want(store, []int32{7, 8}, user(7), user(8))
+	// Whether a user was there before, or comes twice, makes no difference.
+	change = f.begin(store)
+	f.add(change, append(users(290, 400), user(291), user(5))...)
+	before := f.revision(store)
+	remove(change, 289)
+	remove(change, 0)
+	if after := f.commit(change); after != before+1 {
+		t.Fatalf("revision %d, want %d", after, before+1)
+	}
+	f.want(other, []int32{4, 5, 6, 289, 290, 399}, user(5), user(290), user(399))
+	if n := f.count(store); n != 111 {
+		t.Fatalf("count %d, want 111", n)
+	}
+	// It may add nobody.
+	change = f.begin(store)
+	remove(change, 111)
+	f.commit(change)
+	f.want(other, []int32{5, 399})
 }
 
 func testRollback(t *testing.T, f fixture) {

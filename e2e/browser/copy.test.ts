@@ -148,7 +148,6 @@ pageTest(
     const roster = await startRoster("--tokens", file);
     t.after(() => roster.stop());
     await page.goto(roster.url);
-    await page.getByText("Token", { exact: true }).click();
     await page.getByLabel("Token to look up with").fill(token);
     await lookUp(page, "3,1");
     await waitForSummary(page, "2 of 2 found");

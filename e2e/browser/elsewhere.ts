@@ -17,12 +17,14 @@ export interface Ask {
   binary: boolean;
   ids: number[];
   token?: string;
+  /** Sent besides, as libraries for tracing do. */
+  more?: Record<string, string>;
 }
 
-export async function ask({ baseUrl, protocol, binary, ids, token }: Ask): Promise<Answer> {
+export async function ask({ baseUrl, protocol, binary, ids, token, more }: Ask): Promise<Answer> {
   const options = { baseUrl, useBinaryFormat: binary };
   const transport = protocol === "connect" ? createConnectTransport(options) : createGrpcWebTransport(options);
-  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const headers = { ...more, ...(token && { authorization: `Bearer ${token}` }) };
   try {
     const reply = await createClient(MyService, transport).user({ userIDs: ids }, { headers, timeoutMs: 10_000 });
     return { names: reply.data.map((user) => user.name) };

@@ -79,14 +79,28 @@ pageTest("a pasted column stays separate ids", async (page) => {
   assert.deepEqual(await tableRows(page), users(1, 2, 12).map(rowOf));
 });
 
-pageTest("with an id unknown the page says how many, and claims no ids for the rest", async (page) => {
+pageTest("ids that nobody has are named, and the users found have theirs", async (page) => {
+  await page.goto("/");
+  await lookUp(page, `1, ${UNKNOWN_ID}, 2, 3, 1`);
+  await waitForSummary(page, "4 of 5 found");
+  await page.getByText(`Nobody here has the id ${UNKNOWN_ID}.`).waitFor();
+  assert.deepEqual(await tableRows(page), users(1, 2, 3, 1).map(rowOf));
+
+  await lookUp(page, `-7, ${UNKNOWN_ID} 1 ${UNKNOWN_ID}`);
+  await page.getByText(`Nobody here has the ids -7, ${UNKNOWN_ID}.`).waitFor();
+  await lookUp(page, "1 100001-101000");
+  await page.getByText(/^Nobody here has the ids 100001, .*, 100020 and 980 more\.$/).waitFor();
+});
+
+pageTest("where the server cannot name unknown ids the page says how many, and claims no ids for the rest", async (page) => {
+  await page.route("**/roster.v1.DirectoryService/BatchGetUsers", (route) => route.fulfill({ status: 404, body: "404" }));
   await page.goto("/");
   await lookUp(page, `1, ${UNKNOWN_ID}, 2, 3`);
   await waitForSummary(page, "3 of 4 found");
   assert.deepEqual(await tableRows(page), users(1, 2, 3).map(rowWithoutID));
   await page.getByText("One of the ids is unknown here and was left out.").waitFor();
   await page.getByText("it does not tell which").waitFor();
-});
+}, { failingCalls: true });
 
 pageTest("nobody found is said in words, without an empty table", async (page) => {
   await page.goto("/");

@@ -55,7 +55,7 @@ before(async () => {
   // Their names are localhost, the port's is 127.0.0.1: other origins twice over.
   const origin = `http://localhost:${portOf(allowed)}`;
   open = await startRoster("--cors-origin", origin);
-  guarded = await startRoster("--cors-origin", `https://app.example.com,${origin}`, "--tokens", tokens.file);
+  guarded = await startRoster("--cors-origin", `https://app.example.com,${origin}`, "--tokens", tokens.file, "--cors-header", "x-tenant");
   relay = await listen(
     createRelay((browser) => {
       const at = relayed.push("") - 1;
@@ -133,6 +133,46 @@ for (const way of WAYS) {
     OTHER,
   );
 }
+
+const TRACING = {
+  traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+  tracestate: "a=b",
+  baggage: "sentry-environment=production",
+  "sentry-trace": "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1",
+  "x-request-id": "1",
+  "if-none-match": '"x"',
+  b3: "0",
+  "x-b3-traceid": "0af7651916cd43dd8448eb211c80319c",
+};
+
+pageTest(
+  "what libraries for tracing add to a call does not keep it from being made",
+  async (page) => {
+    await visit(page, allowed);
+    const names = users(1).map((user) => user.name);
+    for (const way of WAYS) {
+      assert.deepEqual(await ask(page, { ...way, baseUrl: open.url, ids: [1], more: TRACING }), { names });
+      // guarded was told of one more.
+      const call = { ...way, baseUrl: guarded.url, ids: [1], token: tokens.token };
+      assert.deepEqual(await ask(page, { ...call, more: { ...TRACING, "x-tenant": "a" } }), { names });
+    }
+  },
+  OTHER,
+);
+
+pageTest(
+  "a header that pages may not send is what the browser complains of, and not the origin",
+  async (page) => {
+    page.removeAllListeners("console");
+    const said: string[] = [];
+    page.on("console", (message) => said.push(message.text()));
+    await visit(page, allowed);
+    const answer = await ask(page, { protocol: "connect", binary: false, baseUrl: open.url, ids: [1], more: { "x-tenant": "a" } });
+    assert.equal(answer.message, "Failed to fetch");
+    assert.match(said.join("\n"), /Request header field x-tenant is not allowed by Access-Control-Allow-Headers/);
+  },
+  OTHER,
+);
 
 pageTest(
   "the details of an error are readable, in each protocol",

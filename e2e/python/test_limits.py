@@ -12,7 +12,7 @@ import pytest
 
 from caller import Caller, call_that_the_server_has
 from sample import Sample, people
-from serving import Roster
+from serving import PATIENCE, Roster
 from wire import Wire
 
 MIB = 2**20
@@ -82,13 +82,25 @@ def test_a_message_just_within_the_bound_is_read(caller: Caller) -> None:
     assert "330000 ids" in refused.value.details()
 
 
-def test_a_gzip_bomb(connect: type[Caller], server: Roster) -> None:
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_a_bomb(connect: type[Caller], server: Roster, compression: grpc.Compression) -> None:
     with connect(server.address, UNBOUNDED) as caller:
         with pytest.raises(grpc.RpcError) as refused:
-            caller.send_bytes("/MyService/User", bytes(64 * MIB), compression=grpc.Compression.Gzip)
+            caller.send_bytes("/MyService/User", bytes(64 * MIB), compression=compression)
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "longer than 336384 bytes" in refused.value.details()
     assert "--max-batch" in refused.value.details()
+
+
+@pytest.mark.parametrize("path", ["/MyService/Nope", "//MyService/User", "/./MyService/User"])
+def test_a_refusal_has_no_metadata_of_its_own(path: str, server: Roster) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        with pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary(path)(b"", timeout=PATIENCE)
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "no such procedure" in refused.value.details()
+    metadata = [*refused.value.initial_metadata(), *refused.value.trailing_metadata()]
+    assert {key for key, _ in metadata} <= {"date"}
 
 
 @pytest.mark.parametrize(

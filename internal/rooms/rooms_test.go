@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"server/tlsfile":          {"server/internal/follow"},
 	"server/tlsfile/certtest": {},
 	"server/drain":            {},
-	"server/listen":           {},
+	"server/listen":           {"internal/unixaddr"},
 	"server/internal/follow":  {},
 
 	"directory":           {},
@@ -47,10 +47,12 @@ var allowed = map[string][]string{
 	"client/internal/diagnose": {"client/internal/dial", "gen/..."},
 	"client/internal/dial":     {},
 
-	"internal/boundedgzip": {},
-	"internal/lograte":     {},
-	"internal/loopback":    {},
-	"internal/rooms":       {},
+	"internal/inflate":   {},
+	"internal/lograte":   {},
+	"internal/loopback":  {},
+	"internal/printable": {},
+	"internal/rooms":     {},
+	"internal/unixaddr":  {},
 
 	"web":         {"proto", "third_party"},
 	"proto":       {},

@@ -7,8 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import api_pb2_grpc
 import grpc
 import pytest
 from support import ANN, PATIENCE, GateStore, run_program, serving
@@ -225,3 +228,24 @@ def test_a_plain_grpcio_channel_reaches_the_program(users_csv: Path) -> None:
     with serving(users_csv) as program:
         with grpc.insecure_channel(program.address) as channel:
             grpc.channel_ready_future(channel).result(timeout=PATIENCE)
+
+
+def test_what_a_server_says_is_not_obeyed_by_the_terminal() -> None:
+    class Rude(api_pb2_grpc.MyServiceServicer):  # type: ignore[misc]
+        def Health(self, request: object, context: Any) -> None:
+            context.abort(grpc.StatusCode.INTERNAL, "bad\x1b[2J\nroster-peer: all well")
+
+    server = grpc.server(ThreadPoolExecutor(1), options=[("grpc.so_reuseport", 0)])
+    api_pb2_grpc.add_MyServiceServicer_to_server(Rude(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        done = run_program(
+            *("health", "--server", f"127.0.0.1:{port}", "--timeout", str(PATIENCE))
+        )
+    finally:
+        server.stop(None)
+    assert done.code == 1
+    assert "\x1b" not in done.err
+    assert done.err.count("\n") == 1
+    assert r"bad\x1b[2J\nroster-peer: all well" in done.err

@@ -101,6 +101,47 @@ HEADER = "id,name,age,email\n"
             "line 2: name 'A\\x07n' has a control character",
         ),
         (HEADER + "1,Ann,31,ann\n", "line 2: email 'ann' has no @"),
+        (HEADER + "1,  ,31,\n", "line 2: name is empty"),
+        pytest.param(
+            HEADER + "1,\u200b,31,\n",
+            "line 2: name '\\u200b' has U+200B, which no name may have",
+            id="a name that nobody sees",
+        ),
+        pytest.param(
+            HEADER + "1,A\u202eB,31,\n",
+            "line 2: name 'A\\u202eB' has U+202E, which no name may have",
+            id="a name that turns around",
+        ),
+        pytest.param(
+            HEADER + "1,A\x9bB,31,\n",
+            "line 2: name 'A\\x9bB' has U+009B, which no name may have",
+            id="a C1 control",
+        ),
+        pytest.param(
+            HEADER + "1,\u0301,31,\n",
+            "line 2: name '\u0301' has no visible character",
+            id="an accent alone",
+        ),
+        *(
+            pytest.param(
+                HEADER + f"1,Ann,31,{address}\n",
+                f"line 2: email {address!r} is not one address, such as "
+                "ann@example.com",
+                id=address,
+            )
+            for address in (
+                "@",
+                "a@",
+                "@b",
+                "a@b@c",
+                "a@x.org;b@x.org",
+                "a b@x.org",
+                "a@x..org",
+                "a@-x.org",
+                "a@x_y",
+                f"a@{'x' * 64}",
+            )
+        ),
         pytest.param(
             HEADER + f"1,Ann,31,{'a' * 320}@\n",
             "line 2: email has 321 bytes, the limit is 320",
@@ -133,6 +174,12 @@ def test_a_bad_file_is_told_its_line(
     with pytest.raises(UsersFileError) as caught:
         load_users(path)
     assert str(caught.value) == f"{path}, {message}"
+
+
+def test_spaces_around_values_are_taken_away(tmp_path: Path) -> None:
+    path = write(tmp_path, HEADER + " 1 ,\u00a0Zo\u00eb Lee , 31 ,\ta@\u00f6.org \n")
+    users = load_users(path).get([1])
+    assert users == [User("Zo\u00eb Lee", 31, "a@\u00f6.org")]
 
 
 def test_a_bad_row_of_several_lines_is_told_the_first(tmp_path: Path) -> None:

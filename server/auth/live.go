@@ -46,6 +46,9 @@ func Open(path string, log *slog.Logger) (*Live, error) {
 // Set returns the set as of now.
 func (l *Live) Set() *Set { return l.files.Current() }
 
+// Reloads returns how often the file was reloaded, and how often it could not be used.
+func (l *Live) Reloads() (reloaded, refused uint64) { return l.files.Reloads() }
+
 // Watch reloads the file when it changes, until ctx is done: a change takes effect within a second.
 // A file that is missing or malformed is logged and leaves the set as it was: it may be half
 // written, which must neither let everybody in nor lock everybody out.

@@ -317,10 +317,9 @@ func TestWhatIsNoGRPCServerIsToldInTheLog(t *testing.T) {
 	go bare.Serve(listener)
 	defer bare.Stop()
 	for name, test := range map[string]struct{ url, want string }{
-		"Connect alone":    {noGRPC.URL, "it speaks HTTP/2, but not gRPC"},
-		"no such page":     {notFound.URL, "it speaks HTTP/2, but not gRPC"},
-		"no reflection":    {"http://" + listener.Addr().String(), "the server has no reflection service: add grpc_reflection to it"},
-		"cleartext as TLS": {"https://" + listener.Addr().String(), "does its URL say http or https as it should"},
+		"Connect alone": {noGRPC.URL, "it speaks HTTP/2, but not gRPC"},
+		"no such page":  {notFound.URL, "it speaks HTTP/2, but not gRPC"},
+		"no reflection": {"http://" + listener.Addr().String(), "the server has no reflection service: add grpc_reflection to it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := new(lines)

@@ -21,12 +21,10 @@
 package bridge
 
 import (
-	stdgzip "compress/gzip"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -37,11 +35,10 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
-	"example.com/roster/internal/boundedgzip"
+	"example.com/roster/internal/inflate"
 	"example.com/roster/server/drain"
 	"example.com/roster/server/rpc"
 )
@@ -409,11 +406,13 @@ func (b *Bridge) mount(u *upstream, s *serviceSchema, refuse bool, differ string
 		connect.WithSendMaxBytes(b.config.MaxMessage),
 	}
 	tooLong := rpc.Policy{MaxMessage: b.config.MaxRequest, MessageFlag: "--bridge-max-message"}.TooLong()
-	options = append(options, connect.WithCompression(gzip.Name,
-		func() connect.Decompressor {
-			return boundedgzip.New(int64(b.config.MaxRequest), func() error { return tooLong })
-		},
-		func() connect.Compressor { return stdgzip.NewWriter(io.Discard) }))
+	for _, format := range []inflate.Format{inflate.Deflate, inflate.Gzip} { // the last one is preferred
+		options = append(options, connect.WithCompression(format.String(),
+			func() connect.Decompressor {
+				return inflate.New(format, int64(b.config.MaxRequest), func() error { return tooLong })
+			},
+			format.NewCompressor))
+	}
 	if b.config.Options != nil {
 		options = slices.Insert(options, 0, b.config.Options)
 	}

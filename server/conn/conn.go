@@ -1,5 +1,5 @@
-// Package conn handles connections before they carry requests: it tells TLS from cleartext by the
-// first byte, fails writes to peers that have stopped reading, closes HTTP/1.1 connections without
+// Package conn handles connections before they carry requests: it reads the header of the PROXY
+// protocol, tells TLS from cleartext by the first byte, fails writes to peers that have stopped reading, closes HTTP/1.1 connections without
 // losing calls when the port drains, and logs what goes wrong with connections. It knows nothing of
 // services; requests are the matter of package gate.
 //
@@ -12,11 +12,11 @@ package conn
 import (
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 )
 
-// Config configures the connections of a port. Every field but MaxConnections and Cleartext must be
-// set.
+// Config configures the connections of a port. StallTimeout, Stats, HTTP1Drain and Log must be set.
 type Config struct {
 	// StallTimeout is how long a write may make no progress before it fails, because the peer has
 	// stopped reading.
@@ -34,11 +34,18 @@ type Config struct {
 	// Cleartext must be set for a port that speaks TLS, and only there: it serves the connections of
 	// clients that speak cleartext HTTP. The caller closes it.
 	Cleartext *http.Server
+	// ProxyProtocol expects the header of the PROXY protocol at the start of each connection, and takes
+	// the address of the connection from it. If there are TrustedProxies, only they may send it.
+	ProxyProtocol  bool
+	TrustedProxies []netip.Prefix
 }
 
 // NewListener returns a listener that accepts the connections of inner and handles them as config
 // says.
 func NewListener(inner net.Listener, config Config) net.Listener {
+	if config.ProxyProtocol {
+		inner = newProxyListener(inner, config.TrustedProxies, config.Log)
+	}
 	stalling := stallListener{inner, config.StallTimeout, config.Stats, config.HTTP1Drain, newLimit(config.MaxConnections), newHeads(), config.Log}
 	listener := firstByteListener{Listener: stalling, log: config.Log}
 	if config.Cleartext != nil {

@@ -26,13 +26,13 @@ const (
 type ErrorLog struct {
 	log                                    *slog.Logger
 	handshakes, hangUps, cleartext, panics *lograte.Limit
-	full, rest                             *lograte.Limit
+	full, proxy, rest                      *lograte.Limit
 }
 
 // NewErrorLog returns an ErrorLog that writes to log.
 func NewErrorLog(log *slog.Logger) *ErrorLog {
 	limit := func() *lograte.Limit { return lograte.New(rate.Every(logEvery), logBurst) }
-	return &ErrorLog{log: log, handshakes: limit(), hangUps: limit(), cleartext: limit(), panics: limit(), full: limit(), rest: limit()}
+	return &ErrorLog{log: log, handshakes: limit(), hangUps: limit(), cleartext: limit(), panics: limit(), full: limit(), proxy: limit(), rest: limit()}
 }
 
 // Logger returns the logger for [http.Server.ErrorLog].
@@ -80,6 +80,13 @@ func (l *ErrorLog) tlsOnCleartext(remote string) {
 func (l *ErrorLog) tooManyConnections(remote string, max int) {
 	l.write(l.full, slog.LevelWarn, "a connection was refused: the port has its maximum of them", slog.String("remote", remote),
 		slog.Int("max", max), slog.String("hint", "raise --max-connections, or find the clients that open so many"))
+}
+
+// notProxied logs a connection that was refused because it is not one of a proxy that says for whom it
+// connects.
+func (l *ErrorLog) notProxied(remote, reason, hint string) {
+	l.write(l.proxy, slog.LevelWarn, "a connection was refused: it has no usable header of the PROXY protocol", slog.String("remote", remote),
+		slog.String("error", reason), slog.String("hint", hint))
 }
 
 func (l *ErrorLog) write(limit *lograte.Limit, level slog.Level, message string, attributes ...slog.Attr) {

@@ -64,7 +64,7 @@ func TestAWriteEndsAtItsDeadline(t *testing.T) {
 				}
 			}
 		}()
-		c := &stallConn{Conn: near, timeout: time.Second, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0), heads: newHeads()}
+		c := &stallConn{Conn: near, timeout: time.Minute, stats: new(Stats), drain: new(HTTP1Drain), limit: newLimit(0), heads: newHeads()}
 		set := func() { c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) }
 		if during {
 			time.AfterFunc(20*time.Millisecond, set)
@@ -73,7 +73,7 @@ func TestAWriteEndsAtItsDeadline(t *testing.T) {
 		}
 		began := time.Now()
 		n, err := c.Write(make([]byte, 4<<20))
-		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took > 900*time.Millisecond {
+		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took > 30*time.Second {
 			t.Errorf("set during the write %v: %d bytes in %v, %v", during, n, took, err)
 		}
 		// The next reply on the connection is bound by the stall timeout alone.

@@ -25,7 +25,8 @@ type AccessConfig struct {
 	ClientCertificates bool
 	// OpenReads lets every caller read although Tokens is set.
 	OpenReads bool
-	// Local is true if the listener is reachable only from this machine.
+	// Local is true if the listener is reachable only from this machine, or from a proxy on it. Callers
+	// on this machine may then write without a token; see notThisMachine.
 	Local bool
 }
 
@@ -47,13 +48,24 @@ func (a *access) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	if a.Tokens == nil && !a.ClientCertificates && need == auth.None {
 		return next
 	}
+	// The page asks for health first, and asks its user for a token if look-ups will need one. A reply
+	// that is no refusal may say so, too (RFC 9110 §11.6.1).
+	tellsOfTokens := method.Role == rpc.Anyone && !method.Streams() && !a.OpenReads
+	openToThisMachine := a.Tokens == nil && a.Local && need == auth.Write
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		need := need
+		if openToThisMachine && notThisMachine(r) == "" {
+			need = auth.None
+		}
 		c := rpc.From(r.Context())
 		name, role, err := a.identify(r, c.Start)
 		c.Identity = name
 		if err != nil || role < need {
 			a.refuse(w, r, need, name, role, err)
 			return
+		}
+		if tellsOfTokens && name == "" && c.Protocol != rpc.GRPC {
+			w.Header().Set("Www-Authenticate", challengeAnybody)
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -62,8 +74,6 @@ func (a *access) wrap(method *rpc.Method, next http.Handler) http.Handler {
 // need is the role that callers must authenticate for, in order to call a method of this policy.
 func (a *access) need(role rpc.Role) auth.Role {
 	switch {
-	case a.Tokens == nil && a.Local:
-		return auth.None
 	case role == rpc.Anyone, role == rpc.Reader && a.OpenReads:
 		return auth.None
 	case role == rpc.Reader:
@@ -118,6 +128,9 @@ func bearer(sent []string) (string, error) {
 	return sent[0][len(scheme):], nil
 }
 
+// challengeAnybody tells a caller without a token that one is needed (RFC 6750 §3).
+const challengeAnybody = `Bearer realm="roster"`
+
 // refuse answers with what is missing and what to do about it: UNAUTHENTICATED to an unauthenticated
 // caller, PERMISSION_DENIED to an authenticated one whose role does not suffice.
 func (a *access) refuse(w http.ResponseWriter, r *http.Request, need auth.Role, name string, role auth.Role, err error) {
@@ -132,6 +145,9 @@ func (a *access) refuse(w http.ResponseWriter, r *http.Request, need auth.Role, 
 		why = connect.NewError(connect.CodePermissionDenied, fmt.Errorf(
 			"%q has the role %v, this call needs %v: %s --role %v", name, role, need, create, need))
 		challenge = fmt.Sprintf(`Bearer realm="roster", error="insufficient_scope", scope="%v"`, need)
+	case a.Tokens == nil && a.Local:
+		why = connect.NewError(connect.CodePermissionDenied, fmt.Errorf(
+			"writes are for callers on this machine alone, since the server has no tokens, and this call is not known to be of one: %s; serve with --tokens", notThisMachine(r)))
 	case a.Tokens == nil:
 		// Without tokens nothing but a local port permits writes.
 		why = connect.NewError(connect.CodePermissionDenied, errors.New(
@@ -139,7 +155,7 @@ func (a *access) refuse(w http.ResponseWriter, r *http.Request, need auth.Role, 
 	default:
 		why = connect.NewError(connect.CodeUnauthenticated, fmt.Errorf(
 			`this call needs a token of the role %v in the header "authorization: Bearer TOKEN": %s`, need, create))
-		challenge = `Bearer realm="roster"`
+		challenge = challengeAnybody
 	}
 	if why.Code() == connect.CodeUnauthenticated && !a.rate.admitUnauthenticated(w, r) {
 		return

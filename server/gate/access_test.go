@@ -21,7 +21,8 @@ func TestNoAccessControlCostsNothing(t *testing.T) {
 		wraps  bool
 	}{
 		{AccessConfig{}, rpc.Reader, false},
-		{AccessConfig{Local: true}, rpc.Writer, false},
+		{AccessConfig{Local: true}, rpc.Reader, false},
+		{AccessConfig{Local: true}, rpc.Writer, true}, // it looks whether the caller is on this machine
 		{AccessConfig{}, rpc.Writer, true},
 		{AccessConfig{Tokens: func() *auth.Set { return nil }}, rpc.Reader, true},
 		{AccessConfig{ClientCertificates: true}, rpc.Reader, true},

@@ -48,7 +48,7 @@ func newBody(stall time.Duration) body {
 // full is the error of a request for which there is no room.
 func (b body) full() *connect.Error {
 	return retryLater(connect.CodeUnavailable, shedRetry, fmt.Errorf(
-		"this server is receiving requests of %d bytes, the most that it may at a time (a fixed limit, no flag): call again later", b.receiving.size.Load()))
+		"this server is already receiving requests of %d bytes in all, its maximum (a fixed limit, no flag): call again later", b.receiving.size.Load()))
 }
 
 func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {
@@ -129,7 +129,7 @@ func (b body) receive(in *incoming) (whole *wholeBody, claimed claim, ok bool) {
 		if err != nil {
 			whole = &wholeBody{data: data, size: int64(len(data)), unpacked: int64(len(data)), err: err}
 			if rpc.Compressed(in.request) {
-				whole.unpacked = max(whole.size, countUnpacked(data, media.Enveloped, most))
+				whole.unpacked = max(whole.size, countUnpacked(data, rpc.Compression(in.request), media.Enveloped, most))
 			}
 			return whole, claimed, true
 		}

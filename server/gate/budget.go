@@ -2,8 +2,8 @@ package gate
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 	"golang.org/x/sync/semaphore"
 
+	"example.com/roster/internal/inflate"
 	"example.com/roster/server/rpc"
 )
 
@@ -41,13 +42,6 @@ const (
 	portBudget    = 20 << 20
 	portReserve   = 12 << 20
 	callerReserve = 6 << 20
-)
-
-// A message of n bytes has at least gzipFrame + n/gzipRatio bytes in gzip (RFC 1951 §3.2.5: 258 bytes
-// for two bits).
-const (
-	gzipFrame = 18
-	gzipRatio = 1032
 )
 
 // budget charges the replies of a port.
@@ -114,7 +108,7 @@ func requestSize(r *http.Request, most int64) int64 {
 	if r.Method == http.MethodGet {
 		size := int64(len(r.URL.RawQuery))
 		if rpc.Compressed(r) {
-			size = max(size, min((size-gzipFrame)*gzipRatio, most))
+			size = max(size, min(inflate.Most(size), most))
 		}
 		return size
 	}
@@ -125,20 +119,29 @@ func requestSize(r *http.Request, most int64) int64 {
 	return size
 }
 
-// unpackers are gzip readers, of 40 KB each.
-var unpackers = sync.Pool{New: func() any { return new(gzip.Reader) }}
+// unpackers are *inflate.Reader by format, of 40 KB each.
+var unpackers [len(inflate.Formats)]sync.Pool
 
-// countUnpacked is how many bytes a compressed body has decompressed, up to a message of most bytes. A
-// body that is not gzip counts as what could be read of it: Connect answers with the error.
-func countUnpacked(body []byte, enveloped bool, most int64) int64 {
+var errLong = errors.New("the message is as long as one may be, or longer")
+
+// countUnpacked is how many bytes a body has decompressed, up to a message of most bytes. A body that is
+// malformed counts as what could be read of it: Connect answers with the error.
+func countUnpacked(body []byte, compression string, enveloped bool, most int64) int64 {
+	format, ok := inflate.ParseFormat(compression)
+	if !ok {
+		return 0 // Connect refuses it
+	}
 	if enveloped {
 		if len(body) < rpc.EnvelopeBytes || body[0]&1 == 0 {
 			return 0 // this message is not compressed although the request says that messages may be
 		}
 		body = body[rpc.EnvelopeBytes:]
 	}
-	unpacker := unpackers.Get().(*gzip.Reader)
-	defer unpackers.Put(unpacker)
+	unpacker, ok := unpackers[format].Get().(*inflate.Reader)
+	if !ok {
+		unpacker = inflate.New(format, rpc.MaxMessageBytes, func() error { return errLong })
+	}
+	defer unpackers[format].Put(unpacker)
 	if err := unpacker.Reset(bytes.NewReader(body)); err != nil {
 		return 0
 	}

@@ -1,6 +1,6 @@
 // Package gate has the checks and limits that a request passes before its handler. Every gate is a
-// file: origins, access, rate, deadline, protocol, streams, body, shed, budget. This file has their
-// order.
+// file: forwarded, origins, access, rate, deadline, protocol, streams, body, shed, budget, get. This
+// file has their order.
 //
 // A gate decides without the handler: by the caller's identity, the page that calls, the size of the
 // request and the time that it takes. It refuses the request in the protocol of the caller or passes
@@ -19,6 +19,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"example.com/roster/server/drain"
@@ -38,6 +39,10 @@ type Gate struct {
 
 // Config has the configuration of each gate.
 type Config struct {
+	// TrustedProxies are the networks of the proxies that are believed when they name, in a header, the
+	// client whose request they pass on.
+	TrustedProxies []netip.Prefix
+
 	Origins OriginsConfig
 	Access  AccessConfig
 	Rate    RateConfig
@@ -56,10 +61,11 @@ type Config struct {
 
 // A Chain is the gates of a port.
 type Chain struct {
-	gates   []Gate
-	origins *origins
-	body    body
-	budget  budget
+	gates     []Gate
+	forwarded *forwarded
+	origins   *origins
+	body      body
+	budget    budget
 }
 
 // New returns the gates of a port, from the outside in. Their order is tested, with a reason for each
@@ -67,6 +73,7 @@ type Chain struct {
 // those whose results it needs.
 func New(config Config) *Chain {
 	refused := newRefusalLog(config.Log)
+	forwarded := &forwarded{config.TrustedProxies, refused}
 	rate := newRate(config.Rate)
 	access := newAccess(config.Access, rate, refused)
 	origins := newOrigins(config.Origins, refused)
@@ -74,16 +81,18 @@ func New(config Config) *Chain {
 	shed := newShed(config.MaxConcurrentCalls)
 	streams := newStreams(config.Drain)
 	budget := newBudget()
-	return &Chain{origins: origins, body: body, budget: budget, gates: []Gate{
-		{"origins", []rpc.Reason{rpc.ReasonOrigin}, origins.wrap},
+	return &Chain{forwarded: forwarded, origins: origins, body: body, budget: budget, gates: []Gate{
+		{"forwarded", []rpc.Reason{rpc.ReasonForwarded}, forwarded.wrap},
+		{"origins", []rpc.Reason{rpc.ReasonOrigin, rpc.ReasonPreflight}, origins.wrap},
 		{"access", []rpc.Reason{rpc.ReasonUnauthenticated, rpc.ReasonPermissionDenied, rpc.ReasonResourceExhausted}, access.wrap},
 		{"rate", []rpc.Reason{rpc.ReasonResourceExhausted}, rate.wrap},
 		{"deadline", nil, deadline{config.MaxDeadline}.wrap},
-		{"protocol", []rpc.Reason{rpc.ReasonMethod, rpc.ReasonContentType, rpc.ReasonUnimplemented}, wrapProtocol},
+		{"protocol", []rpc.Reason{rpc.ReasonMethod, rpc.ReasonContentType, rpc.ReasonInvalidArgument, rpc.ReasonUnimplemented}, wrapProtocol},
 		{"streams", []rpc.Reason{rpc.ReasonResourceExhausted}, streams.wrap},
 		{"body", []rpc.Reason{rpc.ReasonUnavailable}, body.wrap},
 		{"shed", []rpc.Reason{rpc.ReasonUnavailable}, shed.wrap},
 		{"budget", []rpc.Reason{rpc.ReasonCanceled, rpc.ReasonDeadlineExceeded}, budget.wrap},
+		{"get", []rpc.Reason{rpc.ReasonContentType}, wrapGet},
 	}}
 }
 
@@ -99,9 +108,11 @@ func (c *Chain) Wrap(method *rpc.Method) http.Handler {
 	return handler
 }
 
-// WrapPage returns a handler for requests that are no RPC, such as those of the page. It adds the CORS
-// headers for the origins that are allowed.
-func (c *Chain) WrapPage(next http.Handler) http.Handler { return c.origins.share(next) }
+// WrapPage returns a handler for requests that are no RPC, such as those of the page. It finds the
+// client behind a trusted proxy, and adds the CORS headers for the origins that are allowed.
+func (c *Chain) WrapPage(next http.Handler) http.Handler {
+	return c.forwarded.pass(c.origins.share(next))
+}
 
 // ConnContext derives the context of a connection from ctx. It carries what the calls of the connection
 // share, such as their budget. Use it as http.Server.ConnContext.

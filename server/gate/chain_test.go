@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -28,7 +29,10 @@ type port struct {
 	look   http.Handler
 	follow http.Handler
 	during func() // runs while a call is being answered
+	peer   string // the address that calls come from, if not httptest's
 }
+
+var loopbackProxy = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 
 func newPort(t *testing.T, change func(*Config)) *port {
 	t.Helper()
@@ -69,6 +73,9 @@ func (p *port) send(handler http.Handler, method string, body io.Reader, header 
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
+	if p.peer != "" {
+		r.RemoteAddr = p.peer
+	}
 	c, r := rpc.Of(r)
 	defer c.End()
 	w := httptest.NewRecorder()
@@ -98,6 +105,17 @@ func TestTheOrderOfTheGates(t *testing.T) {
 		why  string
 		test func(t *testing.T)
 	}{
+		{"forwarded", "the lines of refused pages have the address of the client, and not of the proxy", func(t *testing.T) {
+			var log strings.Builder
+			p := newPort(t, func(c *Config) {
+				c.TrustedProxies, c.Log = loopbackProxy, slog.New(slog.NewTextHandler(&log, nil))
+			})
+			p.peer = "127.0.0.1:4711"
+			p.call(t, p.look, "OPTIONS", "Origin", page, "Access-Control-Request-Method", "POST", "X-Forwarded-For", "203.0.113.7")
+			if !strings.Contains(log.String(), "address=203.0.113.7:0") {
+				t.Errorf("logged %s", &log)
+			}
+		}},
 		{"origins", "a preflight has no token, and is answered although calls need one", func(t *testing.T) {
 			p := newPort(t, func(c *Config) { c.Access.Tokens, c.Origins.Allowed = set, []string{page} })
 			status, refused := p.call(t, p.look, "OPTIONS", "Origin", page, "Access-Control-Request-Method", "POST")
@@ -172,6 +190,21 @@ func TestTheOrderOfTheGates(t *testing.T) {
 			}
 		}},
 		{"budget", "it is charged for a request that every other gate has passed", nil},
+		{"get", "it keeps a whole reply, which is charged until it has been sent", func(t *testing.T) {
+			p := newPort(t, nil)
+			held := p.conn.Value(connBudgetKey{}).(*connBudget)
+			writes := 0
+			p.get(t, p.conn, longTarget, func(w http.ResponseWriter) http.ResponseWriter {
+				return written{w, func() {
+					if writes++; held.conn.TryAcquire(replyBudget) {
+						t.Error("a reply is written that is not charged")
+					}
+				}}
+			})
+			if writes == 0 {
+				t.Error("no reply was written")
+			}
+		}},
 	}
 	gates := newPort(t, nil).chain.Gates()
 	if len(gates) != len(order) {
@@ -209,6 +242,15 @@ func TestTheReasonsOfTheGates(t *testing.T) {
 		config  func(*Config)
 		refused func(t *testing.T, p *port) rpc.Reason
 	}{
+		{"forwarded", rpc.ReasonForwarded, func(c *Config) { c.TrustedProxies = loopbackProxy }, func(t *testing.T, p *port) rpc.Reason {
+			p.peer = "127.0.0.1:4711"
+			_, reason := p.call(t, p.look, "POST", "X-Forwarded-For", "somebody")
+			return reason
+		}},
+		{"origins", rpc.ReasonPreflight, func(c *Config) { c.Origins.Allowed = []string{"https://app.example.com"} }, func(t *testing.T, p *port) rpc.Reason {
+			_, reason := p.call(t, p.look, "OPTIONS", "Origin", "https://app.example.com", "Access-Control-Request-Method", "PUT")
+			return reason
+		}},
 		{"origins", rpc.ReasonOrigin, plain, func(t *testing.T, p *port) rpc.Reason {
 			_, reason := p.call(t, p.look, "OPTIONS", "Origin", "https://app.example.com", "Access-Control-Request-Method", "POST")
 			return reason
@@ -258,6 +300,21 @@ func TestTheReasonsOfTheGates(t *testing.T) {
 			_, reason := p.call(t, p.look, "POST", "Content-Type", "application/grpc", "Grpc-Encoding", "br")
 			return reason
 		}},
+		{"protocol", rpc.ReasonInvalidArgument, plain, func(t *testing.T, p *port) rpc.Reason {
+			_, reason := p.call(t, p.look, "POST", "Connect-Timeout-Ms", "soon")
+			return reason
+		}},
+		{"get", rpc.ReasonContentType, plain, func(t *testing.T, p *port) rpc.Reason {
+			method := &rpc.Method{Policy: rpc.Policy{Role: rpc.Reader}, Path: "/s/Look", SideEffectFree: true,
+				Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					w.WriteHeader(http.StatusUnsupportedMediaType) // as Connect does for a GET with a body
+				})}
+			r := httptest.NewRequestWithContext(p.conn, "GET", "/s/Look?encoding=json&message={}", nil)
+			c, r := rpc.Of(r)
+			defer c.End()
+			p.chain.Wrap(method).ServeHTTP(httptest.NewRecorder(), r)
+			return c.Refused
+		}},
 		{"streams", rpc.ReasonResourceExhausted, plain, func(t *testing.T, p *port) (reason rpc.Reason) {
 			p.during = func() { _, reason = p.call(t, p.follow, "POST", "Content-Type", "application/connect+json") }
 			p.call(t, p.follow, "POST", "Content-Type", "application/connect+json")
@@ -300,15 +357,30 @@ func TestTheReasonsOfTheGates(t *testing.T) {
 // longTarget has a message that is charged to the budget.
 var longTarget = "/s/Look?message=" + strings.Repeat("x", 4*shortReply)
 
-// get sends a GET to a method without side effects.
-func (p *port) get(t *testing.T, ctx context.Context, target string) rpc.Reason {
+// get sends a GET to a method without side effects; wrap may replace the ResponseWriter.
+func (p *port) get(t *testing.T, ctx context.Context, target string, wrap ...func(http.ResponseWriter) http.ResponseWriter) rpc.Reason {
 	t.Helper()
 	method := &rpc.Method{Policy: rpc.Policy{Role: rpc.Reader}, Path: "/s/Look", SideEffectFree: true, Handler: http.NotFoundHandler()}
 	r := httptest.NewRequestWithContext(ctx, "GET", target+"&encoding=json", nil)
 	c, r := rpc.Of(r)
 	defer c.End()
-	p.chain.Wrap(method).ServeHTTP(httptest.NewRecorder(), r)
+	var w http.ResponseWriter = httptest.NewRecorder()
+	for _, f := range wrap {
+		w = f(w)
+	}
+	p.chain.Wrap(method).ServeHTTP(w, r)
 	return c.Refused
+}
+
+// written calls a function when a reply is written.
+type written struct {
+	http.ResponseWriter
+	during func()
+}
+
+func (w written) Write(p []byte) (int, error) {
+	w.during()
+	return w.ResponseWriter.Write(p)
 }
 
 // The documentation and the metrics have every reason, and no others.

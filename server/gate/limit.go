@@ -17,7 +17,7 @@ type limit struct {
 	size    atomic.Int64 // the limit
 	reserve int64        // the part of it that is shared out
 	perUser int64        // what one caller may hold of the reserve
-	perConn int64        // what one connection may hold of it
+	perConn int64        // what one connection may hold of it, unless it is a trusted proxy's
 	used    atomic.Int64
 
 	mu   sync.Mutex
@@ -57,11 +57,13 @@ func (l *limit) take(r *http.Request, n int64) (claim, bool) {
 		return claim{}, false
 	}
 	conn, _ := r.Context().Value(connBudgetKey{}).(*connBudget)
+	record := rpc.From(r.Context())
+	shared := record != nil && record.Proxied // the connection carries the requests of many callers
 	c := claim{l, n, callerOf(r), conn, true}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// However many callers take what they can of the reserve, some of it is left for one who has little.
-	if l.held[c.user]+n > min(l.perUser, max((size-used)/16, 1)) || l.held[c.conn] > 0 && l.held[c.conn]+n > l.perConn {
+	if l.held[c.user]+n > min(l.perUser, max((size-used)/16, 1)) || !shared && l.held[c.conn] > 0 && l.held[c.conn]+n > l.perConn {
 		l.used.Add(-n)
 		return claim{}, false
 	}

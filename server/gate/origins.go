@@ -3,9 +3,11 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,6 +31,9 @@ type OriginsConfig struct {
 	// OnlyLoopback refuses pages of all hosts but this machine. It is for a port that is reachable only
 	// from this machine and does not authenticate its callers; see origins.
 	OnlyLoopback bool
+	// Headers are the names of request headers that pages of allowed origins may send besides those of
+	// Connect, gRPC-Web, tokens and tracing.
+	Headers []string
 }
 
 // origins decides which pages of other origins may call. Programs send no Origin and pass.
@@ -42,8 +47,11 @@ type OriginsConfig struct {
 type origins struct {
 	allowed map[string]bool
 	// anyPort has the schemes of the allowed patterns, such as http of http://localhost:*.
-	anyPort      map[string]bool
-	cors         *cors.Cors // nil if no origin is allowed
+	anyPort map[string]bool
+	// hosts has the hosts of the allowed origins, as a browser may write them in the Host of a request.
+	hosts        map[string]bool
+	cors         *cors.Cors      // nil if no origin is allowed
+	headers      map[string]bool // those that pages may send, in lower case
 	onlyLoopback bool
 	log          *refusalLog
 }
@@ -52,6 +60,8 @@ func newOrigins(config OriginsConfig, log *refusalLog) *origins {
 	o := &origins{
 		allowed:      make(map[string]bool),
 		anyPort:      make(map[string]bool),
+		hosts:        make(map[string]bool),
+		headers:      make(map[string]bool),
 		onlyLoopback: config.OnlyLoopback,
 		log:          log,
 	}
@@ -61,17 +71,37 @@ func newOrigins(config OriginsConfig, log *refusalLog) *origins {
 			continue
 		}
 		o.allowed[origin] = true
+		scheme, host, _ := strings.Cut(origin, "://")
+		o.hosts[host] = true
+		o.hosts[host+map[string]string{"http": ":80", "https": ":443"}[scheme]] = true
 	}
 	if len(config.Allowed) > 0 {
+		allowed := slices.Concat(connectcors.AllowedHeaders(), pageHeaders, config.Headers)
+		for _, name := range allowed {
+			o.headers[strings.ToLower(name)] = true
+		}
 		o.cors = cors.New(cors.Options{
 			AllowOriginFunc: o.allows, // rs/cors itself ignores case
 			AllowedMethods:  connectcors.AllowedMethods(),
-			AllowedHeaders:  append(connectcors.AllowedHeaders(), "Authorization", "Traceparent", "Tracestate"),
-			ExposedHeaders:  connectcors.ExposedHeaders(),
+			AllowedHeaders:  allowed,
+			ExposedHeaders:  append(connectcors.ExposedHeaders(), "Etag", "Retry-After"),
 			MaxAge:          preflightSeconds,
 		})
 	}
 	return o
+}
+
+// pageHeaders are what pages may send besides the headers of Connect and gRPC-Web: the token, a
+// condition for the cache, and what libraries for tracing add to every call without being asked.
+var pageHeaders = []string{
+	"Authorization", "If-None-Match",
+	"Traceparent", "Tracestate", "Baggage", // W3C Trace Context and Baggage
+	"X-Request-Id", "X-Correlation-Id", "Request-Id",
+	"B3", "X-B3-Traceid", "X-B3-Spanid", "X-B3-Parentspanid", "X-B3-Sampled", "X-B3-Flags", // Zipkin
+	"Uber-Trace-Id", // Jaeger
+	"Sentry-Trace",
+	"X-Datadog-Trace-Id", "X-Datadog-Parent-Id", "X-Datadog-Origin", "X-Datadog-Sampling-Priority", "X-Datadog-Tags",
+	"Newrelic", "Elastic-Apm-Traceparent", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context",
 }
 
 // allows reports whether pages of an origin may call.
@@ -100,20 +130,23 @@ func (o *origins) wrap(_ *rpc.Method, next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if foreign, found := o.foreign(sent, r.Host); found {
-			o.refuse(w, r, foreign)
+		if !fromPage && !loopback.Host(r.Host) && !o.hosts[strings.ToLower(r.Host)] {
+			o.refuse(w, r, fmt.Errorf(
+				"this port answers browsers by a name of this machine only, and was called by the name %.200q: "+
+					"if that is a proxy's, serve with --cors-origin and an origin of that name, such as http://%[1]s", r.Host))
+			return
+		}
+		if foreign, found := o.foreign(sent); found {
+			o.refuse(w, r, foreignOrigin(foreign))
 			return
 		}
 		shared.ServeHTTP(w, r)
 	})
 }
 
-// foreign returns the first origin that is neither this machine's nor allowed, or the host if there
-// are no origins and it is not this machine's. It reports false if there is none.
-func (o *origins) foreign(sent []string, host string) (name string, found bool) {
-	if len(sent) == 0 {
-		return host, !loopback.Host(host)
-	}
+// foreign returns the first origin that is neither this machine's nor allowed. It reports false if
+// there is none.
+func (o *origins) foreign(sent []string) (name string, found bool) {
 	for _, origin := range sent {
 		if o.allows(origin) {
 			continue
@@ -132,7 +165,7 @@ func (o *origins) share(next http.Handler) http.Handler {
 	if o.cors == nil {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if isPreflight(r) {
-				o.refuse(w, r, strings.Join(r.Header["Origin"], " "))
+				o.refuse(w, r, foreignOrigin(strings.Join(r.Header["Origin"], " ")))
 				return
 			}
 			next.ServeHTTP(w, r)
@@ -148,11 +181,14 @@ func (o *origins) share(next http.Handler) http.Handler {
 			}
 			next.ServeHTTP(w, r)
 		case len(sent) == 1 && o.allows(sent[0]):
+			if isPreflight(r) {
+				r = o.answerable(r)
+			}
 			shared.ServeHTTP(w, r)
 		default:
 			w.Header().Add("Vary", "Origin")
 			if isPreflight(r) {
-				o.refuse(w, r, strings.Join(sent, " "))
+				o.refuse(w, r, foreignOrigin(strings.Join(sent, " ")))
 				return
 			}
 			next.ServeHTTP(w, r) // the port's own page, or a page to which the browser will not show it
@@ -166,13 +202,58 @@ func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && len(r.Header["Origin"]) > 0 && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-func (o *origins) refuse(w http.ResponseWriter, r *http.Request, foreign string) {
-	const longest = 200
-	if len(foreign) > longest {
-		foreign = foreign[:longest] + "..."
+// answerable returns the preflight of an allowed origin as rs/cors answers it: with a method that pages
+// may call with, and the headers that they may send, of those that it asks for, in order. rs/cors has no
+// answer to any other, not even that the origin is allowed, and the browser would say that it is not.
+// From this answer the browser sees what is missing, and the log says it.
+func (o *origins) answerable(r *http.Request) *http.Request {
+	var why error
+	asked := make(map[string]bool)
+	for _, value := range r.Header["Access-Control-Request-Headers"] {
+		for name := range strings.SplitSeq(value, ",") {
+			name = strings.ToLower(strings.Trim(name, " \t"))
+			switch {
+			case o.headers[name]:
+				asked[name] = true
+			case name != "" && why == nil:
+				why = fmt.Errorf("pages may not send the header %.100q: if they have to, serve with --cors-header and its name", name)
+			}
+		}
 	}
-	why := connect.NewError(connect.CodePermissionDenied, fmt.Errorf(
-		"pages of %q may not call this port: if they are yours, serve with --cors-origin and their origin", foreign))
+	if len(asked) == 0 {
+		asked = o.headers
+	}
+	method := r.Header.Get("Access-Control-Request-Method")
+	if allowed := connectcors.AllowedMethods(); !slices.Contains(allowed, method) {
+		why = fmt.Errorf("pages may not call with the HTTP method %.20q, but with %s", method, strings.Join(allowed, " and "))
+		method = http.MethodPost
+	}
+	if why != nil {
+		if c := rpc.From(r.Context()); c != nil {
+			c.Refused = rpc.ReasonPreflight
+		}
+		o.log.note(r, connect.NewError(connect.CodePermissionDenied, why))
+	}
+	answerable := *r
+	answerable.Header = http.Header{
+		"Origin":                         r.Header["Origin"],
+		"Access-Control-Request-Method":  {method},
+		"Access-Control-Request-Headers": {strings.Join(slices.Sorted(maps.Keys(asked)), ",")},
+	}
+	return &answerable
+}
+
+// foreignOrigin is the error for a page of an origin that may not call.
+func foreignOrigin(origin string) error {
+	const longest = 200
+	if len(origin) > longest {
+		origin = origin[:longest] + "..."
+	}
+	return fmt.Errorf("pages of %q may not call this port: if they are yours, serve with --cors-origin and their origin", origin)
+}
+
+func (o *origins) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	why := connect.NewError(connect.CodePermissionDenied, err)
 	rpc.Refuse(w, r, rpc.ReasonOrigin, why)
 	o.log.note(r, why)
 }
@@ -211,7 +292,14 @@ func ParseOrigin(text string) (string, error) {
 		return "", fmt.Errorf("an origin ends with host and port: leave out %q", after)
 	}
 	host := strings.ToLower(u.Hostname())
-	if _, err := netip.ParseAddr(host); err != nil && strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-._") != "" {
+	if address, err := netip.ParseAddr(host); err == nil {
+		switch written := address.String(); {
+		case address.Zone() != "" || address.Is4In6():
+			return "", errors.New(want)
+		case written != u.Hostname() && address.Is6():
+			return "", fmt.Errorf("browsers write this address as [%s]: write it like that here", written)
+		}
+	} else if !isHostName(host) {
 		return "", errors.New(want)
 	}
 	if _, port, found := strings.Cut(strings.TrimPrefix(u.Host, "["+u.Hostname()+"]"), ":"); found {
@@ -223,4 +311,24 @@ func ParseOrigin(text string) (string, error) {
 		}
 	}
 	return u.Scheme + "://" + strings.ToLower(u.Host), nil
+}
+
+// isHostName reports whether a host, in lower case, is a name in the form that browsers send. What ends
+// with a number they take for an address of IPv4 (URL standard, ends in a number).
+func isHostName(host string) bool {
+	labels := strings.Split(strings.TrimSuffix(host, "."), ".")
+	last := labels[len(labels)-1]
+	return !slices.Contains(labels, "") && strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-._") == "" &&
+		strings.Trim(last, "0123456789") != "" && !strings.HasPrefix(last, "0x")
+}
+
+// ParseHeader parses the name of a header that pages may send.
+func ParseHeader(text string) (string, error) {
+	switch {
+	case text == "*":
+		return "", errors.New("name each header")
+	case text == "" || strings.ContainsFunc(text, notInToken):
+		return "", errors.New("want the name of a header, such as x-request-id")
+	}
+	return http.CanonicalHeaderKey(text), nil
 }

@@ -31,7 +31,7 @@ func newShed(maxCalls int) *shed {
 		// UNAVAILABLE and not RESOURCE_EXHAUSTED: the cause is not this caller, nothing was done, and
 		// clients and proxies may try another server.
 		full: retryLater(connect.CodeUnavailable, shedRetry, fmt.Errorf(
-			"this server answers %d calls, the most that it may at a time (--max-concurrent-calls): call again later", maxCalls)),
+			"this server already answers %d calls, its maximum (--max-concurrent-calls): call again later", maxCalls)),
 	}
 }
 

@@ -16,6 +16,10 @@ import (
 	"example.com/roster/server/rpc"
 )
 
+// streamsRetry is how long a caller should wait before it opens a stream again for which there was no
+// room.
+const streamsRetry = time.Second
+
 // streams bounds the number of open calls of each streaming method. It also ends the streams that
 // clients send, when the port closes and when no message has arrived for as long as the policy allows.
 // When the port closes, the read of the handler fails with UNAVAILABLE, which makes clients call
@@ -55,9 +59,15 @@ func (s *streams) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	if method.StreamsFlag != "" {
 		limit = method.StreamsFlag
 	}
-	full := connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+	// With a RetryInfo, which no error has that would be the same after any wait.
+	full := retryLater(connect.CodeResourceExhausted, streamsRetry, fmt.Errorf(
 		"%d calls of %s are open, the maximum of this server (%s): call again later", method.MaxStreams, method.Path, limit))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if method.ServerStreams && rpc.From(r.Context()).Protocol != rpc.GRPC {
+			// nginx would keep the messages until it has some kilobytes of them. It never does with gRPC,
+			// whose clients would present the field as metadata of the call.
+			w.Header()["X-Accel-Buffering"] = []string{"no"}
+		}
 		defer open.Add(-1)
 		if open.Add(1) > int64(method.MaxStreams) {
 			rpc.Refuse(w, r, rpc.ReasonResourceExhausted, full)

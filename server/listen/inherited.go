@@ -47,9 +47,11 @@ func Inherited() (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the socket that was passed (%s) does not listen: the socket unit needs ListenStream= and Accept=no: %w", chosen.Name(), err)
 	}
-	if _, tcp := listener.(*net.TCPListener); !tcp {
+	switch network := listener.Addr().Network(); network {
+	case "tcp", "unix":
+	default:
 		listener.Close()
-		return nil, fmt.Errorf("the socket that was passed (%s) is a %s socket: the socket unit needs ListenStream=HOST:PORT", chosen.Name(), listener.Addr().Network())
+		return nil, fmt.Errorf("the socket that was passed (%s) is a %s socket: the socket unit needs ListenStream=HOST:PORT or a path", chosen.Name(), network)
 	}
 	return listener, nil
 }

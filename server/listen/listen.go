@@ -17,22 +17,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"syscall"
+
+	"example.com/roster/internal/unixaddr"
 )
 
 // Config is where to listen.
 type Config struct {
-	// Addr is host:port, or :port for every address of this machine. Flag is the command line flag
-	// for it, which errors name.
+	// Addr is host:port, :port for every address of this machine, or a Unix socket as package unixaddr
+	// reads it. Flag is the command line flag for it, which errors name.
 	Addr, Flag string
 	// ReusePort sets SO_REUSEPORT, so that other processes of the same user that set it too can
 	// listen at the same address. It needs Linux.
 	ReusePort bool
+	// Mode has the permissions of a Unix socket: those who may write to it may connect.
+	Mode fs.FileMode
 }
 
 // Open listens on config.Addr. Its errors name the flags of roster serve.
 func Open(ctx context.Context, config Config) (net.Listener, error) {
+	if path, found, err := unixaddr.Parse(config.Addr); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", config.Flag, config.Addr, err)
+	} else if found {
+		return openUnix(ctx, config, path)
+	}
 	var options net.ListenConfig
 	if config.ReusePort {
 		if !canReusePort {

@@ -40,8 +40,14 @@ type Call struct {
 	// RequestBytes is the size of the request's message, decompressed. It is set for methods whose policy
 	// has OwnBudget.
 	RequestBytes int64
+	// Proxied is set if the peer of the connection is a trusted proxy, which carries the requests of
+	// several callers on one connection.
+	Proxied bool
 	// Handled is set once the handler of the RPC has returned. Failure is final then.
 	Handled bool
+	// Malformed is set if a message of the client's could not be read although its handler ran, which
+	// is so for streams.
+	Malformed bool
 	// Failure is the error that ended the RPC, nil if it succeeded or if the request is no RPC.
 	Failure *connect.Error
 	// Refused is the reason why a gate refused the request, empty if none did.
@@ -186,5 +192,25 @@ func (c *Call) Recognize(method *Method, r *http.Request) {
 	c.Procedure = method.Path
 	if media, ok := RequestMediaType(r); ok {
 		c.Protocol, c.Codec = media.Protocol, media.Codec
+	}
+}
+
+// patience is the shortest deadline of a client that a server in order meets.
+const patience = time.Second
+
+// Fault reports whether the call has failed by a fault of the server, or may have. A request that could
+// not be read, so that mostly no handler saw it, is the client's fault whatever its code, and so is a
+// deadline of less than a second. Call it when the call has ended.
+func (c *Call) Fault() bool {
+	if c.Malformed || !c.Handled && c.Refused == "" {
+		return false
+	}
+	switch code := c.Code(); code {
+	case connect.CodeUnknown, connect.CodeInternal, connect.CodeUnavailable, connect.CodeDataLoss:
+		return true
+	case connect.CodeDeadlineExceeded:
+		return c.Took >= patience
+	default:
+		return code > connect.CodeUnauthenticated // a code that gRPC does not have
 	}
 }

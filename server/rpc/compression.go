@@ -3,11 +3,13 @@ package rpc
 import "net/http"
 
 // Compressions lists the supported compressions of messages, in the form of Grpc-Accept-Encoding.
-const Compressions = "gzip"
+const Compressions = "gzip,deflate"
 
 // IsCompression reports whether name, the value of a header field such as Grpc-Encoding, is a
 // supported compression. An empty name means that the message is not compressed.
-func IsCompression(name string) bool { return name == "" || name == "identity" || name == "gzip" }
+func IsCompression(name string) bool {
+	return name == "" || name == "identity" || name == "gzip" || name == "deflate"
+}
 
 // Compressed reports whether a request declares its message compressed: see Compression.
 func Compressed(r *http.Request) bool {

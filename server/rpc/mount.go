@@ -53,6 +53,12 @@ type Policy struct {
 	// method's. Over HTTP/2 the engine ends a stream on which neither side has sent anything for an hour
 	// (h2.Config.StreamIdleTimeout).
 	MaxQuiet time.Duration
+	// Safe is true for a method that changes nothing although its proto, which cannot be changed, does
+	// not say so (idempotency_level = NO_SIDE_EFFECTS). See [Method.SideEffectFree].
+	Safe bool
+	// Example is a request in JSON for a caller who tries the method out. Errors suggest a command with
+	// it. Empty means {}.
+	Example string
 	// Upstream names what the method depends on, such as [Store]; empty if it depends on nothing. The
 	// health of a service is that of its upstream.
 	Upstream string
@@ -111,12 +117,16 @@ type Method struct {
 	// ClientStreams and ServerStreams are true if a call or its reply, respectively, may have any
 	// number of messages, and so may take any time.
 	ClientStreams, ServerStreams bool
-	// SideEffectFree is true if a call changes nothing. Then it may be a GET of Connect, too.
+	// SideEffectFree is true if a call changes nothing. Then it may be a GET of Connect, too, if its
+	// handler has the option connect.WithIdempotency(connect.IdempotencyNoSideEffects).
 	SideEffectFree bool
 }
 
 // Streams reports whether either side may send any number of messages.
 func (m *Method) Streams() bool { return m.ClientStreams || m.ServerStreams }
+
+// Gettable reports whether a call may be a GET of Connect.
+func (m *Method) Gettable() bool { return m.SideEffectFree && !m.Streams() }
 
 // Service is the full name of the service, such as "roster.v1.DirectoryService".
 func (m *Method) Service() string { return string(m.Descriptor.Parent().FullName()) }
@@ -179,7 +189,7 @@ func (t *Table) add(mount Mount) error {
 			Handler:        mount.Handler,
 			ClientStreams:  descriptor.IsStreamingClient(),
 			ServerStreams:  descriptor.IsStreamingServer(),
-			SideEffectFree: options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS,
+			SideEffectFree: policy.Safe || options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS,
 		}
 		if !ok {
 			wrong = append(wrong, fmt.Errorf("%s has no policy: say in Mount.Policies who may call it", m.Path))

@@ -1,20 +1,26 @@
 package rpc
 
 import (
+	"math"
 	"net/http"
+	"strconv"
 
 	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 )
 
 // A Reason is why the port refused a request before its handler. Reasons are the labels of a metric,
 // so there is a fixed set of them.
 type Reason string
 
-// The reasons. From unauthenticated on they are named like the code of the error.
+// The reasons. From invalid_argument on they are named like the code of the error.
 const (
-	ReasonOrigin            Reason = "origin"       // a page of an origin that is not allowed
-	ReasonMethod            Reason = "method"       // an HTTP method other than those of the procedure
-	ReasonContentType       Reason = "content_type" // a content type that no RPC has
+	ReasonForwarded         Reason = "forwarded"        // headers of a proxy that do not tell the client
+	ReasonOrigin            Reason = "origin"           // a page of an origin that is not allowed
+	ReasonPreflight         Reason = "preflight"        // a page that may call, but not with this header or method
+	ReasonMethod            Reason = "method"           // an HTTP method other than those of the procedure
+	ReasonContentType       Reason = "content_type"     // a content type that no RPC has
+	ReasonInvalidArgument   Reason = "invalid_argument" // a deadline that cannot be read
 	ReasonUnauthenticated   Reason = "unauthenticated"
 	ReasonPermissionDenied  Reason = "permission_denied"
 	ReasonResourceExhausted Reason = "resource_exhausted"
@@ -26,8 +32,8 @@ const (
 
 // Reasons lists all reasons, in the order of the documentation.
 var Reasons = [...]Reason{
-	ReasonOrigin, ReasonMethod, ReasonContentType, ReasonUnauthenticated, ReasonPermissionDenied, ReasonResourceExhausted,
-	ReasonUnavailable, ReasonUnimplemented, ReasonCanceled, ReasonDeadlineExceeded,
+	ReasonForwarded, ReasonOrigin, ReasonPreflight, ReasonMethod, ReasonContentType, ReasonInvalidArgument, ReasonUnauthenticated,
+	ReasonPermissionDenied, ReasonResourceExhausted, ReasonUnavailable, ReasonUnimplemented, ReasonCanceled, ReasonDeadlineExceeded,
 }
 
 var errorWriter = connect.NewErrorWriter()
@@ -42,14 +48,47 @@ func Refuse(w http.ResponseWriter, r *http.Request, reason Reason, why *connect.
 }
 
 // Answer writes an error: in the protocol of the caller if the request is an RPC, else as an HTTP
-// status and a line of text.
+// status and a line of text. If the error has a RetryInfo, and is an HTTP status, it has a Retry-After
+// as well.
 func Answer(w http.ResponseWriter, r *http.Request, why *connect.Error) {
-	if _, ok := RequestMediaType(r); ok && errorWriter.IsSupported(r) {
+	Canonicalize(r)
+	w, end := TextMode(w, r)
+	defer end()
+	media, ok := RequestMediaType(r)
+	if after := retryAfter(why); after > 0 && (!ok || media.InStatus) {
+		w.Header().Set("Retry-After", strconv.Itoa(after))
+	}
+	switch {
+	case !ok || !errorWriter.IsSupported(r):
+		http.Error(w, why.Message(), HTTPStatus(why.Code()))
+	case media.Protocol == GRPC:
+		// Connect announces the trailers in a header field, which gRPC clients present as metadata of
+		// the call. Without a message, the whole reply may be one header (Trailers-Only).
+		_ = errorWriter.Write(unsent{w}, r, why)
+		w.Header().Del("Trailer")
+		w.WriteHeader(http.StatusOK)
+	default:
 		// If writing fails, the caller has disconnected, and nothing is left to do.
 		_ = errorWriter.Write(w, r, why)
-		return
 	}
-	http.Error(w, why.Message(), HTTPStatus(why.Code()))
+}
+
+// unsent is a ResponseWriter whose header can be changed after WriteHeader.
+type unsent struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (unsent) WriteHeader(int) {}
+
+// retryAfter is the delay in seconds that the RetryInfo of an error asks for, rounded up, and 0 if it
+// has none.
+func retryAfter(why *connect.Error) int {
+	for _, detail := range why.Details() {
+		message, err := detail.Value()
+		if info, ok := message.(*errdetails.RetryInfo); ok && err == nil {
+			return int(math.Ceil(info.GetRetryDelay().AsDuration().Seconds()))
+		}
+	}
+	return 0
 }
 
 // RefuseHTTP records that a request is refused as no RPC, and the reason. It does not answer the

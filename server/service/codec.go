@@ -65,8 +65,13 @@ func (c jsonCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
 	return compact.Bytes(), nil
 }
 
+// byteOrderMark is what some editors and Windows' tools write in front of UTF-8. A reader may ignore it
+// (RFC 8259 §8.1).
+const byteOrderMark = "\uFEFF"
+
 // Unmarshal implements connect.Codec.
 func (c jsonCodec) Unmarshal(data []byte, message any) error {
+	data = bytes.TrimPrefix(data, []byte(byteOrderMark))
 	if request, ok := message.(jsonReader); ok && request.ReadJSON(data) {
 		return nil
 	}
@@ -77,7 +82,7 @@ func (c jsonCodec) Unmarshal(data []byte, message any) error {
 	if len(data) == 0 {
 		return fmt.Errorf("an empty body is not JSON: send {} for an empty %s", m.ProtoReflect().Descriptor().Name())
 	}
-	return shortened(protojson.UnmarshalOptions{}.Unmarshal(data, m))
+	return shortened(nameNearestKey(protojson.UnmarshalOptions{}.Unmarshal(data, m), m))
 }
 
 // MarshalStable and IsBinary are what Connect needs for GET requests.

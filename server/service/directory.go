@@ -19,7 +19,9 @@ import (
 // directoryMount mounts the directory's own API.
 func directoryMount(config Config) rpc.Mount {
 	descriptor := rosterv1.File_roster_v1_directory_proto.Services().ByName("DirectoryService")
-	policies := map[string]rpc.Policy{"BatchGetUsers": lookUp(config.MaxBatch)}
+	batchGetUsers := lookUp(config.MaxBatch)
+	batchGetUsers.Example = `{"ids":[1,2]}`
+	policies := map[string]rpc.Policy{"BatchGetUsers": batchGetUsers}
 	return rpc.Mount{
 		Service: descriptor,
 		Handler: newDirectoryService(config.Directory, config.MaxBatch).handler(

@@ -23,6 +23,8 @@ var codes = []struct {
 	text string
 }{
 	{err: directory.ErrInvalid, code: connect.CodeInvalidArgument},
+	// Before ErrUnavailable, with which it comes: to call again does not help.
+	{err: directory.ErrDamaged, code: connect.CodeDataLoss, text: "a part of the user store is damaged: other users are answered"},
 	{err: directory.ErrUnavailable, code: connect.CodeUnavailable, text: "the user store does not answer: try again"},
 	{err: directory.ErrReadOnly, code: connect.CodeFailedPrecondition, text: "the user store is read-only"},
 	{err: context.Canceled, code: connect.CodeCanceled, text: "the call was cancelled"},
@@ -42,9 +44,14 @@ func wireError(err error) (wire *connect.Error, hidden bool) {
 		if row.text == "" {
 			return connect.NewError(row.code, err), false
 		}
-		return connect.NewError(row.code, errors.New(row.text)), row.code == connect.CodeUnavailable
+		return connect.NewError(row.code, errors.New(row.text)), ofStore(row.code)
 	}
 	return errInternal(), true
+}
+
+// ofStore reports whether a code means that the store could not answer, as the log says in full.
+func ofStore(code connect.Code) bool {
+	return code == connect.CodeUnavailable || code == connect.CodeDataLoss
 }
 
 // errInternal returns the error that the caller gets for a fault of the server.
@@ -115,7 +122,7 @@ func (i errorInterceptor) wire(ctx context.Context, spec connect.Spec, err error
 			return rpc.Overdue(limit)
 		}
 	}
-	if hidden && (wire.Code() != connect.CodeUnavailable || i.unavailable.Allow()) {
+	if hidden && (!ofStore(wire.Code()) || i.unavailable.Allow()) {
 		i.log.ErrorContext(ctx, "call failed", "procedure", spec.Procedure, "code", wire.Code().String(), "error", err.Error())
 	}
 	return wire

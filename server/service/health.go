@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"time"
 
@@ -25,7 +26,7 @@ func healthMount(config Config) rpc.Mount {
 	}
 	_, handler := healthv1connect.NewHealthHandler(&health{
 		directory: config.Directory, drain: config.Drain, table: config.Table,
-	}, handlerOptions(config.Log, policies))
+	}, handlerOptions(config.Log, policies), connect.WithCompressMinBytes(math.MaxInt))
 	return rpc.Mount{
 		Service:  healthv1.File_grpc_health_v1_health_proto.Services().ByName("Health"),
 		Handler:  uncompressed(handler),
@@ -33,15 +34,52 @@ func healthMount(config Config) rpc.Mount {
 	}
 }
 
-// uncompressed prevents the compression of replies. A health reply is too short to be compressed,
-// but its header would announce an encoding, and grpcio 1.49 crashes when the health that its
-// channel watches has such a header.
+// uncompressed prevents the compression of replies, and any header about it. A health reply is too
+// short to be compressed, but its header would announce an encoding, that of the request at least, and
+// grpcio 1.49 crashes when the health that its channel watches has such a header.
 func uncompressed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Header.Del("Grpc-Accept-Encoding")
+		for _, name := range [...]string{"Accept-Encoding", "Connect-Accept-Encoding", "Grpc-Accept-Encoding"} {
+			delete(r.Header, name)
+		}
+		if rpc.Compressed(r) {
+			w = &unannounced{ResponseWriter: w}
+		}
 		next.ServeHTTP(w, r)
 	})
 }
+
+// unannounced leaves out of a reply's header that its messages may be compressed. None is, since
+// health's handlers compress nothing.
+type unannounced struct{ http.ResponseWriter }
+
+func (w *unannounced) remove() {
+	delete(w.Header(), "Grpc-Encoding")
+	delete(w.Header(), "Connect-Content-Encoding")
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *unannounced) WriteHeader(status int) {
+	w.remove()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *unannounced) Write(p []byte) (int, error) {
+	w.remove()
+	return w.ResponseWriter.Write(p)
+}
+
+// Flush implements http.Flusher.
+func (w *unannounced) Flush() {
+	w.remove()
+	if f, ok := w.ResponseWriter.(http.Flusher); ok {
+		f.Flush()
+	}
+}
+
+// Unwrap is for http.ResponseController.
+func (w *unannounced) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // goAwayFirst is by how much a Watch delays NOT_SERVING once the port drains, so that GOAWAY
 // arrives first. A client that hears NOT_SERVING and has no other server fails its calls. One that

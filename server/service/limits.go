@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"connectrpc.com/connect"
 
@@ -38,7 +39,7 @@ func checkReply(ctx context.Context, size int) error {
 }
 
 // messageLimit replaces Connect's error for a message of a stream that is too long by one that names
-// the limit of the method.
+// the limit of the method, and notes in the record of the call that one could not be read.
 type messageLimit struct{ policy rpc.Policy }
 
 // WrapUnary implements connect.Interceptor. The request has been read by then.
@@ -47,7 +48,7 @@ func (messageLimit) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc { return
 // WrapStreamingHandler implements connect.Interceptor.
 func (l messageLimit) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		return next(ctx, limitedConn{conn, l.policy})
+		return next(ctx, limitedConn{conn, l.policy, rpc.From(ctx)})
 	}
 }
 
@@ -59,13 +60,22 @@ func (messageLimit) WrapStreamingClient(next connect.StreamingClientFunc) connec
 type limitedConn struct {
 	connect.StreamingHandlerConn
 	policy rpc.Policy
+	call   *rpc.Call // nil without a port
 }
 
 // Receive implements connect.StreamingHandlerConn.
 func (c limitedConn) Receive(message any) error {
 	err := c.StreamingHandlerConn.Receive(message)
-	if err != nil && connect.CodeOf(err) == connect.CodeResourceExhausted {
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeResourceExhausted:
 		return c.policy.TooLong()
+	case connect.CodeInvalidArgument, connect.CodeInternal, connect.CodeUnknown:
+		if c.call != nil {
+			c.call.Malformed = true
+		}
 	}
 	return err
 }

@@ -19,9 +19,11 @@ import (
 // myServiceMount mounts the frozen contract.
 func myServiceMount(config Config) rpc.Mount {
 	service := newMyService(config.Directory, config.MaxBatch)
+	user := lookUp(config.MaxBatch)
+	user.Safe, user.Example = true, `{"userIDs":[1,2]}`
 	policies := map[string]rpc.Policy{
-		"User":   lookUp(config.MaxBatch),
-		"Health": {Role: rpc.Anyone, Vital: true, Upstream: rpc.Store, MaxMessage: smallMessage},
+		"User":   user,
+		"Health": {Role: rpc.Anyone, Vital: true, Safe: true, Upstream: rpc.Store, MaxMessage: smallMessage},
 	}
 	return rpc.Mount{
 		Service:  apipb.File_api_proto.Services().ByName("MyService"),
@@ -96,6 +98,7 @@ func (r *userReply) giveBack() {
 // reply above.
 func newHandler(service *myService, options connect.HandlerOption) http.Handler {
 	methods := apipb.File_api_proto.Services().ByName("MyService").Methods()
+	options = connect.WithHandlerOptions(options, connect.WithIdempotency(connect.IdempotencyNoSideEffects))
 	health := connect.NewUnaryHandlerSimple(apipbconnect.MyServiceHealthProcedure, service.Health,
 		connect.WithSchema(methods.ByName("Health")), options)
 	user := connect.NewUnaryHandlerSimple(apipbconnect.MyServiceUserProcedure, service.User,

@@ -29,6 +29,7 @@ func reflectionMounts(config Config) []rpc.Mount {
 		file protoreflect.FileDescriptor) rpc.Mount {
 		policies := map[string]rpc.Policy{"ServerReflectionInfo": {
 			Role: rpc.Reader, Vital: true, MaxStreams: maxReflections, MaxQuiet: reflectionQuiet, MaxMessage: smallMessage,
+			Example: `{"listServices":""}`,
 		}}
 		_, handler := newHandler(reflector, handlerOptions(config.Log, policies))
 		return rpc.Mount{Service: file.Services().ByName("ServerReflection"), Handler: handler, Policies: policies}

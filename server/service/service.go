@@ -64,7 +64,7 @@ func handlerOptions(log *slog.Logger, policies map[string]rpc.Policy) connect.Ha
 			policy := policies[path.Base(spec.Procedure)]
 			return []connect.HandlerOption{
 				connect.WithReadMaxBytes(policy.MessageLimit()),
-				gzipCompression(policy),
+				compressions(policy),
 				connect.WithInterceptors(messageLimit{policy}),
 			}
 		}),

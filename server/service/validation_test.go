@@ -64,8 +64,10 @@ func TestWhatARefusalSays(t *testing.T) {
 		{ann(func(u *rosterv1.User) { u.Age = -1 }), "users[1].age: must be greater than or equal to 0 and less than or equal to 150, is -1", "INT32_GTE_LTE"},
 		{ann(func(u *rosterv1.User) { u.Name = "" }), "users[1].name: must be at least 1 bytes, is empty", "STRING_MIN_BYTES"},
 		{ann(func(u *rosterv1.User) { u.Name = strings.Repeat("ü", 300) }), "users[1].name: must be at most 256 bytes, has 600 bytes", "STRING_MAX_BYTES"},
-		{ann(func(u *rosterv1.User) { u.Name = "A\x1b[2J" }), `users[1].name: must not contain a control character, is "A\x1b[2J"`, "USER_NAME_CONTROL"},
-		{ann(func(u *rosterv1.User) { u.Email = "ann" }), "users[1].email: does not contain substring `@`, is \"ann\"", "STRING_CONTAINS"},
+		{ann(func(u *rosterv1.User) { u.Name = "A\x1b[2J" }), `users[1].name: must not contain a control, invisible or direction-changing character, nor U+FFFD, is "A\x1b[2J"`, "USER_NAME_CHARACTERS"},
+		{ann(func(u *rosterv1.User) { u.Name = "  " }), `users[1].name: must have a visible character, is "  "`, "USER_NAME_VISIBLE"},
+		{ann(func(u *rosterv1.User) { u.Email = "ann" }), `users[1].email: must be one e-mail address, such as ann@example.com, is "ann"`, "USER_EMAIL_ADDRESS"},
+		{ann(func(u *rosterv1.User) { u.Email = "a@x.org;b@x.org" }), `users[1].email: must be one e-mail address, such as ann@example.com, is "a@x.org;b@x.org"`, "USER_EMAIL_ADDRESS"},
 	}
 	for _, test := range tests {
 		err := rules.check(test.message)
@@ -89,22 +91,48 @@ func TestWhatARefusalSays(t *testing.T) {
 	}
 }
 
-// The rules in the proto are those of directory.User.
+// The rules in the proto are those of directory.Normalize.
 func TestTheRulesAreTheDirectorys(t *testing.T) {
 	rules := validator(t, &rosterv1.User{})
-	names := []string{"", "A", "Ann Lee", "Zoë", "A\n", "A\x7f", strings.Repeat("x", 256), strings.Repeat("x", 257), strings.Repeat("é", 128), strings.Repeat("é", 129)}
-	emails := []string{"", "@", "a@b", "ab", "a@b\x00", "ä@ö", strings.Repeat("x", 319) + "@", strings.Repeat("x", 320) + "@"}
-	for _, name := range names {
-		for _, email := range emails {
-			for _, age := range []int32{-1 << 31, -1, 0, 1, 149, 150, 151, 1<<31 - 1} {
-				user := directory.User{ID: 1, Name: name, Age: age, Email: email}
-				ours := user.Validate()
-				theirs := rules.check(&rosterv1.User{Id: 1, Name: name, Age: age, Email: email})
-				if (ours == nil) != (theirs == nil) {
-					t.Errorf("%+v: directory says %v, the proto %v", user, ours, theirs)
-				}
-			}
+	compare := func(user directory.User) {
+		t.Helper()
+		_, ours := directory.Normalize(user)
+		theirs := rules.check(&rosterv1.User{Id: user.ID, Name: user.Name, Age: user.Age, Email: user.Email})
+		if (ours == nil) != (theirs == nil) {
+			t.Errorf("%+q: directory says %v, the proto %v", user, ours, theirs)
 		}
+	}
+	long := strings.Repeat("x", 63)
+	for _, age := range []int32{-1 << 31, -1, 0, 1, 149, 150, 151, 1<<31 - 1} {
+		compare(directory.User{ID: 1, Name: "A", Age: age})
+	}
+	for _, name := range []string{"", " ", "A", " A ", "Ann Lee", strings.Repeat("x", 256), strings.Repeat("x", 257),
+		strings.Repeat("x", 256) + " ", strings.Repeat("é", 128), strings.Repeat("é", 129)} {
+		compare(directory.User{ID: 1, Name: name})
+	}
+	for _, email := range []string{"", " ", "@", "a@b", " a@b\n", "ab", "a@", "@b", "a@b@c", "a@x;b@x", "a@x b@x", "a..@b", "a@b.", "a@.b", "a@b..c",
+		"a@-b", "a@b-", "a@b-c", "a@" + long, "a@" + long + " ", "a@" + long + "x", "a@c." + long + "x.b", "a@" + long + "." + long, "a" + long + long + "@b",
+		strings.Repeat("x", 318) + "@b", strings.Repeat("x", 319) + "@b"} {
+		compare(directory.User{ID: 1, Name: "A", Email: email})
+	}
+	// Each character in each place: all of the basic plane below its ideographs, and pieces of the rest.
+	for r := rune(0); r < 0xe1000; r++ {
+		if r == 0x3400 {
+			r = 0xd7a0
+		}
+		if r == 0xd800 {
+			r = 0xe000 // surrogates are no characters
+		}
+		if r == 0xe010 {
+			r = 0xf8f0
+		}
+		if r == 0x10100 {
+			r = 0xe0000
+		}
+		compare(directory.User{ID: 1, Name: string(r)})
+		compare(directory.User{ID: 1, Name: "A" + string(r) + "B", Email: "a" + string(r) + "@b"})
+		compare(directory.User{ID: 1, Name: "A" + string(r), Email: "a@b" + string(r)})
+		compare(directory.User{ID: 1, Name: "A", Email: "a@b" + string(r) + "c"})
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"connectrpc.com/connect"
 	"go.opentelemetry.io/otel/trace"
 
 	"example.com/roster/server/rpc"
@@ -128,11 +127,7 @@ func (l *AccessLog) write(c *rpc.Call, r *http.Request, leftOut int64) {
 
 // level returns warn for errors that are, or may be, a fault of the server, and otherwise info.
 func level(c *rpc.Call) slog.Level {
-	switch c.Code() {
-	case connect.CodeUnknown, connect.CodeInternal, connect.CodeUnavailable, connect.CodeDataLoss:
-		return slog.LevelWarn
-	}
-	if c.Status() >= 500 {
+	if c.Fault() || c.Protocol == rpc.NotRPC && c.Status() >= 500 {
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo
@@ -158,8 +153,11 @@ func (l *AccessLog) peer(address string) string {
 }
 
 // network returns the network of an address, so that the log does not tell which of its machines
-// called: one of 256 with IPv4, one of a whole site with IPv6.
+// called: one of 256 with IPv4, one of a whole site with IPv6. A caller at a Unix socket has none.
 func network(address string) string {
+	if address == "" || strings.HasPrefix(address, "@") || strings.HasPrefix(address, "/") {
+		return "unix"
+	}
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return ""

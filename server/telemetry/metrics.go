@@ -30,6 +30,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	calls     *prometheus.CounterVec
+	faults    *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 	refused   *prometheus.CounterVec
 	queries   *prometheus.HistogramVec
@@ -44,6 +45,7 @@ type Metrics struct {
 type procedure struct {
 	path      string
 	inFlight  atomic.Int64
+	faults    prometheus.Counter
 	codes     [rpc.Protocols][rpc.Codecs][len(codeNames)]lazy[prometheus.Counter]
 	durations [rpc.Protocols]lazy[prometheus.Observer]
 }
@@ -84,6 +86,10 @@ func NewMetrics() *Metrics {
 			Name: "roster_calls_total",
 			Help: "RPCs that have ended.",
 		}, []string{"procedure", "protocol", "codec", "code"}),
+		faults: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "roster_call_faults_total",
+			Help: "RPCs that failed by a fault of the server, or may have.",
+		}, []string{"procedure"}),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "roster_call_duration_seconds",
 			Help:    "Duration of RPCs, from the end of the request header to the return of the handler.",
@@ -116,7 +122,7 @@ func NewMetrics() *Metrics {
 	}
 	m.procedures.Store(&map[string]*procedure{})
 	m.registry.MustRegister(
-		m.calls, m.durations, m.refused, pages, m.queries, m.failures,
+		m.calls, m.faults, m.durations, m.refused, pages, m.queries, m.failures,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -150,7 +156,7 @@ func (m *Metrics) Serves(mounted *rpc.Table) {
 		if table[method.Path] != nil {
 			continue
 		}
-		p := &procedure{path: method.Path}
+		p := &procedure{path: method.Path, faults: m.faults.WithLabelValues(method.Path)}
 		table[method.Path] = p
 		for _, protocol := range []rpc.Protocol{rpc.GRPC, rpc.GRPCWeb, rpc.Connect} {
 			m.counter(p, protocol, rpc.Proto, 0)
@@ -181,6 +187,9 @@ func (m *Metrics) End(c *rpc.Call, r *http.Request) {
 	case p != nil && c.Protocol != rpc.NotRPC:
 		m.counter(p, c.Protocol, c.Codec, codeIndex(c.Code())).Inc()
 		m.duration(p, c.Protocol).Observe(c.Took.Seconds())
+		if c.Fault() {
+			p.faults.Inc()
+		}
 	case c.Refused == "":
 		class := c.Status() / 100
 		if class >= len(m.pages) {

@@ -10,8 +10,8 @@ func TestNetwork(t *testing.T) {
 		"[::ffff:192.0.2.99]:80":    "192.0.2.0/24",
 		"[2001:db8:1:2:3:4:5:6]:80": "2001:db8:1::/48",
 		"[fe80::1234:5678%eth0]:80": "fe80::/48",
-		"@":                         "",
-		"/run/roster.sock":          "",
+		"@":                         "unix",
+		"/run/roster.sock":          "unix",
 		"someone.example.com:80":    "",
 	} {
 		if got := network(address); got != want {

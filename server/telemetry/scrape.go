@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"runtime"
 	"slices"
 	"time"
@@ -26,12 +27,22 @@ type Sources struct {
 	// HTTP2 has the statistics of the HTTP/2 engine. It must be nil if the port serves HTTP/2 with
 	// net/http, which has none.
 	HTTP2 *h2.Stats
+	// Log counts the lines that were dropped because the log's reader was too slow.
+	Log *LogQueue
 	// AccessLog counts the requests that it left out.
 	AccessLog *AccessLog
 	// Traces counts the spans that were exported and lost.
 	Traces *Traces
 	// Draining reports whether the port is shutting down.
 	Draining func() bool
+	// Users returns how many users the store has. It is asked at each scrape, and has a second.
+	Users func(context.Context) (int64, error)
+	// StoreSize returns the size of the store's file and of its write-ahead log, in bytes; nil if the
+	// store is no file.
+	StoreSize func() (data, log int64)
+	// Reloads says for kinds of files (tls, tokens) how often they were reloaded, and how often they
+	// could not be used.
+	Reloads map[string]func() (reloaded, refused uint64)
 	// CertificateExpiry returns when the certificate in use expires.
 	CertificateExpiry func() time.Time
 }
@@ -70,6 +81,10 @@ var (
 	descCapacity = desc("roster_cache_capacity_entries", "Maximum number of ids in the cache.")
 	descLoads    = desc("roster_cache_loads_total", "Queries to the store for ids missing in the cache, by whether they succeeded.", "outcome")
 	descSkipped  = desc("roster_access_log_skipped_total", "Requests that the access log left out because of its rate.")
+	descDropped  = desc("roster_log_lines_dropped_total", "Lines of the log that were dropped because its reader stood still or its writer failed.")
+	descUsers    = desc("roster_users", "Users in the store.")
+	descSize     = desc("roster_store_size_bytes", "Size of the store's files: the data and its write-ahead log.", "file")
+	descReloads  = desc("roster_reloads_total", "Reloads of files that had changed, by whether they could be used.", "files", "outcome")
 	descSpans    = desc("roster_trace_spans_total", "Spans that were exported to the collector, or lost because the export failed.", "outcome")
 	descPollAge  = desc("roster_store_poll_age_seconds", "Time since the store last answered with its revision: the maximum age of answers from the cache.")
 )
@@ -80,7 +95,7 @@ var usualCodes = []string{"no_error", "cancel", "refused_stream", "protocol_erro
 
 var allDescs = []*prometheus.Desc{
 	descBuild, descInFlight, descDraining, descExpiry, descAccepted, descRefused, descOpen, descH2Conns, descStreams, descStreamsNow,
-	descResets, descGoAways, descRefusals, descTimeouts, descHits, descMisses, descCached, descCapacity, descLoads, descSkipped, descSpans, descPollAge,
+	descResets, descGoAways, descRefusals, descTimeouts, descHits, descMisses, descCached, descCapacity, descLoads, descSkipped, descDropped, descUsers, descSize, descReloads, descSpans, descPollAge,
 }
 
 // Describe implements prometheus.Collector.
@@ -117,6 +132,26 @@ func (s *scraped) Collect(ch chan<- prometheus.Metric) {
 		counter(descLoads, stats.Loads, "ok")
 		counter(descLoads, stats.LoadFailures, "error")
 		gauge(descPollAge, time.Since(stats.Answered).Seconds())
+	}
+	if s.sources.Users != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if users, err := s.sources.Users(ctx); err == nil { // else there is no number to show
+			gauge(descUsers, float64(users))
+		}
+	}
+	if s.sources.StoreSize != nil {
+		data, log := s.sources.StoreSize()
+		gauge(descSize, float64(data), "data")
+		gauge(descSize, float64(log), "log")
+	}
+	for files, counts := range s.sources.Reloads {
+		reloaded, refused := counts()
+		counter(descReloads, reloaded, files, "ok")
+		counter(descReloads, refused, files, "refused")
+	}
+	if s.sources.Log != nil {
+		counter(descDropped, s.sources.Log.Dropped())
 	}
 	if s.sources.AccessLog != nil {
 		counter(descSkipped, s.sources.AccessLog.Skipped())

@@ -133,7 +133,7 @@ func TestMetrics(t *testing.T) {
 	}
 	request(handler, "POST", "/MyService/None", "application/grpc", nil)
 	request(handler, "POST", "/MyService/User", "text/plain", nil)
-	request(handler, "GET", "/MyService/User", "", nil)
+	request(handler, "PUT", "/MyService/User", "", nil)
 	request(handler, "GET", "/", "", nil)
 	request(handler, "GET", "/none", "", nil)
 	draining = true

@@ -126,6 +126,9 @@ func (f *Files) NotAfter() time.Time { return f.files.Current().cert.notAfter }
 // be configured to trust it.
 func (f *Files) SelfSigned() bool { return f.files.Current().cert.selfSigned }
 
+// Reloads returns how often the files were reloaded, and how often they could not be used.
+func (f *Files) Reloads() (reloaded, refused uint64) { return f.files.Reloads() }
+
 // Watch reloads the files when they change, until ctx is done.
 func (f *Files) Watch(ctx context.Context) { f.files.Watch(ctx) }
 

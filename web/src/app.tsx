@@ -6,7 +6,7 @@ import { LookUpForm } from "./form.tsx";
 import { Health, useHealth } from "./health.tsx";
 import { Mark } from "./icons.tsx";
 import { parseIds } from "./ids.ts";
-import { fitsLink, readLink, writeLink } from "./link.ts";
+import { baseOf, fitsLink, readLink, writeLink } from "./link.ts";
 import { useLookUp } from "./lookup.ts";
 import { Results } from "./results.tsx";
 import { SameCall } from "./same-call.tsx";
@@ -24,17 +24,28 @@ export function App() {
   const [showProblems, setShowProblems] = useState(false);
   const field = useRef<HTMLTextAreaElement>(null);
   const token = useToken();
-  // start is made once, and looks up with the token of the moment.
+  // start is made once, and looks up with the token and the health of the moment.
   const tokenNow = useRef(token);
   tokenNow.current = token;
   const tokenField = useRef<HTMLInputElement>(null);
   const [tokenOpen, setTokenOpen] = useState(false);
   const parsed = useMemo(() => parseIds(text), [text]);
   const health = useHealth(choice);
-  const lookUp = useLookUp((failure) => {
-    health.check();
-    if (failure.code === "unauthenticated") setTokenOpen(true);
+  const healthNow = useRef(health);
+  healthNow.current = health;
+  const [refused, setRefused] = useState(false); // the last look-up, for want of a token or for its token
+  const lookUp = useLookUp((outcome) => {
+    // What came of it is news of the server's health, unless the light says the same.
+    if (outcome.kind === "failed" || (outcome.kind === "found" && healthNow.current.state.kind !== "healthy")) health.check();
+    const unauthenticated = outcome.kind === "failed" && outcome.failure.code === "unauthenticated";
+    setRefused(unauthenticated);
+    if (unauthenticated) setTokenOpen(true);
   });
+
+  // A look-up without one would be refused.
+  useEffect(() => {
+    if (health.wantsToken && tokenNow.current.token === "") setTokenOpen(true);
+  }, [health.wantsToken]);
 
   const start = useCallback((typed: string, how: Choice, remember: boolean) => {
     const { ids, problems, compact } = parseIds(typed);
@@ -83,7 +94,7 @@ export function App() {
         <Mark />
         <div class="name">
           <h1>Roster</h1>
-          <p>the user directory at {location.host}</p>
+          <p>the user directory at {baseOf(location.href).replace(/^\w+:\/\//, "")}</p>
         </div>
         <Health state={health.state} />
       </header>
@@ -117,14 +128,14 @@ export function App() {
           <SameCall
             ids={usable ? parsed.ids : (lookUp.finished?.ids ?? EXAMPLE_IDS)}
             choice={choice}
-            token={token.token !== ""}
+            token={token.token !== "" || refused || health.wantsToken}
           />
         </div>
       </main>
       <footer>
         <p>
           One address for Python, Go, browsers and curl: gRPC, gRPC-Web and Connect on one port.{" "}
-          <a href="/licenses.md">Licences</a>
+          <a href="licenses.md">Licences</a>
         </p>
       </footer>
     </>

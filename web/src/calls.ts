@@ -1,9 +1,10 @@
-// The calls the page makes, always to the origin that served it.
+// The calls the page makes, always to the address that served it.
 
 import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
 import { MyService } from "../../gen/es/api_pb.ts";
 import type { Choice } from "./choice.ts";
+import { baseOf } from "./link.ts";
 
 export const LOOK_UP_TIMEOUT_MS = 10_000;
 // The server itself gives its store one second.
@@ -16,7 +17,7 @@ export function createService({ protocol, encoding }: Choice, token = ""): Clien
     return next(request);
   };
   const options = {
-    baseUrl: location.origin,
+    baseUrl: baseOf(location.href),
     useBinaryFormat: encoding === "binary",
     interceptors: token === "" ? [] : [authorize],
   };
@@ -24,6 +25,27 @@ export function createService({ protocol, encoding }: Choice, token = ""): Clien
     MyService,
     protocol === "grpcweb" ? createGrpcWebTransport(options) : createConnectTransport(options),
   );
+}
+
+/**
+ * Asks which of these ids nobody has, which the reply to a look-up does not tell. It is null if the server
+ * cannot say: a server of api.proto alone does not have this call.
+ */
+export async function unknownOf(ids: readonly number[], token: string, signal: AbortSignal): Promise<number[] | null> {
+  try {
+    const response = await fetch(`${baseOf(location.href)}/roster.v1.DirectoryService/BatchGetUsers`, {
+      method: "POST",
+      headers: { "content-type": "application/json", ...(token !== "" && { authorization: `Bearer ${token}` }) },
+      body: JSON.stringify({ ids }),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(LOOK_UP_TIMEOUT_MS)]),
+    });
+    if (!response.ok) return null;
+    const reply: { unknownIds?: unknown } = await response.json();
+    const unknown = reply.unknownIds;
+    return Array.isArray(unknown) && unknown.every((id) => typeof id === "number") ? unknown : null;
+  } catch {
+    return null;
+  }
 }
 
 /** "3.2 ms", "128 ms", "2.41 s". */

@@ -21,6 +21,8 @@ export interface Attempt {
   /** How many ids the call asked for. */
   asked: number;
   timeoutMs: number;
+  /** Whether it carried a token. */
+  token?: boolean;
 }
 
 export function explain(error: unknown, attempt: Attempt): Failure {
@@ -78,7 +80,7 @@ function codeName(code: Code): string {
 
 const LARGE_BATCH = 1000;
 
-function words(code: Code, { asked, timeoutMs }: Attempt): Pick<Failure, "title" | "advice" | "retry"> {
+function words(code: Code, { asked, timeoutMs, token }: Attempt): Pick<Failure, "title" | "advice" | "retry"> {
   // The codes that refuse a batch for its size have other uses too.
   const fewer = asked >= LARGE_BATCH ? `This call asked for ${formatCount(asked)} ids: ask for fewer at a time.` : "";
   switch (code) {
@@ -108,6 +110,13 @@ function words(code: Code, { asked, timeoutMs }: Attempt): Pick<Failure, "title"
         retry: true,
       };
     case Code.Unauthenticated:
+      if (token) {
+        return {
+          title: "The server does not accept this token",
+          advice: "Correct it, or give another one, under Token, above. Whoever runs this server makes them, with roster token create.",
+          retry: true,
+        };
+      }
       return {
         title: "The server wants a token",
         advice: "Give one under Token, above. Whoever runs this server makes them, with roster token create.",

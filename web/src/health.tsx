@@ -15,6 +15,8 @@ export type HealthState =
 
 export interface HealthWatch {
   state: HealthState;
+  /** Whether the server says that look-ups need a token. */
+  wantsToken: boolean;
   /** Asks now instead of at the next tick. */
   check(): void;
 }
@@ -22,6 +24,7 @@ export interface HealthWatch {
 /** Polls over the protocol chosen, since that is the way a look-up will go. */
 export function useHealth(choice: Choice): HealthWatch {
   const [state, setState] = useState<HealthState>({ kind: "checking" });
+  const [wantsToken, setWantsToken] = useState(false);
   const checkNow = useRef(() => {});
   const { protocol, encoding } = choice;
 
@@ -40,7 +43,7 @@ export function useHealth(choice: Choice): HealthWatch {
       if (document.hidden) return;
       const controller = new AbortController();
       inFlight = controller;
-      const next = await ask(service, controller.signal);
+      const next = await ask(service, controller.signal, setWantsToken);
       if (controller.signal.aborted) return;
       setState(next);
       timer = setTimeout(check, POLL_MS);
@@ -59,13 +62,19 @@ export function useHealth(choice: Choice): HealthWatch {
     };
   }, [protocol, encoding]);
 
-  return { state, check: useCallback(() => checkNow.current(), []) };
+  return { state, wantsToken, check: useCallback(() => checkNow.current(), []) };
 }
 
-async function ask(service: ReturnType<typeof createService>, signal: AbortSignal): Promise<HealthState> {
+async function ask(
+  service: ReturnType<typeof createService>,
+  signal: AbortSignal,
+  onWantsToken: (wants: boolean) => void,
+): Promise<HealthState> {
+  // Health is open, and its reply tells whether other calls are (RFC 9110 §11.6.1).
+  const onHeader = (header: Headers) => onWantsToken(/^Bearer\b/i.test(header.get("www-authenticate") ?? ""));
   const start = performance.now();
   try {
-    await service.health({}, { signal, timeoutMs: HEALTH_TIMEOUT_MS });
+    await service.health({}, { signal, timeoutMs: HEALTH_TIMEOUT_MS, onHeader });
     return { kind: "healthy", ms: performance.now() - start };
   } catch (error) {
     if (isCancelled(error)) return { kind: "checking" };

@@ -4,6 +4,15 @@
 
 import { type Choice, DEFAULT_CHOICE } from "./choice.ts";
 
+/**
+ * The address of the page without its own name, a query or a final slash. It has the path below which a
+ * proxy may serve it: "https://example.com/roster" of "https://example.com/roster/?ids=1".
+ */
+export function baseOf(href: string): string {
+  const { origin, pathname } = new URL(".", href);
+  return origin + pathname.replace(/\/$/, "");
+}
+
 export interface Link {
   /** As typed, unchecked; null when the address asks for nothing. */
   ids: string | null;

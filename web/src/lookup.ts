@@ -3,12 +3,13 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { User } from "../../gen/es/api_pb.ts";
-import { createService, LOOK_UP_TIMEOUT_MS } from "./calls.ts";
+import { createService, LOOK_UP_TIMEOUT_MS, unknownOf } from "./calls.ts";
 import type { Choice } from "./choice.ts";
 import { explain, type Failure, isCancelled } from "./failure.ts";
 
 export type Outcome =
-  | { kind: "found"; users: User[]; message: string }
+  /** unknown has the ids that nobody has, once it is known which they are. */
+  | { kind: "found"; users: User[]; message: string; unknown?: readonly number[] }
   | { kind: "failed"; failure: Failure }
   | { kind: "cancelled" };
 
@@ -28,15 +29,22 @@ export interface LookUp {
 // Most calls end sooner; showing and hiding "looking up" for them is flicker.
 const PENDING_AFTER_MS = 150;
 
-export function useLookUp(onFailure: (failure: Failure) => void): LookUp {
+export function useLookUp(onEnd: (outcome: Outcome, token: string) => void): LookUp {
   const [finished, setFinished] = useState<Finished | null>(null);
   const [pending, setPending] = useState<number | null>(null);
   const inFlight = useRef<AbortController | null>(null);
+  // Of the question which ids are unknown, which is asked once the users are shown.
+  const asking = useRef<AbortController | null>(null);
 
-  useEffect(() => () => inFlight.current?.abort(), []);
+  function abort() {
+    inFlight.current?.abort();
+    asking.current?.abort();
+  }
+
+  useEffect(() => abort, []);
 
   async function run(ids: readonly number[], choice: Choice, token: string) {
-    inFlight.current?.abort();
+    abort();
     const controller = new AbortController();
     inFlight.current = controller;
     setPending(null);
@@ -49,8 +57,17 @@ export function useLookUp(onFailure: (failure: Failure) => void): LookUp {
     if (inFlight.current !== controller) return;
     inFlight.current = null;
     setPending(null);
-    setFinished({ ...outcome, ids, choice, ms });
-    if (outcome.kind === "failed") onFailure(outcome.failure);
+    const finished = { ...outcome, ids, choice, ms };
+    setFinished(finished);
+    onEnd(outcome, token);
+    // If nobody was found it is clear which ids are unknown.
+    if (finished.kind !== "found" || finished.users.length === 0 || finished.users.length === ids.length) return;
+    const question = new AbortController();
+    asking.current = question;
+    const unknown = await unknownOf(ids, token, question.signal);
+    if (question.signal.aborted || unknown === null) return;
+    // Users may have come or gone between the two calls.
+    if (known(ids, unknown).length === finished.users.length) setFinished({ ...finished, unknown });
   }
 
   return {
@@ -59,12 +76,18 @@ export function useLookUp(onFailure: (failure: Failure) => void): LookUp {
     run: (ids, choice, token) => void run(ids, choice, token),
     cancel: () => inFlight.current?.abort(),
     clear() {
-      inFlight.current?.abort();
+      abort();
       inFlight.current = null;
       setPending(null);
       setFinished(null);
     },
   };
+}
+
+/** The ids that somebody has, in the order asked, repeats kept. */
+export function known(ids: readonly number[], unknown: readonly number[]): number[] {
+  const without = new Set(unknown);
+  return ids.filter((id) => !without.has(id));
 }
 
 async function call(
@@ -81,7 +104,7 @@ async function call(
     return { kind: "found", users: reply.data, message: reply.message };
   } catch (error) {
     if (signal.aborted && isCancelled(error)) return { kind: "cancelled" };
-    const failure = explain(error, { asked: ids.length, timeoutMs: LOOK_UP_TIMEOUT_MS });
+    const failure = explain(error, { asked: ids.length, timeoutMs: LOOK_UP_TIMEOUT_MS, token: token !== "" });
     return { kind: "failed", failure };
   }
 }

@@ -7,7 +7,7 @@ import { contentType, PROTOCOL_NAMES } from "./choice.ts";
 import type { Failure } from "./failure.ts";
 import { CrossIcon } from "./icons.tsx";
 import { formatCount } from "./ids.ts";
-import type { Finished, LookUp } from "./lookup.ts";
+import { type Finished, known, type LookUp } from "./lookup.ts";
 import { UserTable } from "./user-table.tsx";
 
 interface Props {
@@ -25,7 +25,8 @@ const MORE_ROWS = 1000;
 export function Results({ lookUp, onRetry, onFocusLost }: Props) {
   const { finished, pending } = lookUp;
   const [rows, setRows] = useState(FIRST_ROWS);
-  useEffect(() => setRows(FIRST_ROWS), [finished]);
+  // The same look-up comes once more when the unknown ids have been named.
+  useEffect(() => setRows(FIRST_ROWS), [finished?.kind === "found" ? finished.users : finished]);
 
   const hidden = finished?.kind === "found" ? Math.max(0, finished.users.length - rows) : 0;
   const summary = pending === null ? summaryOf(finished) : `Looking up ${ids(pending)}…`;
@@ -54,13 +55,15 @@ export function Results({ lookUp, onRetry, onFocusLost }: Props) {
         </PassingButton>
       )}
       {!finished && <Placeholder />}
-      {finished?.kind === "found" && <Unknowns finished={finished} found={finished.users.length} />}
+      {finished?.kind === "found" && (
+        <Unknowns asked={finished.ids} found={finished.users.length} unknown={finished.unknown} />
+      )}
       {finished?.kind === "found" && finished.users.length > 0 && (
         <UserTable
           users={finished.users.slice(0, rows)}
-          // Row and id go together only when every id was answered: a reply
-          // has the users in the order asked, but not their ids.
-          ids={finished.users.length === finished.ids.length ? finished.ids : null}
+          // A reply has the users in the order asked, but not their ids: row and id
+          // go together when every id was answered, or it is known which were not.
+          ids={idsOf(finished)}
         />
       )}
       {hidden > 0 && (
@@ -138,20 +141,45 @@ function FailureNote({ failure }: { failure: Failure }) {
   );
 }
 
-function Unknowns({ finished, found }: { finished: Finished; found: number }) {
-  const asked = finished.ids.length;
-  const unknown = asked - found;
-  if (unknown <= 0) return null;
+/** The id of each user, null while they are not known. */
+function idsOf(finished: Extract<Finished, { kind: "found" }>): readonly number[] | null {
+  if (finished.users.length === finished.ids.length) return finished.ids;
+  return finished.unknown ? known(finished.ids, finished.unknown) : null;
+}
+
+// More are counted: somebody who asks for thousands does not read them one by one.
+const MAX_NAMED = 20;
+
+interface UnknownsProps {
+  asked: readonly number[];
+  found: number;
+  unknown: readonly number[] | undefined;
+}
+
+function Unknowns({ asked, found, unknown }: UnknownsProps) {
+  const missing = asked.length - found;
+  if (missing <= 0) return null;
   if (found === 0) {
     return (
       <p class="note">
-        {asked === 1 ? `Nobody here has the id ${finished.ids[0]}.` : `Nobody here has any of these ${ids(asked)}.`}
+        {asked.length === 1 ? `Nobody here has the id ${asked[0]}.` : `Nobody here has any of these ${ids(asked.length)}.`}
+      </p>
+    );
+  }
+  if (unknown) {
+    const more = unknown.length - MAX_NAMED;
+    const named = unknown.slice(0, MAX_NAMED).join(", ");
+    return (
+      <p class="note">
+        {unknown.length === 1
+          ? `Nobody here has the id ${named}.`
+          : `Nobody here has the ids ${named}${more > 0 ? ` and ${formatCount(more)} more` : ""}.`}
       </p>
     );
   }
   return (
     <p class="note">
-      {unknown === 1 ? "One of the ids is unknown here and was" : `${formatCount(unknown)} of the ids are unknown here and were`} left
+      {missing === 1 ? "One of the ids is unknown here and was" : `${formatCount(missing)} of the ids are unknown here and were`} left
       out. A reply carries users without their ids, so it does not tell which; look ids up one at a time to see.
     </p>
   );

@@ -4,6 +4,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Choice } from "./choice.ts";
 import { copyText } from "./clipboard.ts";
 import { CheckIcon, CopyIcon } from "./icons.tsx";
+import { baseOf } from "./link.ts";
 import { type Language, LANGUAGE_NAMES, shorten, snippet } from "./snippets.ts";
 
 const LANGUAGES = Object.keys(LANGUAGE_NAMES) as Language[];
@@ -14,7 +15,7 @@ type Copied = { text: string; words: string; ok: boolean };
 interface Props {
   ids: readonly number[];
   choice: Choice;
-  /** Whether look-ups carry a token; the text names where to put it. */
+  /** Whether look-ups carry a token, or need one; the text names where to put it. */
   token: boolean;
 }
 
@@ -23,7 +24,7 @@ export function SameCall({ ids, choice, token }: Props) {
   const [copied, setCopied] = useState<Copied | null>(null);
   const tabs = useRef<HTMLDivElement>(null);
   const text = useMemo(
-    () => snippet(language, { origin: location.origin, choice, ids, token }),
+    () => snippet(language, { base: baseOf(location.href), choice, ids, token }),
     [language, choice, ids, token],
   );
   const shown = shorten(text);
@@ -100,6 +101,9 @@ export function SameCall({ ids, choice, token }: Props) {
           <p class="hint">From curl it is Connect and JSON, on the same port.</p>
         )}
         {language === "python" && <p class="hint">From Python it is gRPC, on the same port.</p>}
+        {language === "python" && new URL(baseOf(location.href)).pathname !== "/" && (
+          <p class="hint">gRPC calls have no path before the service: ask whoever runs this server for the address of its gRPC.</p>
+        )}
       </div>
     </section>
   );

@@ -11,8 +11,8 @@ export const LANGUAGE_NAMES: Record<Language, string> = {
 };
 
 export interface Call {
-  /** The page's own origin: http://localhost:50051. */
-  origin: string;
+  /** The page's own address: http://localhost:50051, or below a path https://example.com/roster. */
+  base: string;
   choice: Choice;
   ids: readonly number[];
   /** Whether the call carries a token: that of ROSTER_TOKEN in the environment. */
@@ -36,11 +36,11 @@ const MAX_ARGUMENT = 100_000;
 
 // The field is userIDs in JSON too. Roster refuses userIds; other servers of the
 // same proto may ignore it, and then the call succeeds and finds no user.
-function curl({ origin, ids, token }: Call): string {
+function curl({ base, ids, token }: Call): string {
   const body = `{"userIDs":[${ids.join(",")}]}`;
   const authorization = token ? ` \\\n  -H "authorization: Bearer $ROSTER_TOKEN"` : "";
   const head = `curl -H 'content-type: application/json'${authorization}`;
-  const url = `${origin}/MyService/User`;
+  const url = `${base}/MyService/User`;
   if (body.length < MAX_ARGUMENT) return `${head} \\\n  -d '${body}' \\\n  ${url}\n`;
   return `${head} \\\n  --data-binary @- \\\n  ${url} <<'EOF'\n${body}\nEOF\n`;
 }
@@ -48,14 +48,14 @@ function curl({ origin, ids, token }: Call): string {
 // examples/python/get.py and examples/go/main.go are what these two print for http://localhost:50051
 // and the ids 1 and 2; a test holds them together.
 
-function python({ origin, ids, token }: Call): string {
-  const { protocol, target } = grpcTarget(origin);
+function python({ base, ids, token }: Call): string {
+  const { protocol, target } = grpcTarget(base);
   const channel =
     protocol === "https:"
       ? `grpc.secure_channel("${target}", grpc.ssl_channel_credentials())`
       : `grpc.insecure_channel("${target}")`;
   return `# pip install grpcio grpcio-tools
-# curl -O ${origin}/api.proto
+# curl -O ${base}/api.proto
 # python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. api.proto
 ${token ? "import os\n\n" : ""}import grpc
 
@@ -73,17 +73,17 @@ for user in reply.data:
 }
 
 // grpcio wants a port where a URL may leave the usual one out.
-function grpcTarget(origin: string): { protocol: string; target: string } {
-  const { protocol, hostname, port } = new URL(origin);
+function grpcTarget(base: string): { protocol: string; target: string } {
+  const { protocol, hostname, port } = new URL(base);
   const usual = protocol === "https:" ? "443" : "80";
   return { protocol, target: `${hostname}:${port || usual}` };
 }
 
-function go({ origin, choice, ids, token }: Call): string {
+function go({ base, choice, ids, token }: Call): string {
   const config = [`Protocol: ${choice.protocol === "grpcweb" ? "client.GRPCWeb" : "client.Connect"}`];
   if (choice.encoding === "json") config.push("JSON: true");
   if (token) config.push(`Token: os.Getenv("ROSTER_TOKEN")`);
-  if (token && !isProtected(new URL(origin))) config.push("TokenInClear: true");
+  if (token && !isProtected(new URL(base))) config.push("TokenInClear: true");
   return `// This program looks users up. Run it with "go run ." in examples/go of a
 // checkout of Roster, whose go.mod says where the client package is.
 package main
@@ -100,7 +100,7 @@ import (
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	c, err := client.New("${origin}", client.Config{${config.join(", ")}})
+	c, err := client.New("${base}", client.Config{${config.join(", ")}})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -39,6 +39,15 @@ test("a batch over the limit is not to be tried again, a busy server is", () => 
   assert.equal(busy.retry, true);
 });
 
+test("a token that is refused is said to be wrong, and not to be missing", () => {
+  const error = new ConnectError("the token is not known here", Code.Unauthenticated);
+  assert.equal(explain(error, attempt).title, "The server wants a token");
+  const failure = explain(error, { ...attempt, token: true });
+  assert.equal(failure.title, "The server does not accept this token");
+  assert.match(failure.advice, /^Correct it, or give another one/);
+  assert.equal(failure.message, "the token is not known here");
+});
+
 test("running out of time names the time there was", () => {
   const failure = explain(new ConnectError("the operation timed out", Code.DeadlineExceeded), attempt);
   assert.equal(failure.code, "deadline_exceeded");

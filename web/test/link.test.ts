@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Choice, contentType, DEFAULT_CHOICE } from "../src/choice.ts";
-import { fitsLink, readLink, writeLink } from "../src/link.ts";
+import { baseOf, fitsLink, readLink, writeLink } from "../src/link.ts";
 
 const choices: [choice: Choice, search: string, type: string][] = [
   [{ protocol: "connect", encoding: "json" }, "?ids=1,5-9", "application/json"],
@@ -39,3 +39,14 @@ test("a list too long for an address is told apart", () => {
   assert.equal(fitsLink(writeLink("1,2", DEFAULT_CHOICE)), true);
   assert.equal(fitsLink(writeLink("1,".repeat(2000), DEFAULT_CHOICE)), false);
 });
+
+const bases: [href: string, base: string][] = [
+  ["http://localhost:50051/", "http://localhost:50051"],
+  ["http://localhost:50051/?ids=1#x", "http://localhost:50051"],
+  ["https://example.com/roster/?ids=1/2", "https://example.com/roster"],
+  ["https://example.com/a/b/index.html", "https://example.com/a/b"],
+];
+
+for (const [href, base] of bases) {
+  test(`the page at ${href} calls ${base}`, () => assert.equal(baseOf(href), base));
+}

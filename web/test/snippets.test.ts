@@ -7,7 +7,7 @@ import { MAX_IDS } from "../src/ids.ts";
 import { type Call, shorten, snippet } from "../src/snippets.ts";
 
 const call: Call = {
-  origin: "http://localhost:50051",
+  base: "http://localhost:50051",
   choice: { protocol: "connect", encoding: "json" },
   ids: [1, 2],
   token: false,
@@ -57,12 +57,13 @@ const targets: [origin: string, channel: string][] = [
   ["http://localhost:50051", 'grpc.insecure_channel("localhost:50051")'],
   ["http://roster.example", 'grpc.insecure_channel("roster.example:80")'],
   ["http://[::1]:50051", 'grpc.insecure_channel("[::1]:50051")'],
+  ["https://example.com/roster", 'grpc.secure_channel("example.com:443", grpc.ssl_channel_credentials())'],
   ["https://roster.example", 'grpc.secure_channel("roster.example:443", grpc.ssl_channel_credentials())'],
 ];
 
 for (const [origin, channel] of targets) {
   test(`Python reaches ${origin} through ${channel}`, () => {
-    const source = snippet("python", { ...call, origin });
+    const source = snippet("python", { ...call, base: origin });
     assert.ok(source.includes(`with ${channel} as channel:\n`), source);
     assert.ok(source.includes("userIDs=[1, 2]"), source);
     assert.ok(source.includes(`# curl -O ${origin}/api.proto\n`), source);
@@ -131,7 +132,7 @@ const tokenConfigs: [origin: string, fields: string][] = [
 
 for (const [origin, fields] of tokenConfigs) {
   test(`Go takes the token from the environment, and is told where it goes in the clear: ${origin}`, () => {
-    const source = snippet("go", { ...withToken, origin });
+    const source = snippet("go", { ...withToken, base: origin });
     assert.ok(source.includes(`client.New("${origin}", client.Config{${fields}})`), source);
     assert.ok(source.includes('\t"log"\n\t"os"\n\t"time"\n'), source);
   });

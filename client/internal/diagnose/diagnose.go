@@ -45,6 +45,8 @@ var ErrNoHTTP2 = errors.New("the server did not agree to HTTP/2 in the TLS hands
 type Config struct {
 	// Base is the server's address: scheme http or https, host, optional port and path.
 	Base *url.URL
+	// Socket is the path of the Unix socket that is called instead of Base's host; empty for TCP.
+	Socket string
 	// Protocol is GRPC, GRPCWeb or Connect.
 	Protocol string
 	// JSON says that messages are JSON and not binary.
@@ -84,18 +86,26 @@ type Diagnosis struct {
 // which may last longer, bounds the diagnosis.
 func (e *Explainer) Explain(ctx, attempt context.Context, err error) Diagnosis {
 	seen := factsOf(attempt)
+	answered := connect.IsWireError(err)
+	if !answered && seen.told != nil && seen.err != nil {
+		// The server said what is wrong, but did not end the stream with it, and then the stream broke.
+		// What it said is the answer.
+		err, answered = seen.told, true
+	}
 	code := connect.CodeOf(err)
 	switch {
-	case connect.IsWireError(err):
+	case answered:
 		// Roster answers with this code if its port has TLS and the call came without.
 		if code == connect.CodeFailedPrecondition && e.tls == nil && e.speaksTLS(ctx) {
 			return Diagnosis{Reason: ServerUsesTLS, Err: err}
 		}
-		return Diagnosis{Reason: reasonOfAnswer(err), Err: err}
+		return Diagnosis{Reason: reasonOfAnswer(err, seen), Err: err}
+	case endedByDeadline(seen):
+		return Diagnosis{Reason: NoAnswer, Err: connect.NewError(connect.CodeDeadlineExceeded, seen.err)}
 	case code == connect.CodeCanceled && errors.Is(ctx.Err(), context.Canceled):
 		return Diagnosis{Reason: Canceled, Err: err}
 	case seen.status != 0:
-		return e.explainResponse(err, seen)
+		return e.explainResponse(ctx, err, seen)
 	}
 
 	// The reason that remains if neither the error's type nor a probe tells more.
@@ -121,8 +131,23 @@ func (e *Explainer) Explain(ctx, attempt context.Context, err error) Diagnosis {
 	return Diagnosis{Reason: reason, Err: err}
 }
 
+// endedByDeadline reports whether the server reset the stream because the deadline had passed, as
+// grpc-go does instead of answering. There is no error code for that (RFC 9113 §7), so the time
+// tells, unless the code says something else.
+func endedByDeadline(seen facts) bool {
+	var reset http2.StreamError
+	if !seen.atDeadline || !errors.As(seen.err, &reset) {
+		return false
+	}
+	switch reset.Code {
+	case http2.ErrCodeCancel, http2.ErrCodeNo, http2.ErrCodeInternal, http2.ErrCodeStreamClosed:
+		return true
+	}
+	return false
+}
+
 // reasonOfAnswer is the reason behind an error that the server sent.
-func reasonOfAnswer(err error) Reason {
+func reasonOfAnswer(err error, seen facts) Reason {
 	switch connect.CodeOf(err) {
 	case connect.CodeUnavailable:
 		return Unavailable
@@ -133,7 +158,11 @@ func reasonOfAnswer(err error) Reason {
 	case connect.CodePermissionDenied:
 		return PermissionDenied
 	case connect.CodeDeadlineExceeded:
-		return NoAnswer
+		if seen.atDeadline {
+			return NoAnswer
+		}
+		// A deadline of the server's own, for something that it waited for.
+		return ServerError
 	}
 	if isUnserializable(err) {
 		return BadReply
@@ -161,7 +190,7 @@ func isUnserializable(err error) bool {
 }
 
 // explainResponse explains an HTTP response that broke off, or was not the answer to an RPC.
-func (e *Explainer) explainResponse(err error, seen facts) Diagnosis {
+func (e *Explainer) explainResponse(ctx context.Context, err error, seen facts) Diagnosis {
 	status := fmt.Sprintf("HTTP %d", seen.status)
 	if seen.contentType != "" {
 		status += " " + seen.contentType
@@ -181,6 +210,8 @@ func (e *Explainer) explainResponse(err error, seen facts) Diagnosis {
 		return Diagnosis{Reason: reason, Err: recode(err, seen.err)}
 	case answered != "" && answered != e.config.Protocol:
 		return Diagnosis{WrongProtocol, e.mismatch(answered), err}
+	case seen.status == http.StatusUnsupportedMediaType && e.answersOnlyGRPC(ctx):
+		return Diagnosis{WrongProtocol, e.mismatch(status) + ", and it speaks grpc", err}
 	case code == connect.CodeUnavailable:
 		return Diagnosis{Unavailable, status, err}
 	case seen.status == 200 && e.config.JSON && !strings.Contains(seen.contentType, "json") && answered != "":
@@ -230,13 +261,16 @@ func reasonOfTransport(err error) (reason Reason, certain bool) {
 	)
 	switch {
 	case errors.As(err, &stream):
-		if stream.Code == http2.ErrCodeHTTP11Required {
+		switch stream.Code {
+		case http2.ErrCodeHTTP11Required:
 			return NotHTTP2, true
+		case http2.ErrCodeRefusedStream: // it did nothing for the call (RFC 9113 §8.7)
+			return Unavailable, true
 		}
 		return ServerError, true
 	case errors.As(err, &name):
 		return NameUnknown, true
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // no Unix socket of that name
 		return NothingListens, true
 	case errors.Is(err, ErrNoHTTP2):
 		return NotHTTP2, true

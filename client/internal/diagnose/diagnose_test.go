@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"connectrpc.com/connect"
+	"golang.org/x/net/http2"
 )
 
 // The answer to the start of an HTTP/2 connection shows which protocol a port serves.
@@ -38,6 +39,13 @@ func TestTheFirstBytesTellTheProtocol(t *testing.T) {
 		if got := classify([]byte(test.first), test.err); got.kind != test.want {
 			t.Errorf("%s: kind %d, want %d", test.name, got.kind, test.want)
 		}
+	}
+}
+
+func TestARefusedStreamMayBeCalledAgain(t *testing.T) {
+	reason, certain := reasonOfTransport(http2.StreamError{Code: http2.ErrCodeRefusedStream})
+	if reason != Unavailable || !certain || reason.Lasts() {
+		t.Errorf("%v", reason)
 	}
 }
 

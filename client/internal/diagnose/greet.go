@@ -70,7 +70,7 @@ const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x
 
 // greet connects, with TLS if config is given, sends the preface and reads the answer.
 func (e *Explainer) greet(ctx context.Context, config *tls.Config) answer {
-	conn, err := dial.Dialer().DialContext(ctx, "tcp", hostPort(e.config.Base))
+	conn, err := dial.To(e.config.Socket)(ctx, "tcp", hostPort(e.config.Base))
 	if err != nil {
 		return answer{kind: noConnection, err: err}
 	}

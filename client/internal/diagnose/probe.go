@@ -64,10 +64,11 @@ func (e *Explainer) proxied() bool {
 	return proxy != nil || err != nil
 }
 
-// answersOnlyGRPC reports whether a server that reset the stream of another protocol answers Health
-// in gRPC: grpcio resets the streams of protocols that it does not know.
+// answersOnlyGRPC reports whether a server that does not understand a call of another protocol, or in
+// JSON, answers Health in gRPC. grpcio resets the streams of protocols that it does not know; grpc-js
+// and grpclib answer them with status 415 and not a word.
 func (e *Explainer) answersOnlyGRPC(ctx context.Context) bool {
-	if e.config.Protocol == GRPC || ctx.Err() != nil {
+	if e.config.Protocol == GRPC && !e.config.JSON || ctx.Err() != nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)

@@ -79,7 +79,7 @@ func (r Reason) String() string {
 func (r Reason) Advice() string {
 	switch r {
 	case NothingListens:
-		return "start the server, or check host and port"
+		return "start the server, or check its address"
 	case NameUnknown:
 		return "check the spelling of the host"
 	case Unreachable:

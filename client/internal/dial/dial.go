@@ -1,8 +1,9 @@
-// Package dial has the dialer of a client's calls and of its probes, so that a probe meets what a
+// Package dial connects a client's calls and its probes, so that a probe meets what a
 // call meets.
 package dial
 
 import (
+	"context"
 	"net"
 	"time"
 )
@@ -16,4 +17,16 @@ const timeout = 5 * time.Second
 // was on its way.
 func Dialer() *net.Dialer {
 	return &net.Dialer{Timeout: timeout, Control: limitUnacknowledged}
+}
+
+// To returns a function that connects to the Unix socket at path, whatever address it is given, or by
+// TCP to that address if path is empty.
+func To(path string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	if path == "" {
+		return Dialer().DialContext
+	}
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		dialer := net.Dialer{Timeout: timeout}
+		return dialer.DialContext(ctx, "unix", path)
+	}
 }

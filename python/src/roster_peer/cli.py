@@ -42,7 +42,7 @@ def run(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except RosterPeerError as error:
-        print(f"roster-peer: {error}", file=sys.stderr)
+        print(f"roster-peer: {_printable(str(error))}", file=sys.stderr)
     except KeyboardInterrupt:
         print("roster-peer: interrupted", file=sys.stderr)
     except BrokenPipeError:

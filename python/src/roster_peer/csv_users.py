@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from roster_peer.errors import UsersFileError
 from roster_peer.rows import COLUMNS, to_user
-from roster_peer.user import User
+from roster_peer.user import User, problem_in_file, strip
 
 
 class _Lines:
@@ -87,4 +87,7 @@ def _user(record: list[str], columns: list[int]) -> tuple[int, User]:
     if len(record) != len(columns):
         raise ValueError(f"{len(record)} fields, the header has {len(columns)}")
     id_, name, age, email = (record[index] for index in columns)
-    return to_user(id_, name, age, email)
+    number, user = to_user(id_, strip(name), age, strip(email))
+    if wrong := problem_in_file(user):
+        raise ValueError(wrong)
+    return number, user

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 #: The longest name, in bytes of UTF-8.
@@ -16,6 +17,21 @@ INT32_MIN = -(2**31)
 INT32_MAX = 2**31 - 1
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+# What follows are the rules of directory.Normalize in Go, for users that are
+# loaded from a file of rows. A store may have users from before them.
+_SPACES = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
+    "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+#: Control characters, line breaks, what is invisible or changes the direction of
+#: the text around it, and U+FFFD, which stands for a character that was lost.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u115f\u1160\u180e\u200b\u2028-\u202e\u2060-\u206f\u2800"
+    "\u3164\ufeff\uffa0\ufff0-\uffff\U000e0000-\U000e0fff]"
+)
+_LOCAL = re.compile(rf"(?:[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]|[^\x00-\x7f{_SPACES}])+")
+_MAX_LABEL = 63
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,51 @@ def problem(user: User) -> str | None:
         or _age_problem(user.age)
         or _text_problem("email", user.email, MAX_EMAIL_BYTES)
         or _email_problem(user.email)
+    )
+
+
+def strip(text: str) -> str:
+    """Returns text without the spaces around it, which are no part of a value."""
+    return text.strip(_SPACES)
+
+
+def problem_in_file(user: User) -> str | None:
+    """Says which rule a user of a file of rows breaks, besides those of problem."""
+    return _name_problem(user.name) or _address_problem(user.email)
+
+
+def _name_problem(name: str) -> str | None:
+    if not name:
+        return "name is empty"
+    if unsafe := _UNSAFE.search(name):
+        return f"name {name!r} has U+{ord(unsafe.group()):04X}, which no name may have"
+    if not any(unicodedata.category(character)[0] in "LNPS" for character in name):
+        return f"name {name!r} has no visible character"
+    return None
+
+
+def _address_problem(email: str) -> str | None:
+    if not email:
+        return None
+    local, _, domain = email.partition("@")
+    if (
+        _UNSAFE.search(email)
+        or not _LOCAL.fullmatch(local)
+        or not all(map(_is_label, domain.split(".")))
+    ):
+        return f"email {email!r} is not one address, such as ann@example.com"
+    return None
+
+
+def _is_label(label: str) -> bool:
+    """Tells whether label is one of a domain: letters, digits and hyphens inside."""
+    return (
+        0 < len(label) <= _MAX_LABEL
+        and "-" not in (label[0], label[-1])
+        and all(
+            character == "-" or unicodedata.category(character)[0] in "LMN"
+            for character in label
+        )
     )
 
 

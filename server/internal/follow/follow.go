@@ -56,6 +56,8 @@ type Files[T any] struct {
 	used    digest     // of the contents that current was made of
 	last    digest     // of the contents that were read last; zero if they could not be read
 	failure string     // the error that Failed was told, empty if the files can be used
+
+	reloads, refusals atomic.Uint64
 }
 
 // Open reads the files and makes the first value. Its errors are those of Read and Make.
@@ -76,6 +78,12 @@ func Open[T any](config Config[T]) (*Files[T], error) {
 
 // Current returns the value in use.
 func (f *Files[T]) Current() *T { return f.current.Load() }
+
+// Reloads returns how often the value was replaced, and how often the files could not be used, each
+// error in a row counted once.
+func (f *Files[T]) Reloads() (replaced, refused uint64) {
+	return f.reloads.Load(), f.refusals.Load()
+}
 
 // Watch reads the files at every interval, until ctx is done.
 func (f *Files[T]) Watch(ctx context.Context) {
@@ -133,6 +141,7 @@ func (f *Files[T]) read(confirm bool) {
 	}
 	f.used, f.failure = read, ""
 	f.current.Store(next)
+	f.reloads.Add(1)
 	if f.config.Changed != nil {
 		f.config.Changed(next)
 	}
@@ -144,6 +153,7 @@ func (f *Files[T]) fail(err error) {
 		return
 	}
 	f.failure = err.Error()
+	f.refusals.Add(1)
 	if f.config.Failed != nil {
 		f.config.Failed(err)
 	}

@@ -130,17 +130,25 @@ func (x *BatchGetUsersResponse) GetUnknownIds() []int32 {
 	return nil
 }
 
-// User is one entry of the directory.
+// User is one entry of the directory. Spaces (of Unicode, line breaks included)
+// around a name and an email are taken away before they are written. The rules
+// hold for what is written: a user from before one of them is still answered.
 type User struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key; any int32.
 	Id int32 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	// 1 to 256 bytes of UTF-8 without control characters.
+	// 1 to 256 bytes of UTF-8, at least one of its characters visible (a letter,
+	// a digit, punctuation or a symbol). No control characters, no line breaks,
+	// no characters that are invisible or change the direction of the text around
+	// them, and no U+FFFD, which stands for a character that was lost. Joiners and
+	// marks that scripts need (U+200C to U+200F, U+061C) are allowed.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// Years, 0 to 150.
 	Age int32 `protobuf:"varint,3,opt,name=age,proto3" json:"age,omitempty"`
-	// Empty, or an address: it has an @, at most 320 bytes (RFC 5321 §4.5.3.1)
-	// and no control characters.
+	// Empty, or one e-mail address as the HTML Standard defines it (section
+	// 4.10.5.1.5) and with letters beyond ASCII (RFC 6531): a local part, an @,
+	// and a domain with labels of at most 63 characters. At most 320 bytes (RFC
+	// 5321 section 4.5.3.1). No characters that a name must not have.
 	Email         string `protobuf:"bytes,4,opt,name=email,proto3" json:"email,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -214,15 +222,17 @@ const file_roster_v1_directory_proto_rawDesc = "" +
 	"\x15BatchGetUsersResponse\x12%\n" +
 	"\x05users\x18\x01 \x03(\v2\x0f.roster.v1.UserR\x05users\x12\x1f\n" +
 	"\vunknown_ids\x18\x02 \x03(\x05R\n" +
-	"unknownIds\"\xbe\x02\n" +
+	"unknownIds\"\x98\x0f\n" +
 	"\x04User\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x7f\n" +
-	"\x04name\x18\x02 \x01(\tBk\xbaHh\xba\x01^\n" +
-	"\x11user.name.control\x12$must not contain a control character\x1a#!this.matches('[\\\\x00-\\\\x1f\\\\x7f]')r\x05 \x01(\x80\x02R\x04name\x12\x1c\n" +
+	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x85\x05\n" +
+	"\x04name\x18\x02 \x01(\tB\xf0\x04\xbaH\xec\x04\xba\x01}\n" +
+	"\x11user.name.visible\x12\x1dmust have a visible character\x1aIthis == \"\" || size(this) > 256 || this.matches(r\"[\\p{L}\\p{N}\\p{P}\\p{S}]\")\xba\x01\xe1\x03\n" +
+	"\x14user.name.characters\x12Qmust not contain a control, invisible or direction-changing character, nor U+FFFD\x1a\xf5\x02size(this) > 256 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*[^\\x00-\\x1f\\x7f-\\x9f\\x{ad}\\x{115f}\\x{1160}\\x{180e}\\x{200b}\\x{2028}-\\x{202e}\\x{2060}-\\x{206f}\\x{2800}\\x{3164}\\x{feff}\\x{ffa0}\\x{fff0}-\\x{ffff}\\x{e0000}-\\x{e0fff}]*[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\")r\x05 \x01(\x80\x02R\x04name\x12\x1c\n" +
 	"\x03age\x18\x03 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x96\x01(\x00R\x03age\x12\x86\x01\n" +
-	"\x05email\x18\x04 \x01(\tBp\xbaHm\xba\x01_\n" +
-	"\x12user.email.control\x12$must not contain a control character\x1a#!this.matches('[\\\\x00-\\\\x1f\\\\x7f]')\xd8\x01\x01r\x06(\xc0\x02J\x01@R\x05email2k\n" +
+	"\xbaH\a\x1a\x05\x18\x96\x01(\x00R\x03age\x12\xd9\t\n" +
+	"\x05email\x18\x04 \x01(\tB\xc2\t\xbaH\xbe\t\xba\x01\xcc\x05\n" +
+	"\x12user.email.address\x123must be one e-mail address, such as ann@example.com\x1a\x80\x05size(this) > 320 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*(?:(?:[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]|[^\\x00-\\x7f\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}])+@(?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}](?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}-]*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}])?\\.)*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}](?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}-]*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}])?)?[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\") && !this.matches(r\"@[^@]*[^.@\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]{64}\")\xba\x01\xe2\x03\n" +
+	"\x15user.email.characters\x12Qmust not contain a control, invisible or direction-changing character, nor U+FFFD\x1a\xf5\x02size(this) > 320 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*[^\\x00-\\x1f\\x7f-\\x9f\\x{ad}\\x{115f}\\x{1160}\\x{180e}\\x{200b}\\x{2028}-\\x{202e}\\x{2060}-\\x{206f}\\x{2800}\\x{3164}\\x{feff}\\x{ffa0}\\x{fff0}-\\x{ffff}\\x{e0000}-\\x{e0fff}]*[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\")\xd8\x01\x01r\x03(\xc0\x02R\x05email2k\n" +
 	"\x10DirectoryService\x12W\n" +
 	"\rBatchGetUsers\x12\x1f.roster.v1.BatchGetUsersRequest\x1a .roster.v1.BatchGetUsersResponse\"\x03\x90\x02\x01B\x92\x01\n" +
 	"\rcom.roster.v1B\x0eDirectoryProtoP\x01Z,example.com/roster/gen/go/roster/v1;rosterv1\xa2\x02\x03RXX\xaa\x02\tRoster.V1\xca\x02\tRoster\\V1\xe2\x02\x15Roster\\V1\\GPBMetadata\xea\x02\n" +

@@ -1,0 +1,122 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+
+	"example.com/roster/directory"
+)
+
+// A reading is a store that is open to be read once. It is not brought up to date.
+type reading struct {
+	lock *storeLock
+	db   *sql.DB
+}
+
+func (r *reading) close() {
+	r.db.Close()
+	r.lock.release()
+}
+
+// openToRead opens the store at path, which must exist and may be in use, with these parameters.
+func openToRead(ctx context.Context, path, parameters string) (_ *reading, err error) {
+	if err := checkPath(path); err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+		return nil, describe(path, errNoStore)
+	}
+	lock, err := lockShared(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	r := &reading{lock: lock, db: open(path, parameters)}
+	r.db.SetMaxOpenConns(1)
+	if err = checkLog(ctx, path, true); err == nil {
+		var ours bool
+		if ours, err = isOurs(ctx, r.db); err == nil && !ours {
+			err = errEmpty
+		}
+	}
+	if err == nil {
+		err = checkSchema(ctx, r.db, false, false)
+	}
+	if err != nil {
+		r.close()
+		return nil, describe(path, err)
+	}
+	return r, nil
+}
+
+// Check reads all of the store at path, which may be in use, and calls problem with a line for each
+// fault: damaged pages, and users that break the rules (directory.User.Validate). An error means that
+// the store could not be checked.
+func Check(ctx context.Context, path string, problem func(string)) (Summary, error) {
+	r, err := openToRead(ctx, path, "_query_only=1")
+	if err != nil {
+		return Summary{}, err
+	}
+	defer r.close()
+	tx, err := r.db.BeginTx(ctx, nil) // one state for all that follows
+	if err != nil {
+		return Summary{}, describe(path, err)
+	}
+	defer tx.Rollback()
+	damaged := false
+	note := func(text string) {
+		damaged = true
+		problem("damaged: " + text)
+	}
+	if err := eachRow(ctx, tx, "PRAGMA integrity_check", func(rows *sql.Rows) error {
+		var found string
+		if err := rows.Scan(&found); err != nil || found == "ok" {
+			return err
+		}
+		note(found)
+		return nil
+	}); isDamaged(err) {
+		note(err.Error())
+	} else if err != nil {
+		return Summary{}, describe(path, err)
+	}
+	if err := eachRow(ctx, tx, "SELECT id, name, age, email FROM users", func(rows *sql.Rows) error {
+		var u directory.User
+		var id int64
+		if err := rows.Scan(&id, &u.Name, &u.Age, &u.Email); err != nil {
+			problem(fmt.Sprintf("user %d: %v", id, err))
+			return nil
+		}
+		if u.ID = int32(id); int64(u.ID) != id {
+			problem(fmt.Sprintf("user %d: the id is out of range: nobody can look it up", id))
+		} else if err := u.Validate(); err != nil {
+			problem(fmt.Sprintf("user %d: %v", id, err))
+		}
+		return nil
+	}); isDamaged(err) {
+		note("the users that follow cannot be read: " + err.Error())
+	} else if err != nil {
+		return Summary{}, describe(path, err)
+	}
+	s, err := summarise(ctx, tx)
+	if err != nil && !(damaged && isDamaged(err)) {
+		return s, describe(path, err)
+	}
+	return s, nil
+}
+
+func eachRow(ctx context.Context, tx *sql.Tx, query string, do func(*sql.Rows) error) error {
+	rows, err := tx.QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		if err := do(rows); err != nil {
+			rows.Close()
+			return err
+		}
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}

@@ -1,0 +1,121 @@
+package sqlite
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"example.com/roster/directory"
+)
+
+// The sqlite3 program changes a file that is open, and each process notices it at its next look.
+func TestAnotherProgramChangesTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "roster.db")
+	store, second := filled(t, path, "Ann"), filled(t, path, "Ann")
+	before, beforeSecond := revision(t, store), revision(t, second)
+	if again := revision(t, store); again != before {
+		t.Fatalf("the revision rose from %d to %d by itself", before, again)
+	}
+	for _, statement := range []string{"UPDATE users SET name = 'Ben' WHERE id = 1", "DELETE FROM users WHERE id = 1"} {
+		shell(t, path, statement)
+		after, afterSecond := revision(t, store), revision(t, second)
+		if after <= before || afterSecond <= beforeSecond {
+			t.Errorf("%s: the revision went from %d to %d, and in the second process from %d to %d", statement, before, after, beforeSecond, afterSecond)
+		}
+		before, beforeSecond = revision(t, store), revision(t, second)
+	}
+	if before != beforeSecond {
+		t.Errorf("two processes see the revisions %d and %d", before, beforeSecond)
+	}
+	for range 3 {
+		if again := revision(t, store); again != before {
+			t.Fatalf("the revision goes on rising: %d, %d", before, again)
+		}
+	}
+	if users, err := store.Get(t.Context(), []int32{1}); err != nil || len(users) != 0 {
+		t.Errorf("got %v, %v", users, err)
+	}
+}
+
+// A write of this process between the change and the next look hides nothing.
+func TestAnotherProgramChangesTheFileBeforeAWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "roster.db")
+	store := filled(t, path, "Ann")
+	before := revision(t, store)
+	shell(t, path, "DELETE FROM users WHERE id = 1")
+	after, err := store.Put(t.Context(), []directory.User{{ID: 2, Name: "Ben"}})
+	if err != nil || after != before+2 {
+		t.Fatalf("revision %d after %d, %v: want two changes, so that a cache drops everything", after, before, err)
+	}
+	after, err = store.Put(t.Context(), []directory.User{{ID: 2, Name: "Ben"}})
+	if err != nil || after != before+3 {
+		t.Fatalf("revision %d, %v, want %d", after, err, before+3)
+	}
+
+	// Nor does one that is rolled back.
+	shell(t, path, "DELETE FROM users WHERE id = 2")
+	change, err := store.Import(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := change.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if now := revision(t, store); now != after+1 {
+		t.Errorf("revision %d after %d", now, after)
+	}
+}
+
+// A look never waits for an import, its own or that of another process, nor for a lock of another
+// program.
+func TestLookingForChangesDoesNotWait(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "roster.db")
+	store, second := filled(t, path, "Ann"), filled(t, path, "Ann")
+	change, err := second.Import(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer change.Rollback()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	for _, s := range []*Store{store, second} {
+		if _, err := s.Revision(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := change.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	before := revision(t, store)
+	other := execute(t, path, "UPDATE users SET name = 'Ben' WHERE id = 1")
+	if err := other.Exec("BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	after, err := store.Revision(ctx)
+	if err != nil || after <= before {
+		t.Errorf("revision %d after %d beside a lock, %v", after, before, err)
+	}
+}
+
+// A store that can only be read notices it, too.
+func TestAnotherProgramChangesAReadOnlyStore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "roster.db")
+	store := filled(t, path, "Ann")
+	db, err := openDatabase(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.close()
+	db.readOnly, db.edits = true, edits{}
+	if err := db.beginToLook(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := &Store{path: path, db: db}
+	before := revision(t, s)
+	shell(t, path, "DELETE FROM users WHERE id = 1")
+	if after := revision(t, s); after <= before {
+		t.Errorf("revision %d after %d", after, before)
+	}
+	store.Close()
+}
