@@ -108,7 +108,7 @@ func prefixed(flag byte, promised int, content []byte) []byte {
 	return append(bigendian.BigEndian.AppendUint32([]byte{flag}, uint32(promised)), content...)
 }
 
-func gzipped(t testing.TB, content []byte) []byte {
+func packed(t testing.TB, content []byte) []byte {
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)
 	_, err := w.Write(content)
@@ -243,8 +243,8 @@ func peakOf(t *testing.T, p *process, work func()) int {
 // services are answered meanwhile.
 func TestBridgeStandsAHostileUpstream(t *testing.T) {
 	const maxMessage = 4 << 20
-	bomb := gzipped(t, make([]byte, maxMessage-100))
-	tooLarge := gzipped(t, make([]byte, 400<<20))
+	bomb := packed(t, make([]byte, maxMessage-100))
+	tooLarge := packed(t, make([]byte, 400<<20))
 	zeros := protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), make([]byte, maxMessage-100))
 	var empty []byte // messages that are two bytes each, and much longer in JSON
 	for len(empty) < maxMessage-100 {

@@ -45,20 +45,25 @@ pass the listening socket to it as systemd does (LISTEN_FDS).`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.storeGiven = cmd.Flags().Changed("store")
-			f.settings = settings(cmd.Flags(), f)
-			f.unknown = unknownVariables(cmd.Root())
-			stderr := cmd.ErrOrStderr()
-			terminal := isTerminal(stderr)
-			if file := fileOf(stderr); file != nil {
-				stderr = ownStandardError(file)
-			}
-			queue := telemetry.NewLogQueue(stderr)
-			cmd.SetErr(queue) // for what is said at the end; run closes it
-			return runServe(cmd.Context(), queue, terminal, f)
+			return serveBy(cmd, f)
 		},
 	}
 	addFlags(command, f.table())
 	return command
+}
+
+// serveBy serves as the flags of a command say, with a log that no reader of it can stop.
+func serveBy(cmd *cobra.Command, f serveFlags) error {
+	f.settings = settings(cmd.Flags(), f)
+	f.unknown = unknownVariables(cmd.Root())
+	stderr := cmd.ErrOrStderr()
+	terminal := isTerminal(stderr)
+	if file := fileOf(stderr); file != nil {
+		stderr = ownStandardError(file)
+	}
+	queue := telemetry.NewLogQueue(stderr)
+	cmd.SetErr(queue) // for what is said at the end; run closes it
+	return runServe(cmd.Context(), queue, terminal, f)
 }
 
 // runServe serves until ctx is done, from the first file that it opens to the last one that it

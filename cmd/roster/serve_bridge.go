@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/otel/metric/noop"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/grpclog"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -57,7 +59,7 @@ the role write; without --tokens, such calls are taken from this machine alone.
 			if len(f.bridge.upstreams) == 0 {
 				return usage("no server is given: roster bridge http://localhost:50052")
 			}
-			return runServe(cmd.Context(), cmd.ErrOrStderr(), f)
+			return serveBy(cmd, f)
 		},
 	}
 	addFlags(command, f.table())
@@ -215,6 +217,8 @@ func newBridge(f serveFlags, monitor *monitor, log *slog.Logger) (*bridge.Bridge
 	if len(b.upstreams) == 0 {
 		return nil, nil
 	}
+	// grpc-go would write to standard error by itself. The bridge logs what its users need to know.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	config := bridge.Config{
 		Upstreams: b.upstreams,
 		Known: []protoreflect.ServiceDescriptor{

@@ -143,8 +143,6 @@ func (m *monitor) serving(srv *server.Server, config server.Config, store *serve
 			Connections: srv.Stats().Connections.Connections,
 			Refused:     srv.Stats().Connections.Refused,
 			TLS:         files != nil,
-			Users:       store.counter(),
-			StoreSize:   store.size,
 			Reloads:     make(map[string]func() (uint64, uint64)),
 			Draining:    srv.Drain().Draining,
 			Log:         m.queue,
@@ -152,7 +150,7 @@ func (m *monitor) serving(srv *server.Server, config server.Config, store *serve
 			Traces:      m.traces,
 		}
 		if config.Directory != nil {
-			sources.Directory = config.Directory.Stats
+			sources.Directory, sources.Users, sources.StoreSize = config.Directory.Stats, store.counter(), store.size
 		}
 		if !config.StandardHTTP2 {
 			sources.HTTP2 = &srv.Stats().HTTP2
