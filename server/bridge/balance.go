@@ -59,7 +59,7 @@ type load struct {
 type loadKey struct{}
 
 func loadOf(address resolver.Address) *load {
-	if l, ok := address.BalancerAttributes.Value(loadKey{}).(*load); ok {
+	if l, ok := address.Attributes.Value(loadKey{}).(*load); ok {
 		return l
 	}
 	return new(load)

@@ -343,7 +343,7 @@ func TestBothStreamsNeedHTTP2(t *testing.T) {
 		}
 		text, _ := io.ReadAll(reply.Body)
 		reply.Body.Close()
-		if said := string(text) + reply.Header.Get("Grpc-Message"); !strings.Contains(strings.ReplaceAll(said, "%2C", ","), "both sides of this method stream, which needs HTTP/2") {
+		if said := string(text) + reply.Header.Get("Grpc-Message"); !strings.Contains(strings.ReplaceAll(said, "%2C", ","), "streams in both directions, which needs HTTP/2") {
 			t.Errorf("%s: %s %q %v", contentType, reply.Status, text, reply.Header)
 		}
 	}

@@ -46,7 +46,7 @@ func (m *method) handler(options ...connect.HandlerOption) http.Handler {
 	)
 	switch client, server := m.descriptor.IsStreamingClient(), m.descriptor.IsStreamingServer(); {
 	case client && server:
-		return needsHTTP2(m.recorded(connect.NewBidiStreamHandler(m.path, m.bidiStream, options...)))
+		return m.recorded(connect.NewBidiStreamHandler(m.path, m.bidiStream, options...))
 	case client:
 		return m.recorded(connect.NewClientStreamHandler(m.path, m.clientStream, options...))
 	case server:
@@ -79,23 +79,6 @@ func (m *method) recorded(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
 	})
 }
-
-// needsHTTP2 refuses calls over HTTP/1.1 that both sides stream: HTTP/1.1 has a reply begin only after
-// the request has ended.
-func needsHTTP2(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor < 2 {
-			w.Header().Set("Connection", "close") // the request may never end
-			rpc.Refuse(w, r, rpc.ReasonUnimplemented, errNeedsHTTP2)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-var errNeedsHTTP2 = connect.NewError(connect.CodeUnimplemented, errors.New(
-	"both sides of this method stream, which needs HTTP/2, and the call came over HTTP/1.1: "+
-		"call it from a program that speaks HTTP/2 (a browser cannot send a stream), or use a method whose server alone streams"))
 
 // idempotency is what the proto says of a method. One without side effects may be called by GET.
 func idempotency(method protoreflect.MethodDescriptor) connect.IdempotencyLevel {

@@ -85,10 +85,10 @@ func newAddresses(endpoints []Endpoint) *addresses {
 }
 
 // current returns the addresses of now, and a channel that is closed when they change.
-func (a *addresses) current() ([]resolver.Address, error, <-chan struct{}) {
+func (a *addresses) current() (known []resolver.Address, changed <-chan struct{}, failure error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.known, a.failure, a.changed
+	return a.known, a.changed, a.failure
 }
 
 // run looks the hosts up, at once and then every resolveEvery, until ctx is done. IP addresses are
@@ -169,9 +169,9 @@ type endpointKey struct{}
 
 func (a *addresses) address(e Endpoint, address string) resolver.Address {
 	return resolver.Address{
-		Addr:               address,
-		ServerName:         e.host,
-		BalancerAttributes: attributes.New(loadKey{}, a.loads.of(address)).WithValue(endpointKey{}, e),
+		Addr:       address,
+		ServerName: e.host,
+		Attributes: attributes.New(loadKey{}, a.loads.of(address)).WithValue(endpointKey{}, e),
 	}
 }
 
@@ -181,7 +181,7 @@ func (a *addresses) before(e Endpoint) []resolver.Address {
 	defer a.mu.Unlock()
 	var known []resolver.Address
 	for _, address := range a.known {
-		if address.BalancerAttributes.Value(endpointKey{}) == e {
+		if address.Attributes.Value(endpointKey{}) == e {
 			known = append(known, address)
 		}
 	}
@@ -202,7 +202,7 @@ func (a *addresses) Build(_ resolver.Target, client resolver.ClientConn, _ resol
 	ctx, stop := context.WithCancel(context.Background())
 	go func() {
 		for {
-			known, failure, changed := a.current()
+			known, changed, failure := a.current()
 			switch {
 			case len(known) > 0:
 				_ = client.UpdateState(resolver.State{Addresses: known})

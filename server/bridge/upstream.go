@@ -153,7 +153,7 @@ func (u *upstream) run(ctx context.Context) {
 	}
 	following := make(map[string]context.CancelFunc)
 	for {
-		known, _, changed := u.addresses.current()
+		known, changed, _ := u.addresses.current()
 		present := make(map[string]bool)
 		for _, address := range known {
 			present[address.Addr] = true
