@@ -14,7 +14,7 @@ const module = "example.com/roster/"
 // and, where an entry ends with "/...", all below it. A package that is not here is an error, so
 // that a new one is given its place.
 //
-// The order, from top to bottom: cmd; server; gate, conn, service, telemetry; rpc; and the ground that
+// The order, from top to bottom: cmd; server; gate, conn, service, bridge, telemetry; rpc; and the ground that
 // knows nothing of calls.
 var allowed = map[string][]string{
 	"cmd/roster": {"..."}, // it wires everything
