@@ -43,7 +43,7 @@ test: ## Run every check and every test, with what they need set up first
 	@.ci/suite "generated code" venv-gen node-modules -- checkgenerate
 	@.ci/suite "page" node-modules -- test-web
 	@.ci/suite "Go" sqlite3 -- test-go
-	@.ci/suite "conformance" -- conformance
+	@.ci/suite "conformance" venv-newest -- conformance
 	@.ci/suite "fuzzing" -- fuzz
 	@.ci/suite "Python peer" venv-newest venv-oldest -- test-python
 	@.ci/suite "end to end" venv-gen venv-newest venv-oldest node-modules grpcweb-modules readme-packages chromium sqlite3 proxies -- test-e2e
@@ -111,9 +111,9 @@ test-e2e: ## Call the real binary with every client (RUN=TestGoClient: that test
 		$(GO) test -count=1 -timeout 15m -v $(if $(RUN),-run '$(RUN)') ./e2e
 
 # RACE=-race builds the programs under test with the race detector.
-conformance: ## Hold server and Go client to h2spec and connectrpc/conformance
+conformance: venv-newest ## Hold server, bridge and Go client to h2spec and connectrpc/conformance
 	@$(GO) build $(RACE) -o build/conformance/ ./cmd/roster
-	@cd conformance && $(GO) build $(RACE) -o ../build/conformance/ ./server ./client
+	@cd conformance && $(GO) build $(RACE) -o ../build/conformance/ ./server ./client ./bridge
 	@cd conformance && $(GO) build -o ../build/conformance/ ./run \
 		connectrpc.com/conformance/cmd/connectconformance github.com/summerwind/h2spec/cmd/h2spec
 	@cd conformance && ../build/conformance/run ../build/conformance

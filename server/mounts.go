@@ -108,6 +108,12 @@ var page = strictTransport(web.Handler())
 func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
 		if _, ok := rpc.RequestMediaType(r); ok {
+			if s.config.Unknown != nil {
+				if err := s.config.Unknown(r.URL.Path); err != nil {
+					rpc.Refuse(w, r, rpc.Reason(err.Code().String()), err)
+					return
+				}
+			}
 			rpc.Refuse(notFound{w}, r, rpc.ReasonUnimplemented, s.routes.Load().unknown)
 			return
 		}

@@ -24,9 +24,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"connectrpc.com/connect"
 
 	"example.com/roster/directory"
 	"example.com/roster/server/auth"
@@ -38,10 +41,19 @@ import (
 	"example.com/roster/server/service"
 )
 
-// Config configures a port. Directory must be set; every other field has a default.
+// Config configures a port. Directory or WithoutDirectory must be set; every other field has a default.
 type Config struct {
 	// Directory answers the look-ups.
 	Directory *directory.Directory
+	// WithoutDirectory is for a port that only has services of other servers: there is no Directory, and
+	// MyService and roster.v1.DirectoryService are not served.
+	WithoutDirectory bool
+	// Elsewhere names services of Roster's own that are not served, because a service of Mounts, or of a
+	// later Mount, answers instead.
+	Elsewhere []string
+	// Unknown, if set, returns the error for a call of a path that no service has; nil leaves it
+	// UNIMPLEMENTED.
+	Unknown func(path string) *connect.Error
 	// Mounts are services to serve besides Roster's own.
 	Mounts []rpc.Mount
 	// MaxBatch is how many ids one call may have; 0 means 10,000.
@@ -159,8 +171,8 @@ type Stats struct {
 // New returns a port that does not listen yet. It fails if config is wrong; in particular if a
 // method of Config.Mounts has no policy, and then the error names the method.
 func New(config Config) (*Server, error) {
-	if config.Directory == nil {
-		return nil, errors.New("server: Config.Directory is not set")
+	if (config.Directory == nil) != config.WithoutDirectory {
+		return nil, errors.New("server: set Config.Directory, or Config.WithoutDirectory")
 	}
 	config = config.withDefaults()
 	s := &Server{config: config, drain: drain.New()}
@@ -192,6 +204,9 @@ func New(config Config) (*Server, error) {
 		Drain:      s.drain,
 		Table:      s.Table,
 		Log:        config.Log,
+	})
+	s.own = slices.DeleteFunc(s.own, func(m rpc.Mount) bool {
+		return slices.Contains(config.Elsewhere, string(m.Service.FullName()))
 	})
 	if err := s.Mount(config.Mounts...); err != nil {
 		return nil, err

@@ -35,7 +35,7 @@ func TestServeHelpListsTheFlagsInGroups(t *testing.T) {
 	for _, heading := range headings {
 		got = append(got, heading[1])
 	}
-	want := []string{"Address and store", "TLS", "Access", "Limits", "Behind a proxy", "Browsers", "Restart", "Telemetry", "Flags"}
+	want := []string{"Address and store", "TLS", "Access", "Limits", "Behind a proxy", "Browsers", "Other servers", "Restart", "Telemetry", "Flags"}
 	if !slices.Equal(got, want) {
 		t.Errorf("the groups are %q, want %q", got, want)
 	}

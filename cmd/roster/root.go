@@ -44,6 +44,7 @@ The command line wins over the environment.`,
 	root.SetHelpCommand(newHelpCommand())
 	root.AddCommand(
 		newServeCommand(),
+		newBridgeCommand(),
 		newGetCommand(),
 		newHealthCommand(),
 		newImportCommand(),

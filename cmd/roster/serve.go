@@ -45,20 +45,25 @@ pass the listening socket to it as systemd does (LISTEN_FDS).`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.storeGiven = cmd.Flags().Changed("store")
-			f.settings = settings(cmd.Flags(), f)
-			f.unknown = unknownVariables(cmd.Root())
-			stderr := cmd.ErrOrStderr()
-			terminal := isTerminal(stderr)
-			if file := fileOf(stderr); file != nil {
-				stderr = ownStandardError(file)
-			}
-			queue := telemetry.NewLogQueue(stderr)
-			cmd.SetErr(queue) // for what is said at the end; run closes it
-			return runServe(cmd.Context(), queue, terminal, f)
+			return serveBy(cmd, f)
 		},
 	}
 	addFlags(command, f.table())
 	return command
+}
+
+// serveBy serves as the flags of a command say, with a log that no reader of it can stop.
+func serveBy(cmd *cobra.Command, f serveFlags) error {
+	f.settings = settings(cmd.Flags(), f)
+	f.unknown = unknownVariables(cmd.Root())
+	stderr := cmd.ErrOrStderr()
+	terminal := isTerminal(stderr)
+	if file := fileOf(stderr); file != nil {
+		stderr = ownStandardError(file)
+	}
+	queue := telemetry.NewLogQueue(stderr)
+	cmd.SetErr(queue) // for what is said at the end; run closes it
+	return runServe(cmd.Context(), queue, terminal, f)
 }
 
 // runServe serves until ctx is done, from the first file that it opens to the last one that it
@@ -91,16 +96,23 @@ func runServe(ctx context.Context, stderr *telemetry.LogQueue, terminal bool, f 
 		return err
 	}
 	defer port.close()
-	store, err := openServedStore(ctx, f, log)
+	other, err := newBridge(f, monitor, log)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	dir, err := directory.New(ctx, monitor.store(store), directory.Config{OnWait: monitor.onWait(), Log: log})
-	if err != nil {
-		return err
+	var store *servedStore
+	var dir *directory.Directory
+	if !f.bridgeOnly {
+		if store, err = openServedStore(ctx, f, log); err != nil {
+			return err
+		}
+		defer store.Close()
+		dir, err = directory.New(ctx, monitor.store(store), directory.Config{OnWait: monitor.onWait(), Log: log})
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
 	}
-	defer dir.Close()
 
 	if os.Getenv("GOGC") == "" {
 		// Half of GOGC's default, so that a heap that grows large takes half of itself in garbage
@@ -116,7 +128,10 @@ func runServe(ctx context.Context, stderr *telemetry.LogQueue, terminal bool, f 
 	reloading, stop := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain
 	defer stop()
 	config := f.config()
-	config.Directory = dir
+	config.Directory, config.WithoutDirectory = dir, f.bridgeOnly
+	if other != nil {
+		config.Elsewhere, config.Unknown = f.bridge.elsewhere(), other.Unknown
+	}
 	config.Local = loopback.Addr(listener.Addr())
 	config.Log = log
 	config.Observers = monitor.observers()
@@ -132,9 +147,12 @@ func runServe(ctx context.Context, stderr *telemetry.LogQueue, terminal bool, f 
 	if err != nil {
 		return err
 	}
+	if other != nil {
+		defer startBridge(ctx, other, srv)()
+	}
 	monitor.serving(srv, config, store, tlsFiles, tokens)
 	announce(f, listener.Addr(), store, log)
-	if terminal && !f.proxyProtocol { // with it none of the lines would work as pasted
+	if terminal && !f.bridgeOnly && !f.proxyProtocol { // with it none of the lines would work as pasted
 		fmt.Fprint(stderr, newWelcome(f, callAddress(f.addr, listener.Addr()), tlsFiles))
 	}
 	warnIfOpen(config, listener.Addr().String())
@@ -166,8 +184,12 @@ func settings(flags *pflag.FlagSet, f serveFlags) (all []slog.Attr) {
 
 // announce logs that the port is served, and what that means for those who call it.
 func announce(f serveFlags, address net.Addr, store *servedStore, log *slog.Logger) {
-	log.Info("serving", "address", address.String(), "store", store.name, "users", store.users, "version", buildVersion())
-	if store.users == 0 {
+	if store == nil {
+		log.Info("serving", "address", address.String(), "version", buildVersion())
+	} else {
+		log.Info("serving", "address", address.String(), "store", store.name, "users", store.users, "version", buildVersion())
+	}
+	if store != nil && store.users == 0 {
 		log.Info("the store has no users: load some with roster import --store " + shellWord(store.name) +
 			" FILE, while this server runs, or start it with --sample")
 	}

@@ -43,6 +43,9 @@ type serveFlags struct {
 
 	corsOrigins, corsHeaders []string
 
+	bridge     bridgeFlags
+	bridgeOnly bool // this is roster bridge: there is no directory and no store
+
 	reusePort                bool
 	drainDelay, drainTimeout time.Duration
 
@@ -67,7 +70,8 @@ func (f *serveFlags) table() []flagRow {
 		restart   = "Restart"
 		telemetry = "Telemetry"
 	)
-	return []flagRow{
+	const bridge = "Other servers"
+	rows := []flagRow{
 		{address, "addr", into(&f.addr, "localhost:50051", checkAddr),
 			"host:port to listen on, or unix:PATH for a Unix socket; :50051 listens on every address of this machine"},
 		{address, "socket-mode", into(&f.socketMode, "0600", checkSocketMode),
@@ -115,7 +119,9 @@ func (f *serveFlags) table() []flagRow {
 			"origin whose pages may call, such as https://app.example.com; http://localhost:* is any port of localhost. Repeat the flag, or separate origins by commas"},
 		{browsers, "cors-header", into(&f.corsHeaders, nil, f.checkHeaders),
 			"header that pages of --cors-origin may send besides those of calls, tokens and tracing. Repeat the flag, or separate names by commas"},
-
+	}
+	rows = append(rows, f.bridgeTable(bridge)...)
+	rows = append(rows, []flagRow{
 		{restart, "reuse-port", into(&f.reusePort, false, nil),
 			"share --addr and --admin-addr with another roster serve that has this flag, so that it can take over before this one ends (Linux)"},
 		{restart, "drain-delay", into(&f.drainDelay, 0, notNegative),
@@ -133,7 +139,13 @@ func (f *serveFlags) table() []flagRow {
 			"requests to log: all, errors, off, or how many successes per second beside the errors (at most 100 per second)"},
 		{telemetry, "slow-call", into(&f.slowCall, time.Second, notNegative),
 			"log a call that takes this long or longer as errors are logged; 0 is never"},
+	}...)
+	if !f.bridgeOnly {
+		return rows
 	}
+	return slices.DeleteFunc(rows, func(row flagRow) bool {
+		return slices.Contains([]string{"store", "sample", "max-batch", "open-reads", "bridge"}, row.name)
+	})
 }
 
 func checkAddr(addr string) error {

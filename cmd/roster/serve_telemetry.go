@@ -140,17 +140,17 @@ func (m *monitor) serving(srv *server.Server, config server.Config, store *serve
 	if m.metrics != nil {
 		sources := telemetry.Sources{
 			Version:     buildVersion(),
-			Directory:   config.Directory.Stats,
 			Connections: srv.Stats().Connections.Connections,
 			Refused:     srv.Stats().Connections.Refused,
 			TLS:         files != nil,
-			Users:       store.counter(),
-			StoreSize:   store.size,
 			Reloads:     make(map[string]func() (uint64, uint64)),
 			Draining:    srv.Drain().Draining,
 			Log:         m.queue,
 			AccessLog:   m.accessLog,
 			Traces:      m.traces,
+		}
+		if config.Directory != nil {
+			sources.Directory, sources.Users, sources.StoreSize = config.Directory.Stats, store.counter(), store.size
 		}
 		if !config.StandardHTTP2 {
 			sources.HTTP2 = &srv.Stats().HTTP2
@@ -167,6 +167,9 @@ func (m *monitor) serving(srv *server.Server, config server.Config, store *serve
 	ready := func(ctx context.Context) error {
 		if srv.Drain().Draining() {
 			return errors.New("draining: running calls finish, new ones are not accepted")
+		}
+		if config.Directory == nil {
+			return nil
 		}
 		return config.Directory.Health(ctx)
 	}

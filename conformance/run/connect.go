@@ -19,14 +19,16 @@ type connectSuite struct {
 	mode    string // "server" or "client": which the program is
 	config  string // the file that says what the program can do
 	program string
+	// arguments are those of the program.
+	arguments []string
 	// cases is how many cases the suite has for that config. If a feature is removed from config,
 	// its cases are not run, which must not count as success.
 	cases int
 }
 
 func (s connectSuite) run(ctx context.Context, programs string) (numbers, output string, err error) {
-	command := exec.CommandContext(ctx, filepath.Join(programs, "connectconformance"),
-		"--mode", s.mode, "--conf", s.config, "--trace", "--", filepath.Join(programs, s.program))
+	arguments := append([]string{"--mode", s.mode, "--conf", s.config, "--trace", "--", filepath.Join(programs, s.program)}, s.arguments...)
+	command := exec.CommandContext(ctx, filepath.Join(programs, "connectconformance"), arguments...)
 	// It gets a process group of its own, so that the servers that it started are stopped with it.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }

@@ -53,6 +53,9 @@ func suites() []suite {
 		{"connectrpc/conformance, Go client", connectSuite{
 			mode: "client", config: "client.yaml", program: "client", cases: 3052,
 		}.run},
+		{"connectrpc/conformance, bridge to a Python server", connectSuite{
+			mode: "server", config: "bridge.yaml", program: "bridge", arguments: []string{"../build/venv/newest/bin/python", "bridge/upstream.py"}, cases: 1900,
+		}.run},
 	}
 }
 

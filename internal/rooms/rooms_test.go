@@ -14,13 +14,14 @@ const module = "example.com/roster/"
 // and, where an entry ends with "/...", all below it. A package that is not here is an error, so
 // that a new one is given its place.
 //
-// The order, from top to bottom: cmd; server; gate, conn, service, telemetry; rpc; and the ground that
+// The order, from top to bottom: cmd; server; gate, conn, service, bridge, telemetry; rpc; and the ground that
 // knows nothing of calls.
 var allowed = map[string][]string{
 	"cmd/roster": {"..."}, // it wires everything
 
 	"server":           {"server/...", "directory", "web", "gen/...", "proto", "third_party", "internal/..."},
 	"server/gate":      {"server/rpc", "server/auth", "server/tlsfile", "server/drain", "server/h2", "server/internal/follow", "internal/..."},
+	"server/bridge":    {"server/rpc", "server/drain", "internal/..."},
 	"server/conn":      {"server/rpc", "internal/..."},
 	"server/service":   {"server/rpc", "server/drain", "directory", "gen/...", "internal/..."},
 	"server/telemetry": {"server/rpc", "server/h2", "directory", "internal/..."},

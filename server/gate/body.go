@@ -18,17 +18,20 @@ import (
 )
 
 const (
-	// maxBodyBytes bounds what is read of a request. What exceeds the message limit of the method is
-	// discarded: see discard.
-	maxBodyBytes = rpc.MaxMessageBytes + 64<<10
+	// maxBodyBytes bounds what is read of a request, unless the method has a larger message limit: then
+	// as much more is read. What exceeds the message limit of the method is discarded: see discard.
+	maxBodyBytes = rpc.MaxMessageBytes + extraBytes
+	extraBytes   = 64 << 10
 	// minProgress is the number of bytes that have to arrive of a body in each stall timeout.
 	minProgress = 64
 	// receiving is the maximum size of the requests of the port that are being received or answered, in
 	// bytes. A request that fits the first buffer, or that package h2 has received as a whole before its
 	// handler starts, is not counted. Of the last quarter a caller gets up to 1 MiB and a connection up
-	// to 512 KiB.
-	receiving   = 16 << 20
-	firstBuffer = 512
+	// to 512 KiB. If a method has a larger message limit than rpc.MaxMessageBytes, the maximum is at least
+	// receivingFactor times that: while a buffer is replaced by a larger one, both count.
+	receiving       = 16 << 20
+	receivingFactor = 4
+	firstBuffer     = 512
 )
 
 // body receives the message of a request before the request is passed on, and bounds its size and the
@@ -36,12 +39,16 @@ const (
 type body struct {
 	stall     time.Duration
 	receiving *limit
-	full      *connect.Error
 }
 
 func newBody(stall time.Duration) body {
-	return body{stall, newLimit(receiving, receiving/4, 1<<20, 512<<10), retryLater(connect.CodeUnavailable, shedRetry, fmt.Errorf(
-		"this server is already receiving requests of %d bytes in all, its maximum (a fixed limit, no flag): call again later", receiving))}
+	return body{stall, newLimit(receiving, receiving/4, 1<<20, 512<<10)}
+}
+
+// full is the error of a request for which there is no room.
+func (b body) full() *connect.Error {
+	return retryLater(connect.CodeUnavailable, shedRetry, fmt.Errorf(
+		"this server is already receiving requests of %d bytes in all, its maximum (a fixed limit, no flag): call again later", b.receiving.size.Load()))
 }
 
 func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {
@@ -49,11 +56,14 @@ func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {
 		return next
 	}
 	most := int64(method.MessageLimit())
+	if most > rpc.MaxMessageBytes {
+		b.receiving.grow(receivingFactor * most)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, engine := r.Body.(h2.Body)
 		if size, ok := complete(r); r.Body != http.NoBody && (!ok || size > most || rpc.Compressed(r)) {
 			incoming := &incoming{
-				ReadCloser: http.MaxBytesReader(serversOwn(w), r.Body, maxBodyBytes),
+				ReadCloser: http.MaxBytesReader(serversOwn(w), r.Body, max(maxBodyBytes, most+extraBytes)),
 				request:    r,
 				control:    http.NewResponseController(w),
 				timeout:    b.stall,
@@ -65,7 +75,7 @@ func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {
 			whole, claimed, ok := b.receive(incoming)
 			defer claimed.giveBack()
 			if !ok {
-				rpc.Refuse(w, r, rpc.ReasonUnavailable, b.full)
+				rpc.Refuse(w, r, rpc.ReasonUnavailable, b.full())
 				return
 			}
 			r.Body = whole
@@ -207,7 +217,7 @@ func (b *incoming) Read(p []byte) (int, error) {
 
 var errDeadline = errors.New("the deadline passed before the answer was ready")
 
-// discard reads the rest of the body, up to maxBodyBytes, because some clients do not read the reply
+// discard reads the rest of the body, up to the bound of the body, because some clients do not read the reply
 // before they have sent the whole request. err is the error of the last read.
 func (b *incoming) discard(err error) error {
 	for buffer := make([]byte, 32<<10); err == nil; {

@@ -25,7 +25,8 @@ import (
 // there has been, and from when its users have been looked up by the size of its reply.
 //
 // The request of a stream of replies is charged as well, until the stream ends, with its own size: the
-// replies of a stream are bounded by its handler.
+// replies of a stream are bounded by its handler. A method whose policy has OwnBudget is not charged at
+// all.
 const (
 	// shortReply is the maximum size of a reply that is not charged, in bytes.
 	shortReply = 8 << 10
@@ -75,6 +76,12 @@ func (b budget) wrap(method *rpc.Method, next http.Handler) http.Handler {
 		return next
 	}
 	most := int64(method.MessageLimit())
+	if method.OwnBudget {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			rpc.From(r.Context()).RequestBytes = requestSize(r, most)
+			next.ServeHTTP(w, r)
+		})
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		share := shares.Get().(*share)
 		defer share.end()

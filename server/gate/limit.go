@@ -14,10 +14,10 @@ import (
 // the others out by holding everything. A connection that holds nothing of the reserve gets what one
 // request needs, even if that is more than its part.
 type limit struct {
-	free    int64 // the part that needs no shares
-	size    int64 // that and the reserve
-	perUser int64 // what one caller may hold of the reserve
-	perConn int64 // what one connection may hold of it, unless it is a trusted proxy's
+	size    atomic.Int64 // the limit
+	reserve int64        // the part of it that is shared out
+	perUser int64        // what one caller may hold of the reserve
+	perConn int64        // what one connection may hold of it, unless it is a trusted proxy's
 	used    atomic.Int64
 
 	mu   sync.Mutex
@@ -25,7 +25,15 @@ type limit struct {
 }
 
 func newLimit(size, reserve, perUser, perConn int64) *limit {
-	return &limit{free: size - reserve, size: size, perUser: max(1, perUser), perConn: max(1, perConn), held: make(map[any]int64)}
+	l := &limit{reserve: reserve, perUser: max(1, perUser), perConn: max(1, perConn), held: make(map[any]int64)}
+	l.size.Store(size)
+	return l
+}
+
+// grow raises the limit to size, if it is lower. The reserve stays.
+func (l *limit) grow(size int64) {
+	for before := l.size.Load(); before < size && !l.size.CompareAndSwap(before, size); before = l.size.Load() {
+	}
 }
 
 // A claim is what one request holds of a limit. Its zero value holds nothing.
@@ -40,10 +48,11 @@ type claim struct {
 // take claims n for a request. It reports false if the request cannot have them.
 func (l *limit) take(r *http.Request, n int64) (claim, bool) {
 	used := l.used.Add(n)
-	if used <= l.free {
+	size := l.size.Load()
+	if used <= size-l.reserve {
 		return claim{limit: l, n: n}, true
 	}
-	if used > l.size {
+	if used > size {
 		l.used.Add(-n)
 		return claim{}, false
 	}
@@ -54,7 +63,7 @@ func (l *limit) take(r *http.Request, n int64) (claim, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// However many callers take what they can of the reserve, some of it is left for one who has little.
-	if l.held[c.user]+n > min(l.perUser, max((l.size-used)/16, 1)) || !shared && l.held[c.conn] > 0 && l.held[c.conn]+n > l.perConn {
+	if l.held[c.user]+n > min(l.perUser, max((size-used)/16, 1)) || !shared && l.held[c.conn] > 0 && l.held[c.conn]+n > l.perConn {
 		l.used.Add(-n)
 		return claim{}, false
 	}

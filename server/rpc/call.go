@@ -37,6 +37,9 @@ type Call struct {
 	// Identity is the authenticated name of the caller: that of its token or its certificate. It is
 	// empty for an unauthenticated caller.
 	Identity string
+	// RequestBytes is the size of the request's message, decompressed. It is set for methods whose policy
+	// has OwnBudget.
+	RequestBytes int64
 	// Proxied is set if the peer of the connection is a trusted proxy, which carries the requests of
 	// several callers on one connection.
 	Proxied bool

@@ -21,6 +21,9 @@ type Mount struct {
 	// Policies maps the name of every method to its policy. There is no default: NewTable fails for a
 	// method without a policy.
 	Policies map[string]Policy
+	// Down is true while the service cannot be answered, because the server behind it does not answer.
+	// It is what health says of the service; calls go to Handler all the same.
+	Down bool
 }
 
 // A Policy is what a method requires of its callers and how much it allows them.
@@ -42,6 +45,10 @@ type Policy struct {
 	// MessageFlag is the flag that MaxMessage is derived from, for error messages. It is empty if no
 	// flag sets it.
 	MessageFlag string
+	// OwnBudget says that the handler bounds the memory of its requests and replies itself, as one whose
+	// replies have nothing to do with the size of the requests. The port then tells it the size of the
+	// request (Call.RequestBytes), and does not charge the reply.
+	OwnBudget bool
 	// MaxQuiet is how long a client that streams may pause between messages; 0 is no limit of the
 	// method's. Over HTTP/2 the engine ends a stream on which neither side has sent anything for an hour
 	// (h2.Config.StreamIdleTimeout).
@@ -131,13 +138,14 @@ type Table struct {
 	paths    map[string]*Method
 	services []protoreflect.ServiceDescriptor
 	upstream map[string]string // by service
+	down     map[string]bool   // by service
 	replaced chan struct{}
 }
 
 // NewTable returns the table of mounts. It fails if a method has no policy or an invalid one, or if a
 // service is mounted twice. The error names each fault.
 func NewTable(mounts ...Mount) (*Table, error) {
-	t := &Table{paths: make(map[string]*Method), upstream: make(map[string]string), replaced: make(chan struct{})}
+	t := &Table{paths: make(map[string]*Method), upstream: make(map[string]string), down: make(map[string]bool), replaced: make(chan struct{})}
 	var wrong []error
 	for _, mount := range mounts {
 		if mount.Service == nil || mount.Handler == nil {
@@ -152,13 +160,22 @@ func NewTable(mounts ...Mount) (*Table, error) {
 	return t, nil
 }
 
+// MountedTwice is the error of two mounts of one service.
+type MountedTwice struct{ Service string }
+
+// Error implements error.
+func (e *MountedTwice) Error() string {
+	return fmt.Sprintf("the service %s is mounted twice", e.Service)
+}
+
 func (t *Table) add(mount Mount) error {
 	name := string(mount.Service.FullName())
 	if _, mounted := t.upstream[name]; mounted {
-		return fmt.Errorf("the service %s is mounted twice", name)
+		return &MountedTwice{name}
 	}
 	t.services = append(t.services, mount.Service)
 	t.upstream[name] = ""
+	t.down[name] = mount.Down
 	var wrong []error
 	methods := mount.Service.Methods()
 	for i := range methods.Len() {
@@ -202,8 +219,8 @@ func (m *Method) check() error {
 		return fmt.Errorf("the policy of %s has no MaxStreams: a streaming method must have a bound on its open calls", m.Path)
 	case !m.Streams() && m.MaxStreams != 0:
 		return fmt.Errorf("the policy of %s has MaxStreams, but the method is unary", m.Path)
-	case m.MaxMessage < 0 || m.MaxMessage > MaxMessageBytes:
-		return fmt.Errorf("the policy of %s has the MaxMessage %d: it must be from 0 to %d", m.Path, m.MaxMessage, MaxMessageBytes)
+	case m.MaxMessage < 0 || m.MaxMessage > MaxPolicyMessageBytes:
+		return fmt.Errorf("the policy of %s has the MaxMessage %d: it must be from 0 to %d", m.Path, m.MaxMessage, MaxPolicyMessageBytes)
 	case !m.ClientStreams && m.MaxQuiet != 0:
 		return fmt.Errorf("the policy of %s has MaxQuiet, but its clients do not stream", m.Path)
 	}
@@ -225,6 +242,9 @@ func (t *Table) Upstream(service string) (upstream string, mounted bool) {
 	upstream, mounted = t.upstream[service]
 	return upstream, mounted
 }
+
+// Down reports whether the service is mounted with Mount.Down.
+func (t *Table) Down(service string) bool { return t.down[service] }
 
 // Replaced returns a channel that is closed when the port has replaced this table.
 func (t *Table) Replaced() <-chan struct{} { return t.replaced }

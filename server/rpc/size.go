@@ -8,8 +8,11 @@ import (
 )
 
 // MaxMessageBytes is the maximum size of a message in either direction, compressed or not: the default
-// of gRPC libraries. The policy of a method may set a lower one for its requests (Policy.MaxMessage).
+// of gRPC libraries. The policy of a method may set another one for its requests (Policy.MaxMessage).
 const MaxMessageBytes = 4 << 20
+
+// MaxPolicyMessageBytes is the largest maximum that the policy of a method may set.
+const MaxPolicyMessageBytes = 256 << 20
 
 // EnvelopeBytes is the size of the prefix of an enveloped message: one byte of flags, four of length.
 const EnvelopeBytes = 5

@@ -91,11 +91,11 @@ const goAwayFirst = 100 * time.Millisecond
 // and for each service, to load balancers, probes, and clients that choose a server by it (gRFC
 // A17).
 //
-// A service that needs the store is SERVING while the store answers. Once the port drains, no
-// service is. Both states are kept up to date elsewhere: a Check costs no query, and a Watch no
+// A service that needs the store is SERVING while the store answers, and one of another server (see
+// package bridge) while that server does. Once the port drains, no service is. Both states are kept up to date elsewhere: a Check costs no query, and a Watch no
 // goroutine besides its handler's.
 type health struct {
-	directory *directory.Directory
+	directory *directory.Directory // nil if the port has none
 	drain     *drain.State
 	table     func() *rpc.Table
 }
@@ -109,14 +109,19 @@ func (s *health) statusOf(table *rpc.Table, service string) (status healthv1.Hea
 	if service != "" {
 		upstream, mounted = table.Upstream(service)
 	}
-	store := s.directory.Status()
+	down := s.drain.Draining() || table.Down(service)
+	if s.directory != nil {
+		store := s.directory.Status()
+		down = down || upstream == rpc.Store && store.Err != nil
+		changed = store.Changed()
+	}
 	switch {
 	case !mounted:
 		return healthv1.HealthCheckResponse_SERVICE_UNKNOWN, nil
-	case s.drain.Draining(), upstream == rpc.Store && store.Err != nil:
-		return healthv1.HealthCheckResponse_NOT_SERVING, store.Changed()
+	case down:
+		return healthv1.HealthCheckResponse_NOT_SERVING, changed
 	}
-	return healthv1.HealthCheckResponse_SERVING, store.Changed()
+	return healthv1.HealthCheckResponse_SERVING, changed
 }
 
 // Check implements healthv1connect.HealthHandler.

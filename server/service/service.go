@@ -23,8 +23,9 @@ import (
 // packet is not.
 const compressMinBytes = 1024
 
-// Config is what the services need. Every field but Drain must be set.
+// Config is what the services need. Every field but Directory and Drain must be set.
 type Config struct {
+	// Directory answers look-ups; without it, MyService and DirectoryService are not mounted.
 	Directory *directory.Directory
 	// MaxBatch is how many ids one call may have.
 	MaxBatch int
@@ -41,11 +42,11 @@ type Config struct {
 
 // Mounts returns every service of Roster.
 func Mounts(config Config) []rpc.Mount {
-	return append([]rpc.Mount{
-		myServiceMount(config),
-		directoryMount(config),
-		healthMount(config),
-	}, reflectionMounts(config)...)
+	var mounts []rpc.Mount
+	if config.Directory != nil {
+		mounts = append(mounts, myServiceMount(config), directoryMount(config))
+	}
+	return append(append(mounts, healthMount(config)), reflectionMounts(config)...)
 }
 
 // HandlerOptions are the options of every handler of the port: limits, codecs, and how errors and

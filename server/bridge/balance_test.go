@@ -1,0 +1,103 @@
+package bridge
+
+import (
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+func newPicker(n int) *picker {
+	p := &picker{}
+	for range n {
+		p.processes = append(p.processes, &process{load: new(load)})
+	}
+	return p
+}
+
+func TestCallsGoToTheLeastLoadedProcess(t *testing.T) {
+	p := newPicker(8)
+	for range 8_000 {
+		if _, err := p.Pick(balancer.PickInfo{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, process := range p.processes {
+		if n := process.calls.Load(); n != 1_000 {
+			t.Errorf("process %d has %d calls of 8,000", i, n)
+		}
+	}
+}
+
+func TestShortCallsAreSpreadEvenly(t *testing.T) {
+	p := newPicker(8)
+	counts := make(map[*process]int)
+	for range 80_000 {
+		process := p.least(time.Now().UnixNano())
+		counts[process]++
+	}
+	for process, n := range counts {
+		if n < 9_000 || n > 11_000 {
+			t.Errorf("a process has %d calls of 80,000: %v", n, process)
+		}
+	}
+}
+
+func TestAProcessThatFailsIsLeftAloneForAWhile(t *testing.T) {
+	p := newPicker(3)
+	bad := p.processes[0]
+	failed := balancer.DoneInfo{Err: status.Error(codes.Unavailable, "no")}
+	for range ejectAfter {
+		bad.calls.Add(1)
+		bad.done(failed)
+	}
+	now := time.Now().UnixNano()
+	for range 1_000 {
+		if p.least(now) == bad {
+			t.Fatal("it got a call")
+		}
+	}
+	later := now + int64(ejectFor) + 1
+	for range 100 {
+		p.processes[1].calls.Add(1)
+		p.processes[2].calls.Add(1)
+	}
+	if p.least(later) != bad {
+		t.Error("it gets no call again")
+	}
+	// A success clears it.
+	bad.calls.Add(1)
+	bad.done(balancer.DoneInfo{})
+	if bad.failures.Load() != 0 {
+		t.Error("the failures are still counted")
+	}
+	// If most processes fail, all get calls.
+	for _, process := range p.processes[:2] {
+		process.ejectedUntil.Store(later * 2)
+	}
+	chosen := make(map[*process]bool)
+	for _, process := range p.processes {
+		process.calls.Store(0)
+	}
+	for range 1_000 {
+		chosen[p.least(later)] = true
+	}
+	if len(chosen) != 3 {
+		t.Error("not all get calls when most fail")
+	}
+}
+
+func TestACancelledCallIsNoFailure(t *testing.T) {
+	p := newPicker(1).processes[0]
+	for range 2 * ejectAfter {
+		p.calls.Add(1)
+		p.done(balancer.DoneInfo{Err: status.Error(codes.Canceled, "")})
+		p.calls.Add(1)
+		p.done(balancer.DoneInfo{Err: status.Error(codes.DeadlineExceeded, "")})
+	}
+	if p.failures.Load() != 0 || p.calls.Load() != 0 {
+		t.Error("it counts")
+	}
+}

@@ -1,0 +1,137 @@
+package bridge
+
+import (
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// A message in protobuf or in JSON can be small and take much memory when it is converted: four million
+// zeros are 4 MB of protobuf, 100 MB of values and 8 MB of JSON, and an empty message of two bytes has
+// all its fields in JSON. So what a conversion takes is estimated before it begins, from what it has.
+
+// valueBytes is about what dynamicpb takes for one value, and encoding/json for one token.
+const valueBytes = 48
+
+// form.estimates has the sizes of types, by name: see defaults.
+type estimates map[protoreflect.FullName]int64
+
+// newForm returns the form of a type.
+func newForm(descriptor protoreflect.MessageDescriptor, types *types, memory *memory) *form {
+	f := &form{descriptor: descriptor, types: types, memory: memory, defaults: make(estimates)}
+	f.defaults.add(descriptor)
+	return f
+}
+
+// add adds the type and all that it reaches. The size of a type is that of its empty message in JSON: the
+// names of its fields with their zero values.
+func (e estimates) add(descriptor protoreflect.MessageDescriptor) {
+	queue := []protoreflect.MessageDescriptor{descriptor}
+	for len(queue) > 0 {
+		next := queue[0]
+		queue = queue[1:]
+		if _, seen := e[next.FullName()]; seen {
+			continue
+		}
+		size := int64(valueBytes)
+		for i := range next.Fields().Len() {
+			field := next.Fields().Get(i)
+			size += int64(len(field.JSONName())) + 16
+			if field.Enum() != nil && field.Enum().Values().Len() > 0 {
+				size += int64(len(field.Enum().Values().Get(0).Name()))
+			}
+			if message := field.Message(); message != nil {
+				queue = append(queue, message)
+			}
+		}
+		e[next.FullName()] = size
+	}
+}
+
+// inJSON estimates how many bytes of memory a message in protobuf takes to be converted to JSON. It
+// counts nothing of what does not parse.
+func (f *form) inJSON(wire []byte) int64 {
+	return 2*int64(len(wire)) + f.defaults.count(wire, f.descriptor, 0)
+}
+
+func (e estimates) count(wire []byte, descriptor protoreflect.MessageDescriptor, depth int) int64 {
+	size := e[descriptor.FullName()] + valueBytes
+	if depth > maxNesting {
+		return size
+	}
+	fields := descriptor.Fields()
+	for len(wire) > 0 {
+		number, kind, n := protowire.ConsumeTag(wire)
+		if n < 0 {
+			return size
+		}
+		wire = wire[n:]
+		field := fields.ByNumber(number)
+		if n = protowire.ConsumeFieldValue(number, kind, wire); n < 0 {
+			return size
+		}
+		value := wire[:n]
+		wire = wire[n:]
+		size += valueBytes
+		if field == nil {
+			continue
+		}
+		size += int64(len(field.JSONName()))
+		switch {
+		case kind == protowire.StartGroupType && field.Message() != nil:
+			_, tag := protowire.ConsumeGroup(number, value)
+			if tag >= 0 {
+				group, _ := protowire.ConsumeGroup(number, value)
+				size += e.count(group, field.Message(), depth+1)
+			}
+		case kind != protowire.BytesType:
+			// One number.
+		case field.Message() != nil:
+			content, _ := protowire.ConsumeBytes(value)
+			size += e.count(content, field.Message(), depth+1)
+		case field.IsList() && field.Kind() != protoreflect.StringKind && field.Kind() != protoreflect.BytesKind:
+			content, _ := protowire.ConsumeBytes(value)
+			size += packed(content, field.Kind()) * valueBytes
+		case field.Kind() == protoreflect.BytesKind:
+			size += 2 * int64(len(value)) // base64
+		default:
+			size += 4 * int64(len(value)) // a string may be escaped
+		}
+	}
+	return size
+}
+
+// packed returns the number of values of a packed field.
+func packed(content []byte, kind protoreflect.Kind) int64 {
+	switch kind {
+	case protoreflect.Fixed32Kind, protoreflect.Sfixed32Kind, protoreflect.FloatKind:
+		return int64(len(content)) / 4
+	case protoreflect.Fixed64Kind, protoreflect.Sfixed64Kind, protoreflect.DoubleKind:
+		return int64(len(content)) / 8
+	}
+	var values int64
+	for _, b := range content {
+		if b < 0x80 { // the last byte of a varint
+			values++
+		}
+	}
+	return values
+}
+
+// ofJSON estimates how many bytes of memory a message in JSON takes to be converted to protobuf, by its
+// values: each is followed by a comma or by the end of its list or object.
+func ofJSON(text []byte) int64 {
+	size := 2 * int64(len(text))
+	inString := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == ',', c == '{', c == '[', c == ':':
+			size += valueBytes
+		}
+	}
+	return size
+}

@@ -1,0 +1,476 @@
+package bridge
+
+import (
+	stdgzip "compress/gzip"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/semaphore"
+	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// The memory of the messages of one upstream is bounded, so that one that sends too much, or whose
+// callers do not read, takes nothing from the rest of the port. There are three bounds, each of
+// memoryFactor times the maximum message and at least minMemory:
+//
+//   - replies, from the first frame to when the caller has taken them. Above the bound nothing more is
+//     read from the upstream, and if that does not help, calls are ended: those whose callers read too
+//     slowly, else the youngest.
+//   - requests that are being received or sent. Small ones are not charged.
+//   - conversions between protobuf and JSON, by an estimate of what they take.
+//
+// A message may be copied once more for its compression and its envelope.
+const (
+	memoryFactor = 3
+	minMemory    = 12 << 20
+	// smallMessage is the size in bytes up to which a message is not charged before it has arrived.
+	smallMessage = 64 << 10
+	// pressure is how long the port waits for replies to be taken before it ends calls.
+	pressure = 250 * time.Millisecond
+	// slowAfter is how long a caller may take to read one reply while the bound is reached.
+	slowAfter = 2 * time.Second
+)
+
+// memory charges the messages of one upstream.
+type memory struct {
+	limit       int64
+	requests    *semaphore.Weighted // of requestLimit bytes
+	conversions *semaphore.Weighted // of limit bytes
+
+	mu       sync.Mutex
+	used     int64               // bytes of received frames, of replies that are not sent yet, and of their JSON
+	expected int64               // bytes of the replies that unary calls are likely to get
+	buffers  map[uint64]struct{} // that grpc-go has not given back
+	last     uint64              // key of buffers
+	calls    map[*call]struct{}  // that are running
+	waiting  int
+	freed    chan struct{} // closed and replaced when used or expected falls while somebody waits
+
+	requestLimit int64
+}
+
+func newMemory(maxReply, maxRequest int) *memory {
+	m := &memory{
+		limit:        max(minMemory, memoryFactor*int64(maxReply)),
+		requestLimit: max(minMemory, memoryFactor*int64(maxRequest)),
+		buffers:      make(map[uint64]struct{}),
+		calls:        make(map[*call]struct{}),
+		freed:        make(chan struct{}),
+	}
+	m.requests = semaphore.NewWeighted(m.requestLimit)
+	m.conversions = semaphore.NewWeighted(m.limit)
+	return m
+}
+
+// memory is the buffer pool of the upstream's connections: grpc-go takes from it what it receives. It keeps no buffers, only their sizes. A buffer that grpc-go does not give back,
+// as that of a call which was cancelled, counts until it has been collected as garbage.
+var _ mem.BufferPool = (*memory)(nil)
+
+// keyBytes is the size of the key behind the end of each buffer.
+const keyBytes = 8
+
+// uncounted is the size below which grpc-go does not use a pool, in bytes.
+const uncounted = 1 << 10
+
+// Get implements mem.BufferPool. It waits while the bound is reached, which delays the connection
+// that the caller reads from.
+func (m *memory) Get(length int) *[]byte {
+	if length < uncounted {
+		buffer := make([]byte, length)
+		return &buffer
+	}
+	size := int64(length)
+	m.mu.Lock()
+	// If all calls have been ended, then grpc-go drops what still comes.
+	_ = m.waitLocked(context.Background(), func() bool { return m.used+size <= m.limit || !m.anyLocked() })
+	m.used += size
+	m.last++
+	key := m.last
+	m.buffers[key] = struct{}{}
+	m.mu.Unlock()
+	buffer := make([]byte, length+keyBytes)
+	binary.NativeEndian.PutUint64(buffer[length:], key)
+	runtime.AddCleanup(&buffer[0], func(key uint64) { m.returned(key, size) }, key)
+	buffer = buffer[:length]
+	return &buffer
+}
+
+// Put implements mem.BufferPool.
+func (m *memory) Put(buffer *[]byte) {
+	whole := (*buffer)[:cap(*buffer)]
+	if len(whole) < uncounted+keyBytes {
+		return
+	}
+	end := len(whole) - keyBytes
+	m.returned(binary.NativeEndian.Uint64(whole[end:]), int64(end))
+}
+
+func (m *memory) returned(key uint64, size int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.buffers[key]; ok {
+		delete(m.buffers, key)
+		m.used -= size
+		m.wakeLocked()
+	}
+}
+
+func (m *memory) wakeLocked() {
+	if m.waiting > 0 {
+		close(m.freed)
+		m.freed = make(chan struct{})
+	}
+}
+
+// waitLocked waits until fits returns true. While it waits, it ends more and more calls.
+func (m *memory) waitLocked(ctx context.Context, fits func() bool) error {
+	if fits() {
+		return nil
+	}
+	m.waiting++
+	defer func() { m.waiting-- }()
+	timer := time.NewTimer(pressure)
+	defer timer.Stop()
+	for many := 1; !fits(); {
+		freed := m.freed
+		m.mu.Unlock()
+		select {
+		case <-freed:
+		case <-timer.C:
+			m.relieve(many)
+			many *= 2
+			timer.Reset(pressure)
+		case <-ctx.Done():
+			m.mu.Lock()
+			return ctx.Err()
+		}
+		m.mu.Lock()
+	}
+	return nil
+}
+
+// anyLocked reports whether any call may still take replies.
+func (m *memory) anyLocked() bool {
+	for c := range m.calls {
+		if !c.over {
+			return true
+		}
+	}
+	return false
+}
+
+// relieve ends the calls whose callers read too slowly, or else the youngest ones that wait for a
+// message, up to so many.
+func (m *memory) relieve(many int) {
+	m.mu.Lock()
+	var slow, young []*call
+	for c := range m.calls {
+		switch {
+		case c.over:
+		case !c.sending.IsZero() && time.Since(c.sending) > slowAfter:
+			slow = append(slow, c)
+		case c.sending.IsZero():
+			young = append(young, c)
+		}
+	}
+	victims, why := slow, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+		"the replies of this server wait for callers that read slowly, and fill the %d MiB that they may take up: read faster, or call again later", m.limit>>20))
+	if len(slow) == 0 {
+		victims, why = youngest(young, many), connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+			"the replies of this server need more than the %d MiB that they may take up at a time (%d times --bridge-max-message, at least %d MiB): call again later, and make fewer large calls at a time",
+			m.limit>>20, memoryFactor, minMemory>>20))
+	}
+	for _, c := range victims {
+		c.over = true
+	}
+	m.mu.Unlock()
+	for _, c := range victims {
+		c.end(why)
+	}
+	if len(victims) == 0 {
+		runtime.GC() // what was left behind by calls that failed
+	}
+}
+
+func youngest(calls []*call, many int) []*call {
+	var found []*call
+	for range min(many, len(calls)) {
+		at := 0
+		for i, c := range calls {
+			if c.began.After(calls[at].began) {
+				at = i
+			}
+		}
+		found = append(found, calls[at])
+		calls[at] = calls[len(calls)-1]
+		calls = calls[:len(calls)-1]
+	}
+	return found
+}
+
+// A call is one call through the bridge, for as long as its request and its replies are in memory.
+type call struct {
+	memory *memory
+	began  time.Time
+	// littleMetadata says that the caller accepts no more than maxCallerMetadata.
+	littleMetadata bool
+
+	// Under the lock of memory:
+	sending  time.Time // since when the caller takes the reply to be sent; zero if none is
+	held     int64     // bytes of replies, apart from those in buffers of memory, and of their JSON
+	expects  int64     // bytes of memory.expected
+	requests int64     // bytes of memory.requests
+	over     bool      // it has been ended
+
+	replies mem.BufferSlice // that are not sent yet; it belongs to the goroutine of the handler
+
+	mu      sync.Mutex
+	control *http.ResponseController // nil after the handler has returned
+	cancel  context.CancelCauseFunc  // ends the call of the upstream
+	why     error                    // why it was ended
+}
+
+type callKey struct{}
+
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+// begin returns the record of a call that is answered to w.
+func (m *memory) begin(w http.ResponseWriter) *call {
+	c := &call{memory: m, began: time.Now(), control: http.NewResponseController(w)}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls[c] = struct{}{}
+	return c
+}
+
+// leave gives back all that the call holds. It is called when the handler has returned.
+func (c *call) leave() {
+	c.mu.Lock()
+	c.control, c.cancel = nil, nil
+	c.mu.Unlock()
+	c.free()
+	m := c.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.calls, c)
+	m.used -= c.held
+	m.expected -= c.expects
+	m.wakeLocked()
+	if c.requests > 0 {
+		m.requests.Release(c.requests)
+	}
+}
+
+// with derives the context of the upstream's call.
+func (c *call) with(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	c.mu.Lock()
+	c.cancel = cancel
+	why := c.why
+	c.mu.Unlock()
+	if why != nil {
+		cancel(why)
+	}
+	return ctx, func() { cancel(nil) }
+}
+
+// end ends the call with an error: the upstream's side, and a reply that is being written.
+func (c *call) end(why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.why != nil {
+		return
+	}
+	c.why = why
+	if c.cancel != nil {
+		c.cancel(why)
+	}
+	c.memory.mu.Lock()
+	sending := !c.sending.IsZero()
+	c.memory.mu.Unlock()
+	if sending && c.control != nil {
+		_ = c.control.SetWriteDeadline(past)
+	}
+}
+
+// past is a deadline that ends a read or a write at once.
+var past = time.Unix(1, 0)
+
+// ended returns why the call was ended by end, nil if it was not.
+func (c *call) ended() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.why
+}
+
+// endRead ends the read of the request.
+func (c *call) endRead() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.control != nil {
+		_ = c.control.SetReadDeadline(past)
+	}
+}
+
+// hold charges a reply that is in no buffer of memory.
+func (c *call) hold(size int) {
+	c.memory.mu.Lock()
+	defer c.memory.mu.Unlock()
+	c.held += int64(size)
+	c.memory.used += int64(size)
+}
+
+// sends notes that the replies which the call holds are being sent to the caller.
+func (c *call) sends() {
+	c.memory.mu.Lock()
+	defer c.memory.mu.Unlock()
+	c.sending = time.Now()
+}
+
+// free gives back the buffers of the replies.
+func (c *call) free() {
+	c.replies.Free()
+	c.replies = nil
+}
+
+// sent gives back the replies that have been sent.
+func (c *call) sent() {
+	c.free()
+	c.memory.mu.Lock()
+	defer c.memory.mu.Unlock()
+	c.memory.used -= c.held
+	c.held, c.sending = 0, time.Time{}
+	c.memory.wakeLocked()
+}
+
+// expect waits until a reply of the size that others of the method had fits into half of the bound, so
+// that many large replies come one after the other.
+func (c *call) expect(ctx context.Context, size int64) error {
+	m := c.memory
+	size = min(size, m.limit/2)
+	if size <= smallMessage {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.waitLocked(ctx, func() bool { return m.expected+size <= m.limit/2 }); err != nil {
+		return err
+	}
+	m.expected += size
+	c.expects = size
+	return nil
+}
+
+// request charges a request of size bytes until the call ends, and waits until there is room for it.
+func (c *call) request(ctx context.Context, size int64) error {
+	size = min(size, c.memory.requestLimit)
+	if size <= smallMessage {
+		return nil
+	}
+	if err := c.memory.requests.Acquire(ctx, size); err != nil {
+		return err
+	}
+	c.requests += size
+	return nil
+}
+
+// requestsFull is the error of a stream whose messages have no room.
+func (m *memory) requestsFull() *connect.Error {
+	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+		"the requests to this server need more than the %d MiB that they may take up at a time (%d times --bridge-max-message, at least %d MiB): call again later",
+		m.requestLimit>>20, memoryFactor, minMemory>>20))
+}
+
+// tooLarge is the error of a message that would take size bytes of memory to convert, nil if it may.
+func (m *memory) tooLarge(size int64, what protoreflect.FullName) error {
+	if size <= m.limit {
+		return nil
+	}
+	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+		"this %s would take about %d MiB of memory to convert between protobuf and JSON, the maximum is %d MiB: call with protobuf in place of JSON",
+		what, size>>20, m.limit>>20))
+}
+
+// converting waits until there is room for a conversion that takes size bytes, up to the bound. Call done
+// after it. Conversions wait for nobody, so this ends.
+func (m *memory) converting(size int64) (done func()) {
+	if size <= smallMessage {
+		return func() {}
+	}
+	size = min(size, m.limit)
+	_ = m.conversions.Acquire(context.Background(), size) // fails with its context only
+	return func() { m.conversions.Release(size) }
+}
+
+// An unpacker decompresses the replies of an upstream, each only once there is room for what it may turn
+// out to be. grpc-go's own would decompress all at once, and could not be ended.
+type unpacker struct {
+	memory *memory
+	most   int // bytes of a message
+}
+
+// gzipRatio is how much longer than its gzip a message may be (RFC 1951 §3.2.5: 258 bytes for two bits).
+const gzipRatio = 1032
+
+// Type implements grpc.Decompressor.
+func (u *unpacker) Type() string { return gzip.Name }
+
+// Do implements grpc.Decompressor. Of a message that is too long it returns one byte more than allowed.
+func (u *unpacker) Do(r io.Reader) ([]byte, error) {
+	size := u.most + 1
+	if known, ok := r.(interface{ Remaining() int }); ok {
+		size = min(size, known.Remaining()*gzipRatio)
+	}
+	m := u.memory
+	m.mu.Lock()
+	_ = m.waitLocked(context.Background(), func() bool { return m.used+int64(size) <= m.limit || !m.anyLocked() })
+	wanted := m.anyLocked()
+	m.used += int64(size)
+	m.mu.Unlock()
+	defer func() { // the call charges the message that it gets
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.used -= int64(size)
+		m.wakeLocked()
+	}()
+	if !wanted {
+		return nil, errors.New("the call has been ended")
+	}
+	reader, _ := readers.Get().(*stdgzip.Reader)
+	if reader == nil {
+		reader = new(stdgzip.Reader)
+	}
+	defer readers.Put(reader)
+	if err := reader.Reset(r); err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, min(size, 4<<10))
+	for {
+		n, err := reader.Read(out[len(out):cap(out)])
+		out = out[:len(out)+n]
+		switch {
+		case errors.Is(err, io.EOF) || len(out) > u.most:
+			return out, nil
+		case err != nil:
+			return nil, err
+		case len(out) == cap(out):
+			out = append(make([]byte, 0, min(4*cap(out), u.most+1)), out...)
+		}
+	}
+}
+
+// readers are gzip readers, of 40 KB each.
+var readers sync.Pool
