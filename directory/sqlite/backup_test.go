@@ -392,3 +392,42 @@ func TestABackupOfAnOldVersion(t *testing.T) {
 	}
 	wantSound(t, restored, "Old")
 }
+
+// After a crash, roster backup or roster check may be the first to open the store, and SQLite then takes
+// the log up. The store is complete, and has to say so: it can be moved and restored as one file.
+func TestAStoreWhoseLogWasTakenUpIsComplete(t *testing.T) {
+	for name, read := range map[string]func(t *testing.T, path string) error{
+		"backup": func(t *testing.T, path string) error {
+			_, err := Backup(t.Context(), path, filepath.Join(t.TempDir(), "backup.db"), false)
+			return err
+		},
+		"check": func(t *testing.T, path string) error {
+			_, err := Check(t.Context(), path, func(problem string) { t.Error(problem) })
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			live, crashed := filepath.Join(dir, "live.db"), filepath.Join(dir, "crashed.db")
+			store, err := Open(t.Context(), live)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close()
+			put(t, store, 1, 100, "Ben")
+			crash(t, live, crashed)
+			if err := read(t, crashed); err != nil {
+				t.Fatal(err)
+			}
+			if left := leftJournal(crashed); left != "" {
+				t.Fatalf("%s was left", left)
+			}
+			if err := checkComplete(t.Context(), crashed, func(warning string) { t.Error(warning) }); err != nil {
+				t.Error(err)
+			}
+			if err := checkBackup(t.Context(), crashed, live); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

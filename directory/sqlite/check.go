@@ -6,17 +6,30 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"example.com/roster/directory"
 )
 
 // A reading is a store that is open to be read once. It is not brought up to date.
 type reading struct {
-	lock *storeLock
-	db   *sql.DB
+	lock    *storeLock
+	db      *sql.DB
+	withLog bool // the store had a log when it was opened
 }
 
+// close closes the store. If nobody else has it open, SQLite then takes the whole log up into the file
+// and removes it, as after a crash. So the file has to say that it is complete without a log; else the
+// next one to open it would miss the log.
 func (r *reading) close() {
+	if r.withLog && r.lock.alone() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		// If this fails, the next one to open the store finds the log, or says that it is missing.
+		if _, err := r.db.ExecContext(ctx, "PRAGMA query_only = 0"); err == nil {
+			_, _ = r.db.ExecContext(ctx, markClosed)
+		}
+	}
 	r.db.Close()
 	r.lock.release()
 }
@@ -34,6 +47,9 @@ func openToRead(ctx context.Context, path, parameters string) (_ *reading, err e
 		return nil, err
 	}
 	r := &reading{lock: lock, db: open(path, parameters)}
+	if info, err := os.Stat(followLinks(path) + "-wal"); err == nil {
+		r.withLog = info.Size() > 0
+	}
 	r.db.SetMaxOpenConns(1)
 	if err = checkLog(ctx, path, true); err == nil {
 		var ours bool
@@ -45,6 +61,7 @@ func openToRead(ctx context.Context, path, parameters string) (_ *reading, err e
 		err = checkSchema(ctx, r.db, false, false)
 	}
 	if err != nil {
+		r.withLog = false // it may belong to another file
 		r.close()
 		return nil, describe(path, err)
 	}
