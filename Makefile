@@ -63,10 +63,10 @@ lint: venv-newest node-modules ## Check Go, the protos, TypeScript and Python
 	@$(BUF) build proto --path proto/api.proto -o - | cmp - proto/api.frozen.binpb || { echo "proto/api.proto is frozen: not a byte of it may change"; exit 1; }
 	$(BUF) format --diff --exit-code proto
 	cd web && $(NPM) run --silent check
-	$(VENV)/newest/bin/ruff check python e2e/python
-	$(VENV)/newest/bin/ruff format --check python e2e/python
-	$(VENV)/newest/bin/ruff check --config examples/ruff.toml examples/python
-	$(VENV)/newest/bin/ruff format --check --config examples/ruff.toml examples/python
+	$(VENV)/newest/bin/ruff check python e2e/python conformance/bridge
+	$(VENV)/newest/bin/ruff format --check python e2e/python conformance/bridge
+	$(VENV)/newest/bin/ruff check --config examples/ruff.toml examples/python examples/bridge
+	$(VENV)/newest/bin/ruff format --check --config examples/ruff.toml examples/python examples/bridge
 	cd python && ../$(VENV)/newest/bin/mypy
 
 generate: venv-gen node-modules generate-conformance generate-bench ## Generate gen/ from proto/, and web/dist from web/src

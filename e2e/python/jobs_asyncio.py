@@ -9,8 +9,8 @@ import grpc
 from grpc_reflection.v1alpha import reflection
 
 sys.path.insert(0, sys.argv[1])
-import jobs_pb2 as pb  # noqa: E402
-import jobs_pb2_grpc as rpc  # noqa: E402
+import jobs_pb2 as pb
+import jobs_pb2_grpc as rpc
 
 
 class JobService(rpc.JobServiceServicer):
@@ -18,7 +18,8 @@ class JobService(rpc.JobServiceServicer):
         self.jobs = {}
 
     def start(self, request):
-        job = pb.Job(id=len(self.jobs) + 1, name=request.name, steps=request.steps or 1, state=pb.STATE_RUNNING)
+        job = pb.Job(id=len(self.jobs) + 1, name=request.name, steps=request.steps or 1)
+        job.state = pb.STATE_RUNNING
         self.jobs[job.id] = job
         return job
 
@@ -38,7 +39,8 @@ class JobService(rpc.JobServiceServicer):
 
     async def Watch(self, request, context):
         job = await self.find(request, context)
-        for job.step in range(job.steps):
+        for step in range(job.steps):
+            job.step = step
             yield job
             await asyncio.sleep(0.01)
         job.state = pb.STATE_DONE

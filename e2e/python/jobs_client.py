@@ -7,28 +7,46 @@ import sys
 import grpc
 
 sys.path.insert(0, sys.argv[1])
-import jobs_pb2 as pb  # noqa: E402
-import jobs_pb2_grpc as rpc  # noqa: E402
+import jobs_pb2 as pb
+import jobs_pb2_grpc as rpc
+
+
+def want(what, got, wanted):
+    if got != wanted:
+        raise SystemExit(f"{what}: got {got!r}, want {wanted!r}")
+
+
+def failure(call, request):
+    """Makes a call that must fail, and returns its error."""
+    try:
+        reply = call(request, timeout=20)
+    except grpc.RpcError as error:
+        return error
+    raise SystemExit(f"{request} was answered: {reply}")
+
+
+def requests(names):
+    return iter([pb.SubmitRequest(name=name) for name in names])
+
 
 with grpc.insecure_channel(sys.argv[2]) as channel:
     stub = rpc.JobServiceStub(channel)
-    job = stub.Submit(pb.SubmitRequest(name="one", steps=2), timeout=20, compression=grpc.Compression.Gzip)
-    assert stub.Get(pb.GetRequest(id=job.id), timeout=20).name == "one"
-    states = [change.state for change in stub.Watch(pb.GetRequest(id=job.id), timeout=20)]
-    assert states[-1] == pb.STATE_DONE and len(states) == 3, states
-    all_submitted = stub.SubmitAll(iter([pb.SubmitRequest(name=name) for name in "abc"]), timeout=20)
-    assert all_submitted.submitted == 3, all_submitted
-    done = [job.name for job in stub.Run(iter([pb.SubmitRequest(name=name) for name in "xyz"]), timeout=20)]
-    assert done == ["x", "y", "z"], done
-    try:
-        stub.Get(pb.GetRequest(id=999_999), timeout=20)
-        raise SystemExit("a job that does not exist was found")
-    except grpc.RpcError as error:
-        assert error.code() is grpc.StatusCode.NOT_FOUND and error.details() == "there is no job 999999", error
-        assert ("job-id-bin", b"\x00\x01\xff") in error.trailing_metadata(), error.trailing_metadata()
-    try:
-        stub.Submit(pb.SubmitRequest(), timeout=20)
-        raise SystemExit("a job without a name was taken")
-    except grpc.RpcError as error:
-        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, error
+    first = pb.SubmitRequest(name="one", steps=2)
+    job = stub.Submit(first, timeout=20, compression=grpc.Compression.Gzip)
+    want("Get", stub.Get(pb.GetRequest(id=job.id), timeout=20).name, "one")
+    watched = [change.state for change in stub.Watch(pb.GetRequest(id=job.id), timeout=20)]
+    want("Watch", watched, [pb.STATE_RUNNING, pb.STATE_RUNNING, pb.STATE_DONE])
+    want("SubmitAll", stub.SubmitAll(requests("abc"), timeout=20).submitted, 3)
+    want("Run", [done.name for done in stub.Run(requests("xyz"), timeout=20)], ["x", "y", "z"])
+
+    error = failure(stub.Get, pb.GetRequest(id=999_999))
+    want("the code", error.code(), grpc.StatusCode.NOT_FOUND)
+    want("the text", error.details(), "there is no job 999999")
+    trailers = dict(error.trailing_metadata())
+    want("the trailers", trailers.get("job-id-bin"), b"\x00\x01\xff")
+    want(
+        "the code",
+        failure(stub.Submit, pb.SubmitRequest()).code(),
+        grpc.StatusCode.INVALID_ARGUMENT,
+    )
 print("all calls were answered")

@@ -9,11 +9,10 @@ import time
 from concurrent import futures
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
-
 import jobs_pb2
 import jobs_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 
 class JobService(jobs_pb2_grpc.JobServiceServicer):
@@ -22,7 +21,8 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         self.ids = itertools.count(1)
 
     def start(self, request):
-        job = jobs_pb2.Job(id=next(self.ids), name=request.name, steps=request.steps or 1)
+        job = jobs_pb2.Job(id=next(self.ids), name=request.name)
+        job.steps = request.steps or 1
         job.state = jobs_pb2.STATE_RUNNING
         job.started.GetCurrentTime()
         if request.HasField("payload"):
@@ -72,7 +72,9 @@ def main():
     parser.add_argument("--address", default="localhost:50052")
     address = parser.parse_args().address
 
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=20), options=[("grpc.so_reuseport", 0)])
+    workers = futures.ThreadPoolExecutor(max_workers=20)
+    # Two servers on one port would share its connections.
+    server = grpc.server(workers, options=[("grpc.so_reuseport", 0)])
     jobs_pb2_grpc.add_JobServiceServicer_to_server(JobService(), server)
     healthy = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
@@ -80,9 +82,11 @@ def main():
     reflection.enable_server_reflection((name, reflection.SERVICE_NAME), server)
     port = server.add_insecure_port(address)
     server.start()
-    print(f"serving {name} on {address.rsplit(':', 1)[0]}:{port}", file=sys.stderr, flush=True)
+    host = address.rsplit(":", 1)[0]
+    print(f"serving {name} on {host}:{port}", file=sys.stderr, flush=True)
 
-    # Stop as a server behind balancers should: say so, wait a moment, let running calls finish.
+    # Stop as a server behind a balancer should: say so, wait a moment, and let
+    # running calls finish.
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     signal.signal(signal.SIGINT, lambda *_: stopped.set())
