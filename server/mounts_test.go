@@ -30,6 +30,15 @@ func TestNewWithoutADirectory(t *testing.T) {
 	if _, err := New(Config{}); err == nil || !strings.Contains(err.Error(), "Config.Directory is not set") {
 		t.Errorf("New: %v", err)
 	}
+	srv, err := New(Config{WithoutDirectory: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, service := range srv.Table().Services() {
+		if name := string(service.FullName()); !strings.HasPrefix(name, "grpc.") {
+			t.Errorf("a port without a directory serves %s", name)
+		}
+	}
 }
 
 // Every method that Roster serves has a policy that somebody chose: this is the list.

@@ -171,8 +171,11 @@ type Stats struct {
 // New returns a port that does not listen yet. It fails if config is wrong; in particular if a
 // method of Config.Mounts has no policy, and then the error names the method.
 func New(config Config) (*Server, error) {
-	if (config.Directory == nil) != config.WithoutDirectory {
-		return nil, errors.New("server: set Config.Directory, or Config.WithoutDirectory")
+	switch {
+	case config.Directory == nil && !config.WithoutDirectory:
+		return nil, errors.New("server: Config.Directory is not set, and neither is Config.WithoutDirectory")
+	case config.Directory != nil && config.WithoutDirectory:
+		return nil, errors.New("server: Config.Directory and Config.WithoutDirectory are both set")
 	}
 	config = config.withDefaults()
 	s := &Server{config: config, drain: drain.New()}
