@@ -123,7 +123,7 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	_, address = serve(t, "--store", store, "--create=false")
 	answersWith(t, address, "12000", "Before 12000")
-	answersWith(t, address, "30000", "0 of 1")
+	answersWith(t, address, "30000", "not found: 30000")
 	// The store before is whole, with what was in its log.
 	must(t, 0, "is in order: 23000 users", "check", "--store", kept)
 	if n := sqlite3(t, kept, "SELECT count(*) FROM users WHERE name LIKE 'After%'"); n != "5000" {
@@ -201,7 +201,7 @@ func TestARowDeletedByTheSQLiteShell(t *testing.T) {
 	_, address := serve(t, "--store", store)
 	answersWith(t, address, "7", "User 7")
 	sqlite3(t, store, "DELETE FROM users WHERE id = 7")
-	answersWith(t, address, "7", "0 of 1")
+	answersWith(t, address, "7", "not found: 7")
 	answersWith(t, address, "8", "User 8")
 }
 
