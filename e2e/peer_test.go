@@ -177,7 +177,7 @@ class Forgetful(api_pb2_grpc.MyServiceServicer):
     def Health(self, request, context):
         pass
     def User(self, request, context):
-        return api_pb2.UserReply(message="success")
+        return api_pb2.UserReply(message="success", data=[api_pb2.User(name="Ada", age=36)])
 
 server = grpc.server(futures.ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
 api_pb2_grpc.add_MyServiceServicer_to_server(Forgetful(), server)
