@@ -95,7 +95,7 @@ test-go: ## Run the Go tests with the race detector
 FUZZTIME ?= 30s
 fuzz: ## Fuzz the HTTP/2 engine, the encodings and the files of users, FUZZTIME=30s a target
 	@for target in server/h2:FuzzFrames server/h2:FuzzHeaderBlocks server/h2:FuzzRequest server/h2:FuzzOracle server/service:FuzzUserReq server/service:FuzzEncodings directory/userfile:FuzzReader; do \
-		$(GO) test -run '^$$' -fuzz "^$${target#*:}\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./$${target%:*} || exit 1; \
+		.ci/fuzz ./$${target%:*} $${target#*:} $(FUZZTIME) || exit 1; \
 	done
 
 test-python: venv-newest venv-oldest ## Test the Python peer on the newest and the oldest grpcio
