@@ -234,23 +234,26 @@ func peakOf(t *testing.T, p *process, work func()) int {
 	t.Helper()
 	// Has the kernel forget the peak so far (proc(5)).
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.command.Process.Pid), []byte("5"), 0o200); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
 		t.Skip("this system does not tell the peak of a time:", err)
 	}
 	work()
 	return peakMemory(p.command.Process.Pid) >> 10
 }
 
+var hostileUpstream = flag.Bool("hostile-upstream", false, "run all attacks of an upstream on the bridge, which takes more than a minute, and not only some")
+
 // An upstream that does what it can to hurt takes at most 64 MB, and the calls of the port's own
 // services are answered meanwhile.
-var hostileUpstream = flag.Bool("hostile-upstream", false, "run the attacks of an upstream on the bridge, which take more than a minute")
-
 func TestBridgeStandsAHostileUpstream(t *testing.T) {
-	if !*hostileUpstream {
-		t.Skip("it takes more than a minute: run it with -hostile-upstream")
-	}
 	const maxMessage = 4 << 20
 	bomb := packed(t, make([]byte, maxMessage-100))
-	tooLarge := packed(t, make([]byte, 400<<20))
+	tooLarge := bomb
+	if *hostileUpstream {
+		tooLarge = packed(t, make([]byte, 400<<20))
+	}
 	zeros := protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), make([]byte, maxMessage-100))
 	var empty []byte // messages that are two bytes each, and much longer in JSON
 	for len(empty) < maxMessage-100 {
@@ -356,7 +359,10 @@ func TestBridgeStandsAHostileUpstream(t *testing.T) {
 			return forever(h, func() error { return h.data(stream, large) })
 		},
 	}
-	methods := slices.Sorted(maps.Keys(behaviours))
+	methods := []string{"BadFrame", "EndlessHeader", "Garbage", "LargeTrailer", "Lie", "Short"}
+	if *hostileUpstream {
+		methods = slices.Sorted(maps.Keys(behaviours))
+	}
 	schema := hostileSchema(t, methods)
 	for _, name := range methods {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -143,20 +144,25 @@ func newTemporary(name, like string) (string, error) {
 	return file.Name(), file.Close()
 }
 
+// checkOurs returns an error unless the file is a store whose schema this program knows.
+func checkOurs(ctx context.Context, db *sql.DB) error {
+	ours, err := isOurs(ctx, db)
+	if err == nil && !ours {
+		err = errEmpty
+	}
+	if err != nil {
+		return err
+	}
+	return checkSchema(ctx, db, false, false)
+}
+
 // finishCopy makes the file at path, which nobody else uses, a store of its own: a new epoch, a
 // revision of at least the given one, no log. It checks all of it, and makes it durable.
 func finishCopy(ctx context.Context, path string, revision int64) (s Summary, err error) {
 	db := open(path, "_journal_mode=DELETE&_synchronous=FULL")
 	defer db.Close()
 	db.SetMaxOpenConns(1)
-	ours, err := isOurs(ctx, db)
-	if err == nil && !ours {
-		err = errEmpty
-	}
-	if err == nil {
-		err = checkSchema(ctx, db, false, false)
-	}
-	if err != nil {
+	if err := checkOurs(ctx, db); err != nil {
 		return s, describe(path, err)
 	}
 	if err := checkPages(ctx, db); err != nil {
@@ -336,14 +342,7 @@ func checkBackup(ctx context.Context, backup, path string) error {
 	db := open(backup, "immutable=1&mode=ro&_query_only=1")
 	defer db.Close()
 	db.SetMaxOpenConns(1)
-	ours, err := isOurs(ctx, db)
-	if err == nil && !ours {
-		err = errEmpty
-	}
-	if err == nil {
-		err = checkSchema(ctx, db, false, false)
-	}
-	if err != nil {
+	if err := checkOurs(ctx, db); err != nil {
 		return fmt.Errorf("the backup: %w", describe(backup, err))
 	}
 	var closed bool

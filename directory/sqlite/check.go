@@ -52,13 +52,7 @@ func openToRead(ctx context.Context, path, parameters string) (_ *reading, err e
 	}
 	r.db.SetMaxOpenConns(1)
 	if err = checkLog(ctx, path, true); err == nil {
-		var ours bool
-		if ours, err = isOurs(ctx, r.db); err == nil && !ours {
-			err = errEmpty
-		}
-	}
-	if err == nil {
-		err = checkSchema(ctx, r.db, false, false)
+		err = checkOurs(ctx, r.db)
 	}
 	if err != nil {
 		r.withLog = false // it may belong to another file

@@ -32,8 +32,7 @@ const (
 	ejectFor   = 10 * time.Second
 )
 
-// processes remembers the load of each process, for as long as the process is ready. All upstreams share
-// it: a key is a connection, which belongs to one upstream.
+// processes builds the pickers of all upstreams. It has no state: see load.
 type processes struct{}
 
 // Build implements base.PickerBuilder. It is called whenever a process becomes ready or stops being so.

@@ -3,12 +3,15 @@ package bridge_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +22,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
@@ -128,9 +132,9 @@ type process struct {
 }
 
 // startServer starts a server with reflection and health, at address, or anywhere if that is empty.
-func startServer(t *testing.T, address string) *process {
+func startServer(t *testing.T, address string, options ...grpc.ServerOption) *process {
 	t.Helper()
-	p := &process{Server: grpc.NewServer(), service: new(testService), health: health.NewServer()}
+	p := &process{Server: grpc.NewServer(options...), service: new(testService), health: health.NewServer()}
 	testgrpc.RegisterTestServiceServer(p, p.service)
 	healthpb.RegisterHealthServer(p, p.health)
 	reflection.Register(p)
@@ -419,6 +423,20 @@ func TestAnUpstreamThatIsDownIsUnavailableByTheNameOfItsService(t *testing.T) {
 	startServer(t, first.address)
 	mounted(t, b)
 	if err := call(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnUpstreamWithTLS(t *testing.T) {
+	credentialsOf := httptest.NewTLSServer(nil)
+	defer credentialsOf.Close()
+	trusted := x509.NewCertPool()
+	trusted.AddCert(credentialsOf.Certificate())
+	p := startServer(t, "", grpc.Creds(credentials.NewServerTLSFromCert(&credentialsOf.TLS.Certificates[0])))
+	url, b := serveBridge(t, bridge.Config{Upstreams: upstream(t, "https://"+p.address), TLS: &tls.Config{RootCAs: trusted}})
+	mounted(t, b)
+	client := connect.NewClient[testgrpc.SimpleRequest, testgrpc.SimpleResponse](h2c(), url+testPath+"UnaryCall", connect.WithGRPC())
+	if _, err := client.CallUnary(t.Context(), connect.NewRequest(&testgrpc.SimpleRequest{})); err != nil {
 		t.Error(err)
 	}
 }
