@@ -27,8 +27,9 @@ def wait_until_refused(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=1).close()
         except ConnectionRefusedError:
             return
-        except ConnectionResetError:
-            # It was accepted and dropped as the listener closed.
+        except (ConnectionResetError, TimeoutError):
+            # The listener closed in the middle of this: it dropped a connection
+            # that it had accepted, or a SYN, which is sent again only after 1 s.
             pass
         time.sleep(0.05)
     raise AssertionError(f"{address} still accepts connections")
