@@ -305,7 +305,7 @@ func whatIsOpen(config server.Config) string {
 // heapFloor returns memory that is never touched, and so never resident. The garbage collector
 // counts it as live: so it runs when about as much has been allocated, and not every few thousand
 // calls, as it would with the few megabytes that are in use.
-func heapFloor() []byte { return make([]byte, 48<<20) }
+func heapFloor() []byte { return make([]byte, 32<<20) }
 
 // newLogger returns the log that the flags ask for, which have been checked.
 func newLogger(queue *telemetry.LogQueue, format, level string, terminal bool) *slog.Logger {
