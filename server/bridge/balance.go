@@ -51,6 +51,7 @@ func (*processes) Build(info base.PickerBuildInfo) balancer.Picker {
 // picker, which is made anew whenever the state of any process changes.
 type load struct {
 	calls        atomic.Int64 // that are running
+	chosen       atomic.Int64 // when it got its last call, in Unix nanoseconds
 	failures     atomic.Int32 // in a row
 	ejectedUntil atomic.Int64 // in Unix nanoseconds
 }
@@ -69,20 +70,23 @@ type process struct {
 	*load
 }
 
-// A picker chooses the process with the fewest running calls.
+// A picker chooses the process with the fewest running calls; of equal ones, that which has waited longest
+// for one. Chance instead would give some of eight equal processes a tenth more calls than others.
 type picker struct {
 	processes []*process
 }
 
 // Pick implements balancer.Picker.
 func (p *picker) Pick(balancer.PickInfo) (balancer.PickResult, error) {
-	chosen := p.least(time.Now().UnixNano())
+	now := time.Now().UnixNano()
+	chosen := p.least(now)
 	chosen.calls.Add(1)
+	chosen.chosen.Store(now)
 	return balancer.PickResult{SubConn: chosen.conn, Done: chosen.done}, nil
 }
 
-// least returns the process with the fewest running calls among those that are not ejected. Of equal
-// ones it takes the first after a random one.
+// least returns the process that is to get the next call, among those that are not ejected. It begins with
+// a random one, so that not all bridges that start at a time call the same process first.
 func (p *picker) least(now int64) *process {
 	n := len(p.processes)
 	if n == 1 {
@@ -93,12 +97,12 @@ func (p *picker) least(now int64) *process {
 	ejected := 0
 	for i := range n {
 		candidate := p.processes[(start+i)%n]
-		if any == nil || candidate.calls.Load() < any.calls.Load() {
+		if any == nil || candidate.before(any) {
 			any = candidate
 		}
 		if candidate.ejectedUntil.Load() > now {
 			ejected++
-		} else if best == nil || candidate.calls.Load() < best.calls.Load() {
+		} else if best == nil || candidate.before(best) {
 			best = candidate
 		}
 	}
@@ -106,6 +110,12 @@ func (p *picker) least(now int64) *process {
 		return any // when most processes fail, the fault is not theirs
 	}
 	return best
+}
+
+// before reports whether the process is to get a call rather than another one.
+func (p *process) before(other *process) bool {
+	calls, others := p.calls.Load(), other.calls.Load()
+	return calls < others || calls == others && p.chosen.Load() < other.chosen.Load()
 }
 
 // done records how a call ended.

@@ -31,16 +31,25 @@ func TestCallsGoToTheLeastLoadedProcess(t *testing.T) {
 	}
 }
 
+// Calls that end before the next one begins go to each process in turn.
 func TestShortCallsAreSpreadEvenly(t *testing.T) {
 	p := newPicker(8)
 	counts := make(map[*process]int)
-	for range 80_000 {
-		process := p.least(time.Now().UnixNano())
-		counts[process]++
+	for range 8_000 {
+		result, err := p.Pick(balancer.PickInfo{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, process := range p.processes {
+			if process.calls.Load() == 1 {
+				counts[process]++
+			}
+		}
+		result.Done(balancer.DoneInfo{})
 	}
 	for process, n := range counts {
-		if n < 9_000 || n > 11_000 {
-			t.Errorf("a process has %d calls of 80,000: %v", n, process)
+		if n < 990 || n > 1_010 {
+			t.Errorf("a process has %d calls of 8,000: %v", n, process)
 		}
 	}
 }
