@@ -27,15 +27,15 @@ func TestBridgeFaultsUnderLoad(t *testing.T) {
 	servers := startSeveral(t, 4, code, "--health")
 	p, address := bridgeTo(t, servers)
 	conn := dial(t, address)
-	bad := servers[0]
 	const perSecond = 1000
 	short := func() []byte { return callRequest(10*time.Millisecond, nil) }
 
-	// scenario runs what is to happen under load, once the load has run for a moment.
-	scenario := func(t *testing.T, timeout time.Duration, happen func(t *testing.T, l *faultLoad)) *faultLoad {
+	// scenario runs what is to happen to one process under load, once the load has run for a moment. It is
+	// another one than before where that is left alone for 10 s, so that at most two of four are.
+	scenario := func(t *testing.T, bad *faultServer, timeout time.Duration, happen func(t *testing.T, l *faultLoad)) *faultLoad {
 		l := newLoad(conn)
 		l.timeout = timeout
-		l.warm(t, servers...)
+		l.warm(t, bad)
 		ctx, stop := context.WithCancel(t.Context())
 		var loading sync.WaitGroup
 		loading.Go(func() { l.at(ctx, perSecond, short) })
@@ -64,8 +64,9 @@ func TestBridgeFaultsUnderLoad(t *testing.T) {
 	}
 
 	t.Run("killed", func(t *testing.T) {
+		bad := servers[0]
 		var killed time.Time
-		l := scenario(t, 20*time.Second, func(t *testing.T, l *faultLoad) {
+		l := scenario(t, bad, 20*time.Second, func(t *testing.T, l *faultLoad) {
 			killed = time.Now()
 			bad.stop(syscall.SIGKILL)
 			time.Sleep(inFull(time.Second, 5*time.Second))
@@ -73,29 +74,9 @@ func TestBridgeFaultsUnderLoad(t *testing.T) {
 		onlyRunning(t, l, 1, killed)
 		bad.again(code)
 	})
-	t.Run("paused", func(t *testing.T) {
-		l := scenario(t, time.Second, func(t *testing.T, l *faultLoad) {
-			bad.signal(syscall.SIGSTOP)
-			time.Sleep(inFull(3*time.Second, 10*time.Second))
-			bad.signal(syscall.SIGCONT)
-		})
-		// In turn it would have got a quarter of them.
-		if n := l.lost(); n > l.answered()/20 || n != l.lost(codes.DeadlineExceeded) {
-			t.Errorf("%d calls were lost of %d", n, n+l.answered())
-		}
-	})
-	t.Run("paused for less than the deadline", func(t *testing.T) {
-		l := scenario(t, 30*time.Second, func(t *testing.T, l *faultLoad) {
-			bad.signal(syscall.SIGSTOP)
-			time.Sleep(time.Second)
-			bad.signal(syscall.SIGCONT)
-		})
-		if n := l.lost(); n > 0 {
-			t.Errorf("%d calls were lost", n)
-		}
-	})
 	t.Run("slow", func(t *testing.T) {
-		l := scenario(t, 20*time.Second, func(t *testing.T, l *faultLoad) {
+		bad := servers[1]
+		l := scenario(t, bad, 20*time.Second, func(t *testing.T, l *faultLoad) {
 			bad.signal(syscall.SIGUSR1)
 			time.Sleep(100 * time.Millisecond)
 			l.reset()
@@ -109,21 +90,32 @@ func TestBridgeFaultsUnderLoad(t *testing.T) {
 			t.Errorf("the slow one of four processes answered %d calls of %d", n, l.answered())
 		}
 	})
-	t.Run("flapping", func(t *testing.T) {
-		flaps := inFull(2, 10)
-		var killed time.Time
-		l := scenario(t, 20*time.Second, func(t *testing.T, l *faultLoad) {
-			for range flaps {
-				killed = time.Now()
-				bad.stop(syscall.SIGKILL)
-				bad.again(code)
-				l.up(t, bad)
-			}
+	t.Run("paused", func(t *testing.T) {
+		bad := servers[2]
+		l := scenario(t, bad, time.Second, func(t *testing.T, l *faultLoad) {
+			bad.signal(syscall.SIGSTOP)
+			time.Sleep(inFull(3*time.Second, 10*time.Second))
+			bad.signal(syscall.SIGCONT)
 		})
-		onlyRunning(t, l, flaps, killed)
+		// In turn it would have got a quarter of them.
+		if n := l.lost(); n > l.answered()/20 || n != l.lost(codes.DeadlineExceeded) {
+			t.Errorf("%d calls were lost of %d", n, n+l.answered())
+		}
+	})
+	t.Run("paused for less than the deadline", func(t *testing.T) {
+		bad := servers[1]
+		l := scenario(t, bad, 30*time.Second, func(t *testing.T, l *faultLoad) {
+			bad.signal(syscall.SIGSTOP)
+			time.Sleep(time.Second)
+			bad.signal(syscall.SIGCONT)
+		})
+		if n := l.lost(); n > 0 {
+			t.Errorf("%d calls were lost", n)
+		}
 	})
 	t.Run("restarted with another schema", func(t *testing.T) {
-		l := scenario(t, 20*time.Second, func(t *testing.T, l *faultLoad) {
+		bad := servers[1]
+		l := scenario(t, bad, 20*time.Second, func(t *testing.T, l *faultLoad) {
 			bad.restart(other)
 			l.up(t, bad)
 			time.Sleep(inFull(time.Second, 5*time.Second))
@@ -133,6 +125,36 @@ func TestBridgeFaultsUnderLoad(t *testing.T) {
 		if n := l.lost(); n > 0 {
 			t.Errorf("%d calls were lost", n)
 		}
+	})
+	t.Run("paused, with one call at a time", func(t *testing.T) {
+		bad := servers[3]
+		l := newLoad(conn)
+		l.timeout = 200 * time.Millisecond
+		l.warm(t, bad)
+		ctx, stop := context.WithTimeout(t.Context(), 4*time.Second)
+		defer stop()
+		bad.signal(syscall.SIGSTOP)
+		l.callers(ctx, 1, short)
+		bad.signal(syscall.SIGCONT)
+		t.Log(l)
+		// After five in a row it is left alone.
+		if n := l.lost(); n > 6 || n != l.lost(codes.DeadlineExceeded) {
+			t.Errorf("%d calls were lost", n)
+		}
+	})
+	t.Run("flapping", func(t *testing.T) {
+		bad := servers[0]
+		flaps := inFull(3, 10)
+		var killed time.Time
+		l := scenario(t, bad, 20*time.Second, func(t *testing.T, l *faultLoad) {
+			for range flaps {
+				killed = time.Now()
+				bad.stop(syscall.SIGKILL)
+				bad.again(code)
+				time.Sleep(inFull(200*time.Millisecond, 5*time.Second))
+			}
+		})
+		onlyRunning(t, l, flaps, killed)
 	})
 	if strings.Contains(p.log(), "panic") {
 		t.Error("a panic")

@@ -90,13 +90,13 @@ class OnThreads(rpc.FaultServiceServicer):
 
     def Down(self, request, context):
         body, number = bytes(request.size), 0
+        if request.note:  # grpcio does not resume the generator of a call that has ended
+            context.add_callback(lambda: log(f"left {request.note}"))
         while context.is_active() and (not request.count or number < request.count):
             yield pb.Chunk(process=os.getpid(), number=number, body=body)
             number += 1
             if request.pause_ms:
                 time.sleep(request.pause_ms / 1000)
-        if request.note and not context.is_active():
-            log(f"left {request.note}")
 
     def Up(self, requests, context):
         return pb.Chunk(process=os.getpid(), number=sum(len(chunk.body) for chunk in requests))

@@ -77,12 +77,13 @@ type picker struct {
 }
 
 // Pick implements balancer.Picker.
-func (p *picker) Pick(balancer.PickInfo) (balancer.PickResult, error) {
+func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	now := time.Now().UnixNano()
 	chosen := p.least(now)
 	chosen.calls.Add(1)
 	chosen.chosen.Store(now)
-	return balancer.PickResult{SubConn: chosen.conn, Done: chosen.done}, nil
+	deadline, _ := info.Ctx.Deadline()
+	return balancer.PickResult{SubConn: chosen.conn, Done: func(info balancer.DoneInfo) { chosen.done(info, deadline) }}, nil
 }
 
 // least returns the process that is to get the next call, among those that are not ejected. It begins with
@@ -118,16 +119,26 @@ func (p *process) before(other *process) bool {
 	return calls < others || calls == others && p.chosen.Load() < other.chosen.Load()
 }
 
-// done records how a call ended.
-func (p *process) done(info balancer.DoneInfo) {
+// aboutDeadline is how long before the deadline of a call its caller may cancel it because of that. The
+// bridge learns of the deadline later than the caller has set it, and the two clocks begin then.
+const aboutDeadline = 50 * time.Millisecond
+
+// done records how a call ended. A call that was not answered before its deadline counts as a failure: a
+// process that hangs keeps its connection, and nothing else tells. That some callers are too impatient
+// does no harm, since the process answers others in between.
+func (p *process) done(info balancer.DoneInfo, deadline time.Time) {
 	p.calls.Add(-1)
-	switch status.Code(info.Err) {
-	case codes.Unavailable, codes.Internal, codes.Unknown:
+	code := status.Code(info.Err)
+	if code == codes.Canceled && !deadline.IsZero() && time.Until(deadline) < aboutDeadline {
+		code = codes.DeadlineExceeded
+	}
+	switch code {
+	case codes.Unavailable, codes.Internal, codes.Unknown, codes.DeadlineExceeded:
 		if p.failures.Add(1) >= ejectAfter {
 			p.ejectedUntil.Store(time.Now().Add(ejectFor).UnixNano())
 		}
-	case codes.Canceled, codes.DeadlineExceeded:
-		// The caller's doing as likely as the process's.
+	case codes.Canceled:
+		// The caller's doing.
 	default:
 		p.failures.Store(0)
 	}

@@ -20,7 +20,7 @@ func newPicker(n int) *picker {
 func TestCallsGoToTheLeastLoadedProcess(t *testing.T) {
 	p := newPicker(8)
 	for range 8_000 {
-		if _, err := p.Pick(balancer.PickInfo{}); err != nil {
+		if _, err := p.Pick(balancer.PickInfo{Ctx: t.Context()}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -36,7 +36,7 @@ func TestShortCallsAreSpreadEvenly(t *testing.T) {
 	p := newPicker(8)
 	counts := make(map[*process]int)
 	for range 8_000 {
-		result, err := p.Pick(balancer.PickInfo{})
+		result, err := p.Pick(balancer.PickInfo{Ctx: t.Context()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func TestAProcessThatFailsIsLeftAloneForAWhile(t *testing.T) {
 	failed := balancer.DoneInfo{Err: status.Error(codes.Unavailable, "no")}
 	for range ejectAfter {
 		bad.calls.Add(1)
-		bad.done(failed)
+		bad.done(failed, time.Time{})
 	}
 	now := time.Now().UnixNano()
 	for range 1_000 {
@@ -78,7 +78,7 @@ func TestAProcessThatFailsIsLeftAloneForAWhile(t *testing.T) {
 	}
 	// A success clears it.
 	bad.calls.Add(1)
-	bad.done(balancer.DoneInfo{})
+	bad.done(balancer.DoneInfo{}, time.Time{})
 	if bad.failures.Load() != 0 {
 		t.Error("the failures are still counted")
 	}
@@ -101,12 +101,31 @@ func TestAProcessThatFailsIsLeftAloneForAWhile(t *testing.T) {
 func TestACancelledCallIsNoFailure(t *testing.T) {
 	p := newPicker(1).processes[0]
 	for range 2 * ejectAfter {
-		p.calls.Add(1)
-		p.done(balancer.DoneInfo{Err: status.Error(codes.Canceled, "")})
-		p.calls.Add(1)
-		p.done(balancer.DoneInfo{Err: status.Error(codes.DeadlineExceeded, "")})
+		for _, deadline := range []time.Time{{}, time.Now().Add(time.Minute)} {
+			p.calls.Add(1)
+			p.done(balancer.DoneInfo{Err: status.Error(codes.Canceled, "")}, deadline)
+		}
 	}
 	if p.failures.Load() != 0 || p.calls.Load() != 0 {
 		t.Error("it counts")
+	}
+}
+
+// A process that hangs keeps its connection: that no call is answered in time is all that tells.
+func TestAProcessThatHangsIsLeftAlone(t *testing.T) {
+	for name, code := range map[string]codes.Code{"the bridge sees the deadline first": codes.DeadlineExceeded, "the caller does": codes.Canceled} {
+		t.Run(name, func(t *testing.T) {
+			p := newPicker(3)
+			bad := p.processes[0]
+			for range ejectAfter {
+				bad.calls.Add(1)
+				bad.done(balancer.DoneInfo{Err: status.Error(code, "")}, time.Now())
+			}
+			for range 100 {
+				if p.least(time.Now().UnixNano()) == bad {
+					t.Fatal("it got a call")
+				}
+			}
+		})
 	}
 }
