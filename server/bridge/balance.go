@@ -79,7 +79,15 @@ type picker struct {
 // Pick implements balancer.Picker.
 func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	now := time.Now().UnixNano()
-	chosen := p.least(now)
+	call := callOf(info.Ctx)
+	var refused *load
+	if call != nil {
+		refused = call.picked
+	}
+	chosen := p.least(now, refused)
+	if call != nil {
+		call.picked = chosen.load
+	}
 	chosen.calls.Add(1)
 	chosen.chosen.Store(now)
 	deadline, _ := info.Ctx.Deadline()
@@ -87,8 +95,9 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 }
 
 // least returns the process that is to get the next call, among those that are not ejected. It begins with
-// a random one, so that not all bridges that start at a time call the same process first.
-func (p *picker) least(now int64) *process {
+// a random one, so that not all bridges that start at a time call the same process first. A process that
+// has refused the call gets it again only if there is no other.
+func (p *picker) least(now int64, refused *load) *process {
 	n := len(p.processes)
 	if n == 1 {
 		return p.processes[0]
@@ -98,6 +107,9 @@ func (p *picker) least(now int64) *process {
 	ejected := 0
 	for i := range n {
 		candidate := p.processes[(start+i)%n]
+		if candidate.load == refused {
+			continue
+		}
 		if any == nil || candidate.before(any) {
 			any = candidate
 		}

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -64,7 +65,7 @@ func TestAProcessThatFailsIsLeftAloneForAWhile(t *testing.T) {
 	}
 	now := time.Now().UnixNano()
 	for range 1_000 {
-		if p.least(now) == bad {
+		if p.least(now, nil) == bad {
 			t.Fatal("it got a call")
 		}
 	}
@@ -73,7 +74,7 @@ func TestAProcessThatFailsIsLeftAloneForAWhile(t *testing.T) {
 		p.processes[1].calls.Add(1)
 		p.processes[2].calls.Add(1)
 	}
-	if p.least(later) != bad {
+	if p.least(later, nil) != bad {
 		t.Error("it gets no call again")
 	}
 	// A success clears it.
@@ -91,7 +92,7 @@ func TestAProcessThatFailsIsLeftAloneForAWhile(t *testing.T) {
 		process.calls.Store(0)
 	}
 	for range 1_000 {
-		chosen[p.least(later)] = true
+		chosen[p.least(later, nil)] = true
 	}
 	if len(chosen) != 3 {
 		t.Error("not all get calls when most fail")
@@ -122,10 +123,32 @@ func TestAProcessThatHangsIsLeftAlone(t *testing.T) {
 				bad.done(balancer.DoneInfo{Err: status.Error(code, "")}, time.Now())
 			}
 			for range 100 {
-				if p.least(time.Now().UnixNano()) == bad {
+				if p.least(time.Now().UnixNano(), nil) == bad {
 					t.Fatal("it got a call")
 				}
 			}
 		})
+	}
+}
+
+// grpc-go asks again for a call that a process has refused. It goes to another one, even if that has more
+// calls, and to the same only if there is no other.
+func TestARefusedCallGoesToAnotherProcess(t *testing.T) {
+	p := newPicker(2)
+	p.processes[1].calls.Add(10)
+	for _, want := range []*process{p.processes[1], p.processes[0]} {
+		c := new(call)
+		ctx := context.WithValue(t.Context(), callKey{}, c)
+		for _, want := range []*process{p.processes[0], want} {
+			result, err := p.Pick(balancer.PickInfo{Ctx: ctx})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.picked != want.load {
+				t.Error("the wrong process was chosen")
+			}
+			result.Done(balancer.DoneInfo{Err: status.Error(codes.Canceled, "")})
+		}
+		p.processes = p.processes[:1]
 	}
 }
