@@ -118,6 +118,12 @@ conformance: venv-newest ## Hold server, bridge and Go client to h2spec and conn
 		connectrpc.com/conformance/cmd/connectconformance github.com/summerwind/h2spec/cmd/h2spec
 	@cd conformance && ../build/conformance/run ../build/conformance
 
+E2E_VENVS = ROSTER_E2E_NEWEST=$(abspath $(VENV)/newest) ROSTER_E2E_OLDEST=$(abspath $(VENV)/oldest)
+.PHONY: bridge-faults
+bridge-faults: venv-gen venv-newest venv-oldest ## Run the bridge's tests at scale and under faults in full (some 5 minutes)
+	$(E2E_VENVS) $(GO) test -count=1 -v -timeout 30m -run '^TestBridge' ./e2e -bridge-faults -hostile-upstream
+	$(GO) test -count=1 -v -timeout 10m -run 'TestALongStream' ./server/bridge -bridge.stream=1024
+
 clean: ## Remove what the commands above made
 	rm -rf build bin web/node_modules e2e/grpcweb/node_modules examples/web/node_modules
 

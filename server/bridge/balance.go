@@ -51,6 +51,7 @@ func (*processes) Build(info base.PickerBuildInfo) balancer.Picker {
 // picker, which is made anew whenever the state of any process changes.
 type load struct {
 	calls        atomic.Int64 // that are running
+	chosen       atomic.Int64 // when it got its last call, in Unix nanoseconds
 	failures     atomic.Int32 // in a row
 	ejectedUntil atomic.Int64 // in Unix nanoseconds
 }
@@ -69,21 +70,34 @@ type process struct {
 	*load
 }
 
-// A picker chooses the process with the fewest running calls.
+// A picker chooses the process with the fewest running calls; of equal ones, that which has waited longest
+// for one. Chance instead would give some of eight equal processes a tenth more calls than others.
 type picker struct {
 	processes []*process
 }
 
 // Pick implements balancer.Picker.
-func (p *picker) Pick(balancer.PickInfo) (balancer.PickResult, error) {
-	chosen := p.least(time.Now().UnixNano())
+func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
+	now := time.Now().UnixNano()
+	call := callOf(info.Ctx)
+	var refused *load
+	if call != nil {
+		refused = call.picked
+	}
+	chosen := p.least(now, refused)
+	if call != nil {
+		call.picked = chosen.load
+	}
 	chosen.calls.Add(1)
-	return balancer.PickResult{SubConn: chosen.conn, Done: chosen.done}, nil
+	chosen.chosen.Store(now)
+	deadline, _ := info.Ctx.Deadline()
+	return balancer.PickResult{SubConn: chosen.conn, Done: func(info balancer.DoneInfo) { chosen.done(info, deadline) }}, nil
 }
 
-// least returns the process with the fewest running calls among those that are not ejected. Of equal
-// ones it takes the first after a random one.
-func (p *picker) least(now int64) *process {
+// least returns the process that is to get the next call, among those that are not ejected. It begins with
+// a random one, so that not all bridges that start at a time call the same process first. A process that
+// has refused the call gets it again only if there is no other.
+func (p *picker) least(now int64, refused *load) *process {
 	n := len(p.processes)
 	if n == 1 {
 		return p.processes[0]
@@ -93,12 +107,15 @@ func (p *picker) least(now int64) *process {
 	ejected := 0
 	for i := range n {
 		candidate := p.processes[(start+i)%n]
-		if any == nil || candidate.calls.Load() < any.calls.Load() {
+		if candidate.load == refused {
+			continue
+		}
+		if any == nil || candidate.before(any) {
 			any = candidate
 		}
 		if candidate.ejectedUntil.Load() > now {
 			ejected++
-		} else if best == nil || candidate.calls.Load() < best.calls.Load() {
+		} else if best == nil || candidate.before(best) {
 			best = candidate
 		}
 	}
@@ -108,16 +125,32 @@ func (p *picker) least(now int64) *process {
 	return best
 }
 
-// done records how a call ended.
-func (p *process) done(info balancer.DoneInfo) {
+// before reports whether the process is to get a call rather than another one.
+func (p *process) before(other *process) bool {
+	calls, others := p.calls.Load(), other.calls.Load()
+	return calls < others || calls == others && p.chosen.Load() < other.chosen.Load()
+}
+
+// aboutDeadline is how long before the deadline of a call its caller may cancel it because of that. The
+// bridge learns of the deadline later than the caller has set it, and the two clocks begin then.
+const aboutDeadline = 50 * time.Millisecond
+
+// done records how a call ended. A call that was not answered before its deadline counts as a failure: a
+// process that hangs keeps its connection, and nothing else tells. That some callers are too impatient
+// does no harm, since the process answers others in between.
+func (p *process) done(info balancer.DoneInfo, deadline time.Time) {
 	p.calls.Add(-1)
-	switch status.Code(info.Err) {
-	case codes.Unavailable, codes.Internal, codes.Unknown:
+	code := status.Code(info.Err)
+	if code == codes.Canceled && !deadline.IsZero() && time.Until(deadline) < aboutDeadline {
+		code = codes.DeadlineExceeded
+	}
+	switch code {
+	case codes.Unavailable, codes.Internal, codes.Unknown, codes.DeadlineExceeded:
 		if p.failures.Add(1) >= ejectAfter {
 			p.ejectedUntil.Store(time.Now().Add(ejectFor).UnixNano())
 		}
-	case codes.Canceled, codes.DeadlineExceeded:
-		// The caller's doing as likely as the process's.
+	case codes.Canceled:
+		// The caller's doing.
 	default:
 		p.failures.Store(0)
 	}

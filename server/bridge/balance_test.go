@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ func newPicker(n int) *picker {
 func TestCallsGoToTheLeastLoadedProcess(t *testing.T) {
 	p := newPicker(8)
 	for range 8_000 {
-		if _, err := p.Pick(balancer.PickInfo{}); err != nil {
+		if _, err := p.Pick(balancer.PickInfo{Ctx: t.Context()}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -31,16 +32,25 @@ func TestCallsGoToTheLeastLoadedProcess(t *testing.T) {
 	}
 }
 
+// Calls that end before the next one begins go to each process in turn.
 func TestShortCallsAreSpreadEvenly(t *testing.T) {
 	p := newPicker(8)
 	counts := make(map[*process]int)
-	for range 80_000 {
-		process := p.least(time.Now().UnixNano())
-		counts[process]++
+	for range 8_000 {
+		result, err := p.Pick(balancer.PickInfo{Ctx: t.Context()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, process := range p.processes {
+			if process.calls.Load() == 1 {
+				counts[process]++
+			}
+		}
+		result.Done(balancer.DoneInfo{})
 	}
 	for process, n := range counts {
-		if n < 9_000 || n > 11_000 {
-			t.Errorf("a process has %d calls of 80,000: %v", n, process)
+		if n < 990 || n > 1_010 {
+			t.Errorf("a process has %d calls of 8,000: %v", n, process)
 		}
 	}
 }
@@ -51,11 +61,11 @@ func TestAProcessThatFailsIsLeftAloneForAWhile(t *testing.T) {
 	failed := balancer.DoneInfo{Err: status.Error(codes.Unavailable, "no")}
 	for range ejectAfter {
 		bad.calls.Add(1)
-		bad.done(failed)
+		bad.done(failed, time.Time{})
 	}
 	now := time.Now().UnixNano()
 	for range 1_000 {
-		if p.least(now) == bad {
+		if p.least(now, nil) == bad {
 			t.Fatal("it got a call")
 		}
 	}
@@ -64,12 +74,12 @@ func TestAProcessThatFailsIsLeftAloneForAWhile(t *testing.T) {
 		p.processes[1].calls.Add(1)
 		p.processes[2].calls.Add(1)
 	}
-	if p.least(later) != bad {
+	if p.least(later, nil) != bad {
 		t.Error("it gets no call again")
 	}
 	// A success clears it.
 	bad.calls.Add(1)
-	bad.done(balancer.DoneInfo{})
+	bad.done(balancer.DoneInfo{}, time.Time{})
 	if bad.failures.Load() != 0 {
 		t.Error("the failures are still counted")
 	}
@@ -82,7 +92,7 @@ func TestAProcessThatFailsIsLeftAloneForAWhile(t *testing.T) {
 		process.calls.Store(0)
 	}
 	for range 1_000 {
-		chosen[p.least(later)] = true
+		chosen[p.least(later, nil)] = true
 	}
 	if len(chosen) != 3 {
 		t.Error("not all get calls when most fail")
@@ -92,12 +102,53 @@ func TestAProcessThatFailsIsLeftAloneForAWhile(t *testing.T) {
 func TestACancelledCallIsNoFailure(t *testing.T) {
 	p := newPicker(1).processes[0]
 	for range 2 * ejectAfter {
-		p.calls.Add(1)
-		p.done(balancer.DoneInfo{Err: status.Error(codes.Canceled, "")})
-		p.calls.Add(1)
-		p.done(balancer.DoneInfo{Err: status.Error(codes.DeadlineExceeded, "")})
+		for _, deadline := range []time.Time{{}, time.Now().Add(time.Minute)} {
+			p.calls.Add(1)
+			p.done(balancer.DoneInfo{Err: status.Error(codes.Canceled, "")}, deadline)
+		}
 	}
 	if p.failures.Load() != 0 || p.calls.Load() != 0 {
 		t.Error("it counts")
+	}
+}
+
+// A process that hangs keeps its connection: that no call is answered in time is all that tells.
+func TestAProcessThatHangsIsLeftAlone(t *testing.T) {
+	for name, code := range map[string]codes.Code{"the bridge sees the deadline first": codes.DeadlineExceeded, "the caller does": codes.Canceled} {
+		t.Run(name, func(t *testing.T) {
+			p := newPicker(3)
+			bad := p.processes[0]
+			for range ejectAfter {
+				bad.calls.Add(1)
+				bad.done(balancer.DoneInfo{Err: status.Error(code, "")}, time.Now())
+			}
+			for range 100 {
+				if p.least(time.Now().UnixNano(), nil) == bad {
+					t.Fatal("it got a call")
+				}
+			}
+		})
+	}
+}
+
+// grpc-go asks again for a call that a process has refused. It goes to another one, even if that has more
+// calls, and to the same only if there is no other.
+func TestARefusedCallGoesToAnotherProcess(t *testing.T) {
+	p := newPicker(2)
+	p.processes[1].calls.Add(10)
+	for _, want := range []*process{p.processes[1], p.processes[0]} {
+		c := new(call)
+		ctx := context.WithValue(t.Context(), callKey{}, c)
+		for _, want := range []*process{p.processes[0], want} {
+			result, err := p.Pick(balancer.PickInfo{Ctx: ctx})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.picked != want.load {
+				t.Error("the wrong process was chosen")
+			}
+			result.Done(balancer.DoneInfo{Err: status.Error(codes.Canceled, "")})
+		}
+		p.processes = p.processes[:1]
 	}
 }

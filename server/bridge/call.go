@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -107,7 +109,7 @@ func (m *method) unary(ctx context.Context, request *connect.Request[message]) (
 		return nil, m.error(ctx, err, nil, nil)
 	}
 	reply := &message{form: m.output, call: c}
-	options := append(m.compression(request.Header()), grpc.Header(&header), grpc.Trailer(&trailer))
+	options := append(m.compression(request.Header()), grpc.Header(&header), grpc.Trailer(&trailer), keepRequest)
 	err := m.upstream.conn.Invoke(limited, m.path, request.Msg, reply, options...)
 	m.upstream.heard(header)
 	if err == nil {
@@ -132,7 +134,7 @@ func (m *method) serverStream(ctx context.Context, request *connect.Request[mess
 	if err := request.Msg.usable(); err != nil {
 		return err
 	}
-	stream, stop, err := m.open(ctx, request.Header())
+	stream, stop, err := m.open(ctx, request.Header(), keepRequest)
 	if err != nil {
 		return err
 	}
@@ -280,14 +282,19 @@ func (m *method) send(stream grpc.ClientStream, request *message) error {
 	return stream.SendMsg(request)
 }
 
+// keepRequest has grpc-go keep the one request of a call until it is answered, however long that is, since
+// a process may refuse the call, and another one is tried then. The handler holds the request anyway. Of
+// the requests of a stream, which nobody else holds, grpc-go keeps 256 KB.
+var keepRequest = grpc.MaxRetryRPCBufferSize(math.MaxInt)
+
 // open begins a call with the metadata of the request. The caller must call stop, which cancels it.
-func (m *method) open(ctx context.Context, header http.Header) (stream grpc.ClientStream, stop func(), err error) {
+func (m *method) open(ctx context.Context, header http.Header, options ...grpc.CallOption) (stream grpc.ClientStream, stop func(), err error) {
 	if m.refused != nil {
 		return nil, nil, m.refused
 	}
 	limited, cancel := callOf(ctx).with(m.outgoing(ctx, header))
 	stream, err = m.upstream.conn.NewStream(limited, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, m.path,
-		m.compression(header)...)
+		append(options, m.compression(header)...)...)
 	if err != nil {
 		cancel()
 		return nil, nil, m.error(ctx, err, nil, nil)
@@ -409,7 +416,11 @@ func (m *method) error(ctx context.Context, err error, header, trailer metadata.
 	if wire.Code() == connect.CodeUnavailable && m.upstream.namesAddress(st.Message()) {
 		m.upstream.failed(m.path, st.Message())
 		service := string(m.descriptor.Parent().FullName())
-		wire = connect.NewError(connect.CodeUnavailable, errors.New(service+" is unavailable: its server does not answer, or has ended the connection"))
+		why := "its server does not answer, or has ended the connection"
+		if strings.Contains(st.Message(), "health check failed") {
+			why = "its server says that it is not serving (grpc.health.v1)"
+		}
+		wire = connect.NewError(connect.CodeUnavailable, errors.New(service+" is unavailable: "+why))
 	}
 	for _, detail := range about.GetDetails() {
 		if detail, err := connect.NewErrorDetail(detail); err == nil {
@@ -428,6 +439,12 @@ func (m *method) replyTooLong() *connect.Error {
 		m.path, m.upstream.config.MaxMessage))
 }
 
+// ofConnection are how errors of grpc-go begin that are about a connection, and not what a server has said.
+var ofConnection = []string{
+	"closing transport due to", "connection error: desc", "error reading from server", "last connection error", "last resolver error",
+	"name resolver error", "no children", "stream terminated by RST_STREAM", "the connection is draining", "transport is closing",
+}
+
 // namesAddress reports whether the text has an address of the upstream, or another detail of a connection
 // to it.
 func (u *upstream) namesAddress(text string) bool {
@@ -437,5 +454,5 @@ func (u *upstream) namesAddress(text string) bool {
 			return true
 		}
 	}
-	return len(known) == 0 || strings.HasPrefix(text, "error reading from server") || strings.HasPrefix(text, "no children") || strings.HasPrefix(text, "last resolver error")
+	return len(known) == 0 || slices.ContainsFunc(ofConnection, func(begin string) bool { return strings.HasPrefix(text, begin) })
 }

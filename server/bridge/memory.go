@@ -224,6 +224,9 @@ type call struct {
 	began  time.Time
 	// littleMetadata says that the caller accepts no more than maxCallerMetadata.
 	littleMetadata bool
+	// picked is the process that grpc-go was told to call (balance.go). It asks again only if that has
+	// certainly not begun the call.
+	picked *load
 
 	// Under the lock of memory:
 	sending  time.Time // since when the caller takes the reply to be sent; zero if none is
