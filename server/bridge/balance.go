@@ -41,9 +41,12 @@ func (*processes) Build(info base.PickerBuildInfo) balancer.Picker {
 		return base.NewErrPicker(balancer.ErrNoSubConnAvailable)
 	}
 	p := &picker{}
+	var ready []*load
 	for conn, about := range info.ReadySCs {
-		p.processes = append(p.processes, &process{conn: conn, load: loadOf(about.Address)})
+		load := loadOf(about.Address)
+		p.processes, ready = append(p.processes, &process{conn: conn, load: load}), append(ready, load)
 	}
+	ready[0].totals.are(ready)
 	return p
 }
 
@@ -53,6 +56,7 @@ type load struct {
 	calls        atomic.Int64 // that are running
 	failures     atomic.Int32 // in a row
 	ejectedUntil atomic.Int64 // in Unix nanoseconds
+	totals       *totals      // of the upstream; nil counts nothing
 }
 
 type loadKey struct{}
@@ -78,6 +82,7 @@ type picker struct {
 func (p *picker) Pick(balancer.PickInfo) (balancer.PickResult, error) {
 	chosen := p.least(time.Now().UnixNano())
 	chosen.calls.Add(1)
+	chosen.totals.attempt()
 	return balancer.PickResult{SubConn: chosen.conn, Done: chosen.done}, nil
 }
 
@@ -113,8 +118,12 @@ func (p *process) done(info balancer.DoneInfo) {
 	p.calls.Add(-1)
 	switch status.Code(info.Err) {
 	case codes.Unavailable, codes.Internal, codes.Unknown:
+		p.totals.fail()
 		if p.failures.Add(1) >= ejectAfter {
-			p.ejectedUntil.Store(time.Now().Add(ejectFor).UnixNano())
+			now := time.Now()
+			if p.ejectedUntil.Swap(now.Add(ejectFor).UnixNano()) <= now.UnixNano() {
+				p.totals.eject()
+			}
 		}
 	case codes.Canceled, codes.DeadlineExceeded:
 		// The caller's doing as likely as the process's.
@@ -125,6 +134,7 @@ func (p *process) done(info balancer.DoneInfo) {
 
 // loads keeps the load of each address of an upstream.
 type loads struct {
+	totals    totals
 	mu        sync.Mutex
 	byAddress map[string]*load
 }
@@ -137,7 +147,7 @@ func (l *loads) of(address string) *load {
 		l.byAddress = make(map[string]*load)
 	}
 	if l.byAddress[address] == nil {
-		l.byAddress[address] = new(load)
+		l.byAddress[address] = &load{totals: &l.totals}
 	}
 	return l.byAddress[address]
 }
