@@ -107,6 +107,9 @@ func (u Upstream) String() string {
 	return text
 }
 
+// TLS reports whether its URLs begin with https.
+func (u Upstream) TLS() bool { return len(u.Endpoints) > 0 && u.Endpoints[0].tls }
+
 // ParseUpstream reads [SERVICE=]URL[,URL…].
 func ParseUpstream(text string) (Upstream, error) {
 	var u Upstream
@@ -393,6 +396,9 @@ func (b *Bridge) Unknown(path string) *connect.Error {
 		text := "a server behind this one has not told its services yet"
 		if u.about.Service != "" {
 			text = service + " is unavailable: its server has not answered yet"
+		}
+		if u.hasNoReflection() {
+			return connect.NewError(connect.CodeUnavailable, errors.New(text+", since it has no reflection: the log here says what to do"))
 		}
 		return connect.NewError(connect.CodeUnavailable, errors.New(text+": call again later"))
 	}

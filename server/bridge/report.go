@@ -10,9 +10,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/protobuf/reflect/protoreflect"
-
-	"example.com/roster/server/rpc"
 )
 
 // A Report says how one upstream is at the moment, for metrics. It has nothing of what the upstream
@@ -186,24 +183,16 @@ func (u *upstream) missing() string {
 	return u.name + ": it has no service that could be mounted"
 }
 
-// Services returns the methods of what is mounted at the moment and can be called, by service.
-func (b *Bridge) Services() []*Service {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var services []*Service
-	for _, name := range slices.Sorted(maps.Keys(b.mounted)) {
-		if m := b.mounted[name]; !m.refuse {
-			services = append(services, &Service{Descriptor: m.schema.descriptor, Policies: m.mount.Policies, Upstream: m.upstream.name})
+// hasNoReflection reports whether a process has answered that it cannot tell its services.
+func (u *upstream) hasNoReflection() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, l := range u.processes {
+		if errors.Is(l.err, errNoReflection) {
+			return true
 		}
 	}
-	return services
-}
-
-// A Service is one that is mounted.
-type Service struct {
-	Descriptor protoreflect.ServiceDescriptor
-	Policies   map[string]rpc.Policy // by the name of the method
-	Upstream   string
+	return false
 }
 
 // duplicate returns an error if an upstream is there twice: its services would clash with themselves,
