@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"example.com/roster/client"
+	"example.com/roster/gen/go/grpc/health/v1/healthv1connect"
 )
 
 func newHealthCommand() *cobra.Command {
@@ -21,7 +24,8 @@ listens, only one side speaks TLS, it is not a gRPC server, it does not answer
 within --timeout, and so on.
 
 It calls MyService.Health, and so works with every server of api.proto, also
-one in Python.`,
+one in Python. A server without MyService, such as roster bridge, is asked by
+grpc.health.v1; a bridge is healthy while one of its servers can be called.`,
 		Example: `  roster health
   roster health --server http://10.0.0.5:50051 --timeout 200ms
   roster health --protocol connect --output json`,
@@ -35,7 +39,13 @@ one in Python.`,
 }
 
 func runHealth(ctx context.Context, stdout io.Writer, f callFlags) error {
-	err := f.call(ctx, func(ctx context.Context, c *client.Client) error { return c.Health(ctx) })
+	err := f.call(ctx, func(ctx context.Context, c *client.Client) error {
+		err := c.Health(ctx)
+		if connect.CodeOf(err) == connect.CodeUnimplemented {
+			return standardHealth(ctx, c, err)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -47,4 +57,20 @@ func runHealth(ctx context.Context, stdout io.Writer, f callFlags) error {
 	}
 	_, err = fmt.Fprintf(stdout, "%s is healthy\n", f.server)
 	return err
+}
+
+// standardHealth asks a server by grpc.health.v1, because it has no MyService, which is what missing says.
+func standardHealth(ctx context.Context, c *client.Client, missing error) error {
+	_, address, _ := c.Endpoint()
+	reply, err := healthv1connect.NewHealthClient(c.Endpoint()).Check(ctx, &healthv1.HealthCheckRequest{})
+	switch {
+	case connect.CodeOf(err) == connect.CodeUnimplemented:
+		return missing
+	case err != nil:
+		return fmt.Errorf("grpc.health.v1 at %s: %w", address, err)
+	case reply.GetStatus() != healthv1.HealthCheckResponse_SERVING:
+		return fmt.Errorf("grpc.health.v1 at %s says %s: if it is a bridge, none of its servers can be called; its log and /readyz of its --admin-addr say why",
+			address, reply.GetStatus())
+	}
+	return nil
 }
