@@ -79,6 +79,17 @@ func TestTheREADMEsOfTheExamplesWorkAsPasted(t *testing.T) {
 	r.follow("examples/web/README.md", []pasted{
 		{"A page that calls Roster", "npm ci", r.serve(filepath.Join(r.checkout, "examples/web"), r.showsInABrowser(leila, ruth))},
 	})
+	r.stopServers("")
+	bridge := filepath.Join(r.checkout, "examples/bridge")
+	const title = "A Python gRPC server behind the bridge"
+	r.follow("examples/bridge/README.md", []pasted{
+		{title, "python3 -m venv", r.serve(bridge, func(said string) bool { return strings.Contains(said, "serving jobs.v1.JobService on ") })},
+		{title, "go run ../../cmd/roster bridge", r.serve(bridge, func(said string) bool { return strings.Contains(said, "bridge: mounted") })},
+		{title, "curl -H", r.run(bridge, `"name":"report","state":"STATE_RUNNING"`, `"id":"1"`)},
+		{title, "python3 -m http.server", r.then(r.serve(bridge, r.listens(r.handler)), func(string) {
+			r.showsAt("http://"+r.handler+"/page.html", `"name": "from a browser"`)
+		})},
+	})
 	if got := r.shell(filepath.Join(r.checkout, "examples/web"), "npm run check"); got.code != 0 {
 		t.Errorf("the types of examples/web: %s%s", got.stdout, got.stderr)
 	}
@@ -116,7 +127,7 @@ func TestTheLinksOfTheTextsLeadSomewhere(t *testing.T) {
 	makefile := string(contents(t, "Makefile"))
 	for _, name := range []string{
 		"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/design.md", "docs/operations.md",
-		"examples/go/README.md", "examples/python/README.md", "examples/web/README.md", "python/README.md",
+		"docs/bridge.md", "examples/bridge/README.md", "examples/go/README.md", "examples/python/README.md", "examples/web/README.md", "python/README.md",
 	} {
 		text := string(contents(t, name))
 		for _, match := range link.FindAllStringSubmatch(text, -1) {

@@ -41,7 +41,8 @@ grpc.health.v1; a bridge is healthy while one of its servers can be called.`,
 func runHealth(ctx context.Context, stdout io.Writer, f callFlags) error {
 	err := f.call(ctx, func(ctx context.Context, c *client.Client) error {
 		err := c.Health(ctx)
-		if connect.CodeOf(err) == connect.CodeUnimplemented {
+		switch connect.CodeOf(err) {
+		case connect.CodeUnimplemented, connect.CodeUnavailable:
 			return standardHealth(ctx, c, err)
 		}
 		return err
@@ -59,13 +60,22 @@ func runHealth(ctx context.Context, stdout io.Writer, f callFlags) error {
 	return err
 }
 
-// standardHealth asks a server by grpc.health.v1, because it has no MyService, which is what missing says.
-func standardHealth(ctx context.Context, c *client.Client, missing error) error {
+// standardHealth asks a server by grpc.health.v1 if it has no MyService; else the answer is that of
+// MyService, failed. A bridge that has yet to learn what a server behind it has says UNAVAILABLE for
+// MyService, too, since that server might have it.
+func standardHealth(ctx context.Context, c *client.Client, failed error) error {
 	_, address, _ := c.Endpoint()
-	reply, err := healthv1connect.NewHealthClient(c.Endpoint()).Check(ctx, &healthv1.HealthCheckRequest{})
+	standard := healthv1connect.NewHealthClient(c.Endpoint())
+	if connect.CodeOf(failed) == connect.CodeUnavailable {
+		_, err := standard.Check(ctx, &healthv1.HealthCheckRequest{Service: "MyService"})
+		if connect.CodeOf(err) != connect.CodeNotFound {
+			return failed
+		}
+	}
+	reply, err := standard.Check(ctx, &healthv1.HealthCheckRequest{})
 	switch {
 	case connect.CodeOf(err) == connect.CodeUnimplemented:
-		return missing
+		return failed
 	case err != nil:
 		return fmt.Errorf("grpc.health.v1 at %s: %w", address, err)
 	case reply.GetStatus() != healthv1.HealthCheckResponse_SERVING:
