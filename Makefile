@@ -166,8 +166,8 @@ e2e/grpcweb/node_modules/.done: e2e/grpcweb/package-lock.json
 # What the blocks of the READMEs install, so that the test which runs them takes it from here.
 .PHONY: readme-packages
 readme-packages: build/readme/.done
-build/readme/.done: examples/python/requirements.txt examples/web/package-lock.json
-	$(PYTHON) -m pip download --quiet --disable-pip-version-check --only-binary :all: -d $(@D)/wheels -r $<
+build/readme/.done: examples/python/requirements.txt examples/bridge/requirements.txt examples/web/package-lock.json
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --only-binary :all: -d $(@D)/wheels -r $(word 1,$^) -r $(word 2,$^)
 	cd examples/web && $(NPM) ci --silent --cache $(abspath $(@D))/npm
 	touch $@
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,11 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/reflection"
 )
 
 // A family is the samples of one name in a scrape.
@@ -27,7 +33,21 @@ func families(t *testing.T) map[string]*family {
 	t.Helper()
 	c := newCredentials(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collect(t).url)
-	_, address, admin := serveAdmin(t, "--tls-cert", c.file("cert.pem"), "--tls-key", c.file("key.pem"))
+	upstream := grpc.NewServer() // a bridged server, which has one service
+	reflection.Register(upstream)
+	healthpb.RegisterHealthServer(upstream, health.NewServer())
+	testgrpc.RegisterTestServiceServer(upstream, testgrpc.UnimplementedTestServiceServer{})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go upstream.Serve(listener)
+	defer upstream.Stop()
+	_, address, admin := serveAdmin(t, "--tls-cert", c.file("cert.pem"), "--tls-key", c.file("key.pem"), "--bridge", "http://"+listener.Addr().String())
+	eventually(t, "the schema of the bridged server to be learnt", func() bool {
+		_, text := get(t, admin, "/metrics")
+		return strings.Contains(text, "\nroster_bridge_schema_age_seconds{")
+	})
 	url := "https://localhost" + address[strings.LastIndex(address, ":"):]
 	for _, protocol := range []string{"grpc", "grpcweb", "connect"} {
 		if got := roster(t, "get", "1", "--server", url, "--protocol", protocol, "--timeout", "20s", "--ca", c.file("ca.pem")); got.code != 0 {

@@ -43,7 +43,7 @@ func TestInstall(t *testing.T) {
 		}
 	}
 
-	for _, page := range []string{"roster.1", "roster-serve.1", "roster-get.1", "roster-import.1", "roster-backup.1", "roster-restore.1", "roster-check.1"} {
+	for _, page := range []string{"roster.1", "roster-serve.1", "roster-get.1", "roster-import.1", "roster-backup.1", "roster-restore.1", "roster-check.1", "roster-bridge.1"} {
 		text, err := os.ReadFile(filepath.Join(prefix, "share/man/man1", page))
 		if err != nil || !strings.Contains(string(text), ".SH SYNOPSIS") {
 			t.Errorf("man page %s: %v, %.60q", page, err, text)
@@ -68,6 +68,7 @@ func TestCompletionOfChoices(t *testing.T) {
 		"get --protocol ":      "grpc\ngrpcweb\nconnect\n",
 		"health --protocol ":   "grpc\ngrpcweb\nconnect\n",
 		"serve --http2 ":       "fast\nstd\n",
+		"bridge --http2 ":      "fast\nstd\n",
 		"serve --log-level ":   "debug\ninfo\nwarn\nerror\n",
 		"import --on-bad-row ": "refuse\nskip\n",
 	} {

@@ -25,10 +25,10 @@ type reader struct {
 	// checkout is a copy of this repository in a folder of its own, and empty a folder with nothing
 	// in it to begin with.
 	checkout, empty string
-	// address and handler stand for localhost:50051 and localhost:8080, in the blocks and in the
-	// programs of the copy, since a test must not depend on which ports are free.
-	address, handler string
-	environment      []string
+	// address, upstream and handler stand for localhost:50051, localhost:50052 and localhost:8080, in the
+	// blocks and in the programs of the copy, since a test must not depend on which ports are free.
+	address, upstream, handler string
+	environment                []string
 	// printed is what the last block wrote to standard output.
 	printed string
 	servers []*terminal
@@ -37,7 +37,7 @@ type reader struct {
 func newReader(t *testing.T) *reader {
 	t.Helper()
 	packages := need(t, "ROSTER_E2E_PACKAGES")
-	r := &reader{t: t, checkout: filepath.Join(t.TempDir(), "roster"), empty: t.TempDir(), address: freeAddress(t), handler: freeAddress(t)}
+	r := &reader{t: t, checkout: filepath.Join(t.TempDir(), "roster"), empty: t.TempDir(), address: freeAddress(t), upstream: freeAddress(t), handler: freeAddress(t)}
 	r.copyCheckout()
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")
@@ -129,7 +129,9 @@ func (r *reader) copyCheckout() {
 
 // here is a text with the addresses of this test.
 func (r *reader) here(text string) string {
-	return strings.NewReplacer("localhost:50051", r.address, "localhost:8080", r.handler).Replace(text)
+	_, port, _ := strings.Cut(r.handler, ":")
+	return strings.NewReplacer("localhost:50051", r.address, "localhost:50052", r.upstream, "localhost:8080", r.handler,
+		"http.server 8080", "http.server "+port).Replace(text)
 }
 
 var textParts = regexp.MustCompile("(?ms)^#+ ([^\n]+)$|^```[a-z]+\n(.*?)^```$")
@@ -367,16 +369,22 @@ func (r *reader) showsInABrowser(want ...string) func(string) bool {
 		if address == "" {
 			return false
 		}
-		ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
-		defer cancel()
-		page := run(r.t, exec.CommandContext(ctx, chromium(r.t), "--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server",
-			"--user-data-dir="+r.t.TempDir(), "--virtual-time-budget=10000", "--dump-dom", address))
-		for _, piece := range want {
-			if !strings.Contains(page.stdout, piece) {
-				r.t.Errorf("%s does not show %q:\n%s", address, piece, page.stdout)
-			}
-		}
+		r.showsAt(address, want...)
 		return true
+	}
+}
+
+// showsAt opens an address in Chromium, and looks for each of want in the page.
+func (r *reader) showsAt(address string, want ...string) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
+	defer cancel()
+	page := run(r.t, exec.CommandContext(ctx, chromium(r.t), "--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server",
+		"--user-data-dir="+r.t.TempDir(), "--virtual-time-budget=10000", "--dump-dom", address))
+	for _, piece := range want {
+		if !strings.Contains(page.stdout, piece) {
+			r.t.Errorf("%s does not show %q:\n%s", address, piece, page.stdout)
+		}
 	}
 }
 

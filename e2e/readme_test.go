@@ -47,6 +47,10 @@ func TestTheREADMEWorksAsPasted(t *testing.T) {
 		{"Anything else", "# Looks users up", r.then(r.is("examples/python/get_v1.py"), r.saveAs("get_v1.py"))},
 		{"Anything else", "python get_v1.py", r.run(r.empty, "1 "+leila, "2 "+ruth, "nobody has 99999")},
 
+		{"Your own gRPC servers", "go run ./cmd/roster bridge", r.then(r.stopServers, r.jobs, r.serve(r.checkout, learnt))},
+		{"Your own gRPC servers", "curl -H", r.run(r.empty, `"name":"report","state":"STATE_RUNNING"`)},
+		{"Your own gRPC servers", "const reply = await fetch", r.isPartOf("examples/bridge/page.html")},
+
 		{"Your own users", "go run ./cmd/roster import", r.then(r.stopServers, r.run(r.checkout))},
 		{"Your own users", "go run ./cmd/roster serve", r.serve(r.checkout, r.answers("http"))},
 
@@ -79,6 +83,17 @@ func TestTheREADMEsOfTheExamplesWorkAsPasted(t *testing.T) {
 	r.follow("examples/web/README.md", []pasted{
 		{"A page that calls Roster", "npm ci", r.serve(filepath.Join(r.checkout, "examples/web"), r.showsInABrowser(leila, ruth))},
 	})
+	r.stopServers("")
+	bridge := filepath.Join(r.checkout, "examples/bridge")
+	const title = "A Python gRPC server behind the bridge"
+	r.follow("examples/bridge/README.md", []pasted{
+		{title, "python3 -m venv", r.serve(bridge, started)},
+		{title, "go run ../../cmd/roster bridge", r.serve(bridge, learnt)},
+		{title, "curl -H", r.run(bridge, `"name":"report","state":"STATE_RUNNING"`, `"id":"1"`)},
+		{title, "python3 -m http.server", r.then(r.serve(bridge, r.listens(r.handler)), func(string) {
+			r.showsAt("http://"+r.handler+"/page.html", `"name": "from a browser"`)
+		})},
+	})
 	if got := r.shell(filepath.Join(r.checkout, "examples/web"), "npm run check"); got.code != 0 {
 		t.Errorf("the types of examples/web: %s%s", got.stdout, got.stderr)
 	}
@@ -86,6 +101,32 @@ func TestTheREADMEsOfTheExamplesWorkAsPasted(t *testing.T) {
 		t.Errorf("examples/go: %s%s", got.stdout, got.stderr)
 	}
 	r.leftNothingForGit()
+}
+
+// started tells whether the server of examples/bridge serves, and learnt whether the bridge has its services.
+func started(said string) bool { return strings.Contains(said, "serving jobs.v1.JobService on ") }
+func learnt(said string) bool  { return strings.Contains(said, "bridge: mounted") }
+
+// jobs starts the server of examples/bridge as its README says.
+func (r *reader) jobs(string) {
+	r.t.Helper()
+	for _, match := range textParts.FindAllStringSubmatch(string(contents(r.t, "examples/bridge/README.md")), -1) {
+		if strings.HasPrefix(match[2], "python3 -m venv") {
+			r.serve(filepath.Join(r.checkout, "examples/bridge"), started)(match[2])
+			return
+		}
+	}
+	r.t.Fatal("examples/bridge/README.md does not say how its server is started")
+}
+
+// isPartOf has a block be a part of a file of the repository, in which it may be indented.
+func (r *reader) isPartOf(name string) func(string) {
+	return func(text string) {
+		r.t.Helper()
+		if whole := regexp.MustCompile(`(?m)^ +`).ReplaceAllString(string(contents(r.t, name)), ""); !strings.Contains(whole, regexp.MustCompile(`(?m)^ +`).ReplaceAllString(text, "")) {
+			r.t.Errorf("the block is no part of %s", name)
+		}
+	}
 }
 
 // examples/web has a copy, so that the folder can be copied and used by itself.
@@ -116,7 +157,7 @@ func TestTheLinksOfTheTextsLeadSomewhere(t *testing.T) {
 	makefile := string(contents(t, "Makefile"))
 	for _, name := range []string{
 		"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/design.md", "docs/operations.md",
-		"examples/go/README.md", "examples/python/README.md", "examples/web/README.md", "python/README.md",
+		"docs/bridge.md", "examples/bridge/README.md", "examples/go/README.md", "examples/python/README.md", "examples/web/README.md", "python/README.md",
 	} {
 		text := string(contents(t, name))
 		for _, match := range link.FindAllStringSubmatch(text, -1) {

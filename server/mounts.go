@@ -118,7 +118,39 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if s.config.WithoutDirectory {
+		serveNoPage(w, r)
+		return
+	}
 	page.ServeHTTP(w, r)
+}
+
+// noPage is what a person reads who opens a port that has no directory in a browser. Which services it has
+// is not said: where calls need a token, reflection needs one too.
+const noPage = `This port answers calls of gRPC, gRPC-Web and Connect, in protobuf and JSON, for other servers. It has no page.
+
+With grpcurl, its services:  grpcurl -plaintext HOST:PORT list
+With curl, a call:           curl -H 'content-type: application/json' -d '{}' http://HOST:PORT/SERVICE/METHOD
+`
+
+// serveNoPage is servePage of a port without a directory: the page and the protos that page has are for
+// services that are not there.
+func serveNoPage(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	status, text := http.StatusNotFound, "not found: this port has no page, and no files\n"
+	switch {
+	case r.URL.Path != "/":
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		status, text = http.StatusOK, noPage
+	default:
+		w.Header().Set("Allow", "GET, HEAD")
+		status, text = http.StatusMethodNotAllowed, "method not allowed: this port has calls, at /SERVICE/METHOD\n"
+	}
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write([]byte(text))
+	}
 }
 
 // notFound writes the status 404 in place of 501, which is what Connect's unary protocol has for

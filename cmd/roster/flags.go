@@ -87,6 +87,12 @@ func parsed(target pflag.Value) setting {
 	return setting{define: func(flags *pflag.FlagSet, name, help string) { flags.Var(target, name, help) }}
 }
 
+// checkedBy returns the setting with a check of it beside other flags. Its error is a usageError.
+func (s setting) checkedBy(check func() error) setting {
+	s.check = check
+	return s
+}
+
 // completedBy returns the setting with words for the shell to offer.
 func (s setting) completedBy(words ...string) setting {
 	s.words = words

@@ -28,7 +28,7 @@ The command line wins over the environment.`,
 		Args:          noCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if cmd.Name() != "serve" { // which has a log for it
+			if cmd.Name() != "serve" && cmd.Name() != "bridge" { // which have a log for it
 				for _, unknown := range unknownVariables(cmd.Root()) {
 					if unknown.meant != "" { // the environment of a person may have anything
 						fmt.Fprintf(cmd.ErrOrStderr(), "roster: %s\n", unknown)

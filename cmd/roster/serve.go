@@ -147,15 +147,21 @@ func runServe(ctx context.Context, stderr *telemetry.LogQueue, terminal bool, f 
 	if err != nil {
 		return err
 	}
-	if other != nil {
-		defer startBridge(ctx, other, srv)()
-	}
-	monitor.serving(srv, config, store, tlsFiles, tokens)
+	monitor.serving(srv, config, store, tlsFiles, tokens, other)
 	announce(f, listener.Addr(), store, log)
-	if terminal && !f.bridgeOnly && !f.proxyProtocol { // with it none of the lines would work as pasted
-		fmt.Fprint(stderr, newWelcome(f, callAddress(f.addr, listener.Addr()), tlsFiles))
+	welcome := newWelcome(f, callAddress(f.addr, listener.Addr()), tlsFiles)
+	greets := terminal && !f.proxyProtocol // with it none of the lines would work as pasted
+	if greets && !f.bridgeOnly {
+		fmt.Fprint(stderr, welcome)
 	}
-	warnIfOpen(config, listener.Addr().String())
+	warnIfOpen(config, listener.Addr().String(), other != nil)
+	if other != nil {
+		port := &bridgedPort{Port: srv, config: config, address: listener.Addr().String(), log: log, welcome: welcome}
+		if greets {
+			port.terminal = stderr
+		}
+		defer startBridge(ctx, other, port)()
+	}
 	notifySystemd(ctx, log)
 	err = srv.Serve(ctx, listener)
 	if err == nil {
@@ -179,6 +185,9 @@ func settings(flags *pflag.FlagSet, f serveFlags) (all []slog.Attr) {
 		}
 		all = append(all, slog.String(flag.Name, value))
 	})
+	if f.bridgeOnly {
+		all = append(all, slog.String("bridge", f.bridge.upstreams.String())) // its arguments
+	}
 	return all
 }
 
@@ -274,33 +283,44 @@ func newWelcome(f serveFlags, address string, tlsFiles *tlsfile.Files) welcome {
 }
 
 // warnIfOpen warns of what callers from the network can do that nobody asked for.
-func warnIfOpen(config server.Config, address string) {
-	if open := whatIsOpen(config); open != "" {
+func warnIfOpen(config server.Config, address string, bridges bool) {
+	if open := whatIsOpen(config, bridges); open != "" {
 		config.Log.Warn("open to the network", "address", address, "what", open)
 	}
 }
 
 // whatIsOpen says what everyone who can reach the port, or listen on the way to it, can do; empty
-// if that is only what was asked for.
-func whatIsOpen(config server.Config) string {
-	guarded := config.Tokens != nil || config.ClientCertificates
+// if that is only what was asked for. Which methods of bridged servers are open is known only when these
+// have told their services: see bridgedPort.
+func whatIsOpen(config server.Config, bridges bool) string {
+	guarded := isGuarded(config)
+	read := "read every user"
+	switch {
+	case config.WithoutDirectory:
+		read = "make those calls of the bridged servers that change nothing, or are for anyone by --bridge-role"
+	case bridges:
+		read += ", and make those calls of the bridged servers that change nothing, or are for anyone by --bridge-role"
+	}
 	proxied := len(config.TrustedProxies) > 0 || config.ProxyProtocol
 	switch {
 	case config.Local && proxied && !guarded:
-		return "everyone whom the proxy in front of it lets through can read every user; " +
+		return "everyone whom the proxy in front of it lets through can " + read + "; " +
 			"serve with --tokens, unless the proxy lets in none but your own callers"
 	case config.Local, config.TLS != nil && guarded:
 		return ""
 	case config.TLS == nil && !guarded:
-		return "everyone who can reach it can read every user, and everyone on the network path can read and change every call; " +
+		return "everyone who can reach it can " + read + ", and everyone on the network path can read and change every call; " +
 			"serve with --tls-cert and --tls-key, and with --tokens or --tls-client-ca, or on localhost"
 	case config.TLS == nil:
 		return "everyone on the network path can read the tokens and every call; serve with --tls-cert and --tls-key, " +
 			"unless a proxy in front of it does"
 	default:
-		return "everyone who can reach it can read every user; serve with --tokens or --tls-client-ca"
+		return "everyone who can reach it can " + read + "; serve with --tokens or --tls-client-ca"
 	}
 }
+
+// isGuarded reports whether callers have to show who they are, by a token or a certificate.
+func isGuarded(config server.Config) bool { return config.Tokens != nil || config.ClientCertificates }
 
 // heapFloor returns memory that is never touched, and so never resident. The garbage collector
 // counts it as live: so it runs when about as much has been allocated, and not every few thousand

@@ -53,25 +53,28 @@ func TestServeWarnsOfWhatIsOpen(t *testing.T) {
 		address net.Addr
 		config  server.Config
 		want    string
+		bridges bool
 	}{
-		{"this machine", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{}, ""},
-		{"this machine, IPv6", &net.TCPAddr{IP: net.IPv6loopback}, server.Config{}, ""},
-		{"a socket file", &net.UnixAddr{Name: "/run/roster.sock"}, server.Config{}, ""},
-		{"this machine, behind a proxy", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{TrustedProxies: proxies}, "everyone whom the proxy in front of it lets through can read every user; serve with --tokens, unless the proxy lets in none but your own callers"},
-		{"this machine, behind a balancer", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{ProxyProtocol: true, TLS: &tls.Config{}}, "everyone whom the proxy in front of it lets through"},
-		{"this machine, behind a proxy, with tokens", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{TrustedProxies: proxies, Tokens: none}, ""},
-		{"every address", &net.TCPAddr{IP: net.IPv6unspecified}, server.Config{}, "everyone who can reach it can read every user, and everyone on the network path can read and change every call; serve with --tls-cert and --tls-key, and with --tokens or --tls-client-ca, or on localhost"},
-		{"one of the network", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{}, "everyone who can reach it can read every user, and"},
-		{"with tokens alone", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{Tokens: none}, "everyone on the network path can read the tokens and every call; serve with --tls-cert and --tls-key"},
-		{"with TLS alone", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}}, "everyone who can reach it can read every user; serve with --tokens or --tls-client-ca"},
-		{"with both", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}, Tokens: none}, ""},
-		{"with both, reads open as asked", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}, Tokens: none, OpenReads: true}, ""},
-		{"with mutual TLS", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}, ClientCertificates: true}, ""},
+		{"this machine", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{}, "", false},
+		{"this machine, IPv6", &net.TCPAddr{IP: net.IPv6loopback}, server.Config{}, "", false},
+		{"a socket file", &net.UnixAddr{Name: "/run/roster.sock"}, server.Config{}, "", false},
+		{"this machine, behind a proxy", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{TrustedProxies: proxies}, "everyone whom the proxy in front of it lets through can read every user; serve with --tokens, unless the proxy lets in none but your own callers", false},
+		{"this machine, behind a balancer", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{ProxyProtocol: true, TLS: &tls.Config{}}, "everyone whom the proxy in front of it lets through", false},
+		{"this machine, behind a proxy, with tokens", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{TrustedProxies: proxies, Tokens: none}, "", false},
+		{"every address", &net.TCPAddr{IP: net.IPv6unspecified}, server.Config{}, "everyone who can reach it can read every user, and everyone on the network path can read and change every call; serve with --tls-cert and --tls-key, and with --tokens or --tls-client-ca, or on localhost", false},
+		{"one of the network", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{}, "everyone who can reach it can read every user, and", false},
+		{"with tokens alone", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{Tokens: none}, "everyone on the network path can read the tokens and every call; serve with --tls-cert and --tls-key", false},
+		{"with TLS alone", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}}, "everyone who can reach it can read every user; serve with --tokens or --tls-client-ca", false},
+		{"with both", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}, Tokens: none}, "", false},
+		{"with both, reads open as asked", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}, Tokens: none, OpenReads: true}, "", false},
+		{"with mutual TLS", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{TLS: &tls.Config{}, ClientCertificates: true}, "", false},
+		{"of a bridge alone", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, server.Config{WithoutDirectory: true}, "everyone who can reach it can make those calls of the bridged servers that change nothing, or are for anyone by --bridge-role, and everyone on", true},
+		{"this machine, with a bridge, behind a proxy", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, server.Config{TrustedProxies: proxies}, "lets through can read every user, and make those calls of the bridged servers", true},
 	} {
 		var log bytes.Buffer
 		test.config.Log = slog.New(slog.NewTextHandler(&log, nil))
 		test.config.Local = loopback.Addr(test.address)
-		warnIfOpen(test.config, test.address.String())
+		warnIfOpen(test.config, test.address.String(), test.bridges)
 		if got := log.String(); (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
 			t.Errorf("%s: logged %q, want %q", test.name, got, test.want)
 		} else if got != "" && (!strings.Contains(got, "level=WARN") || !strings.Contains(got, "address="+test.address.String())) {

@@ -27,6 +27,9 @@ import (
 	"example.com/roster/server/service"
 )
 
+// bridgeVariable has the servers of roster bridge if it has no arguments, and --bridge of roster serve.
+const bridgeVariable = "ROSTER_BRIDGE"
+
 func newBridgeCommand() *cobra.Command {
 	f := serveFlags{bridgeOnly: true}
 	command := &cobra.Command{
@@ -37,14 +40,19 @@ Connect and JSON to callers, and gRPC to the servers. It learns their services
 and types from them by server reflection, so no code is generated and nothing in
 them changes. A server without reflection needs --bridge-schema.
 
-Each argument is a server. Several URLs, separated by commas, are processes of
-one server, and calls are balanced over them. With SERVICE=, only that service of
-the server is served.
+Each argument is a server; without arguments, ROSTER_BRIDGE has them, separated by
+spaces. Several URLs, separated by commas, are processes of one server, and calls
+are balanced over them. With SERVICE=, only that service of the server is served.
 
 A method may change something unless its proto says NO_SIDE_EFFECTS, so it needs
 the role write; without --tokens, such calls are taken from this machine alone.
---bridge-role sets the role of methods.`,
+--bridge-role sets the role of methods.
+
+The port is there at once, and the services as soon as their servers answer: the
+log says "bridge: mounted", or why not. A server that is down makes its own
+services UNAVAILABLE and nothing else.`,
 		Example: `  roster bridge http://localhost:50052
+  roster bridge http://localhost:50052 --cors-origin 'http://localhost:*'
   roster bridge http://localhost:50052,http://localhost:50053 jobs.v1.JobService=https://jobs.example:443
   curl -H 'content-type: application/json' -d '{"name":"a"}' http://localhost:50051/jobs.v1.JobService/Submit`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -53,11 +61,16 @@ the role write; without --tokens, such calls are taken from this machine alone.
 					return usage("%w", err)
 				}
 			}
+			if variable := os.Getenv(bridgeVariable); len(args) == 0 && variable != "" {
+				if err := f.bridge.upstreams.Set(variable); err != nil {
+					return usage("%s in the environment: %w", bridgeVariable, err)
+				}
+			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(f.bridge.upstreams) == 0 {
-				return usage("no server is given: roster bridge http://localhost:50052")
+				return usage("no server is given: roster bridge http://localhost:50052, or set " + bridgeVariable)
 			}
 			return serveBy(cmd, f)
 		},
@@ -79,42 +92,76 @@ type bridgeFlags struct {
 // bridgeTable is the part of the table of roster serve that is about the bridge.
 func (f *serveFlags) bridgeTable(group string) []flagRow {
 	b := &f.bridge
-	b.maxMessage = 4 << 20
+	b.maxMessage = defaultBridgeMessage
 	return []flagRow{
 		{group, "bridge", parsed(&b.upstreams),
 			"[SERVICE=]URL[,URL…] of a gRPC server whose services are served here too, learnt by reflection; several URLs are its processes. Repeat the flag for more servers (in ROSTER_BRIDGE, separate them by spaces)"},
 		{group, "bridge-schema", into(&b.schema, "", f.checkBridgeSchema),
 			"descriptor set, as buf build -o FILE writes it, for servers without reflection"},
-		{group, "bridge-ca", into(&b.ca, "", nil),
+		{group, "bridge-ca", into(&b.ca, "", f.checkBridgeCA),
 			"PEM file with CA certificates that sign the certificates of https servers; by default those of this machine"},
 		{group, "bridge-cert", into(&b.cert, "", f.checkBridgePair),
 			"PEM file with the certificate to present to https servers"},
 		{group, "bridge-key", into(&b.key, "", f.checkBridgePair),
 			"PEM file with the private key of --bridge-cert"},
-		{group, "bridge-role", parsed(&b.roles),
+		{group, "bridge-role", parsed(&b.roles).checkedBy(f.checkBridgeRole),
 			"SERVICE/METHOD=ROLE: who may call the methods of a bridged server, anyone, read or write; * stands for any characters. Repeat the flag: the first that matches counts"},
-		{group, "bridge-max-message", parsed(&b.maxMessage),
+		{group, "bridge-max-message", parsed(&b.maxMessage).checkedBy(f.checkBridgeMaxMessage),
 			"maximum size of a message to or from a bridged server, up to 256MiB"},
-		{group, "bridge-identity-header", into(&b.identityHeader, "", checkMetadataKey),
+		{group, "bridge-identity-header", into(&b.identityHeader, "", f.checkIdentityHeader),
 			"metadata key in which bridged servers are told the name of the authenticated caller; none if empty"},
 	}
 }
+
+// needsBridge returns an error if a flag is given that does nothing without a bridged server.
+func (f *serveFlags) needsBridge(flag string, given bool) error {
+	if given && len(f.bridge.upstreams) == 0 && !f.bridgeOnly {
+		return usage("--%s goes with --bridge: no other server is served here", flag)
+	}
+	return nil
+}
+
+// needsTLS returns an error if a flag is given that is for https servers, and there is none.
+func (f *serveFlags) needsTLS(flag string, given bool) error {
+	if err := f.needsBridge(flag, given); err != nil || !given || len(f.bridge.upstreams) == 0 {
+		return err
+	}
+	for _, u := range f.bridge.upstreams {
+		if u.TLS() {
+			return nil
+		}
+	}
+	return usage("--%s is for servers with TLS, and none has a URL that begins with https: %s", flag, f.bridge.upstreams.String())
+}
+
+func (f *serveFlags) checkBridgeCA(file string) error { return f.needsTLS("bridge-ca", file != "") }
 
 func (f *serveFlags) checkBridgePair(string) error {
 	if (f.bridge.cert == "") != (f.bridge.key == "") {
 		return usage("--bridge-cert and --bridge-key go together")
 	}
-	return nil
+	return f.needsTLS("bridge-cert", f.bridge.cert != "")
 }
 
 func (f *serveFlags) checkBridgeSchema(file string) error {
-	if file != "" && len(f.bridge.upstreams) == 0 && !f.bridgeOnly {
-		return usage("--bridge-schema goes with --bridge")
-	}
-	return nil
+	return f.needsBridge("bridge-schema", file != "")
 }
 
-func checkMetadataKey(key string) error {
+func (f *serveFlags) checkBridgeRole() error {
+	return f.needsBridge("bridge-role", len(f.bridge.roles) > 0)
+}
+
+func (f *serveFlags) checkBridgeMaxMessage() error {
+	return f.needsBridge("bridge-max-message", f.bridge.maxMessage != defaultBridgeMessage)
+}
+
+func (f *serveFlags) checkIdentityHeader(key string) error {
+	if err := f.needsBridge("bridge-identity-header", key != ""); err != nil {
+		return err
+	}
+	if key != "" && f.tokens == "" && f.tlsClientCA == "" {
+		return usage("--bridge-identity-header goes with --tokens or --tls-client-ca: without them no caller has a name")
+	}
 	if strings.Trim(key, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || strings.HasPrefix(key, "grpc-") || strings.HasSuffix(key, "-bin") {
 		return errors.New("want a metadata key in lower case, such as x-caller, that does not begin with grpc- or end in -bin")
 	}
@@ -178,7 +225,10 @@ func (l *roleList) Type() string { return "SERVICE/METHOD=ROLE" }
 // byteSize is a number of bytes, such as 4MiB or 4194304.
 type byteSize int
 
-const maxBridgeMessage = 256 << 20
+const (
+	defaultBridgeMessage = 4 << 20
+	maxBridgeMessage     = 256 << 20
+)
 
 // String implements pflag.Value.
 func (s *byteSize) String() string {

@@ -144,7 +144,7 @@ func (f *serveFlags) table() []flagRow {
 		return rows
 	}
 	return slices.DeleteFunc(rows, func(row flagRow) bool {
-		return slices.Contains([]string{"store", "sample", "max-batch", "open-reads", "bridge"}, row.name)
+		return slices.Contains([]string{"store", "create", "sample", "max-batch", "open-reads", "bridge"}, row.name)
 	})
 }
 

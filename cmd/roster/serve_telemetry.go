@@ -16,6 +16,7 @@ import (
 	"example.com/roster/server"
 	"example.com/roster/server/admin"
 	"example.com/roster/server/auth"
+	"example.com/roster/server/bridge"
 	"example.com/roster/server/listen"
 	"example.com/roster/server/rpc"
 	"example.com/roster/server/telemetry"
@@ -96,7 +97,7 @@ func (m *monitor) startTraces(ctx context.Context) error {
 func (m *monitor) isReady(ctx context.Context) error {
 	ready := m.ready.Load()
 	if ready == nil {
-		return errors.New("starting: the store is being opened")
+		return errors.New("starting: the port is being opened")
 	}
 	return (*ready)(ctx)
 }
@@ -135,8 +136,9 @@ func (m *monitor) observers() (observers []rpc.Observer) {
 }
 
 // serving is called when srv, which was made of config, can serve: from now on the metrics have its counts,
-// and it is ready unless it drains or its directory is not healthy.
-func (m *monitor) serving(srv *server.Server, config server.Config, store *servedStore, files *tlsfile.Files, tokens *auth.Live) {
+// and it is ready unless it drains or its directory is not healthy. What other servers do, those of a bridge,
+// counts only if there is no directory: a port that can answer for one of two is ready.
+func (m *monitor) serving(srv *server.Server, config server.Config, store *servedStore, files *tlsfile.Files, tokens *auth.Live, other *bridge.Bridge) {
 	if m.metrics != nil {
 		sources := telemetry.Sources{
 			Version:     buildVersion(),
@@ -162,6 +164,9 @@ func (m *monitor) serving(srv *server.Server, config server.Config, store *serve
 		if tokens != nil {
 			sources.Reloads["tokens"] = tokens.Reloads
 		}
+		if other != nil {
+			sources.Upstreams = func() []telemetry.Upstream { return upstreams(other.Reports()) }
+		}
 		m.metrics.Read(sources)
 	}
 	ready := func(ctx context.Context) error {
@@ -169,11 +174,33 @@ func (m *monitor) serving(srv *server.Server, config server.Config, store *serve
 			return errors.New("draining: running calls finish, new ones are not accepted")
 		}
 		if config.Directory == nil {
-			return nil
+			return other.Ready()
 		}
 		return config.Directory.Health(ctx)
 	}
 	m.ready.Store(&ready)
+}
+
+// upstreams returns what the metrics have of the servers of a bridge.
+func upstreams(reports []bridge.Report) (all []telemetry.Upstream) {
+	for _, r := range reports {
+		services := make(map[string]int)
+		for state, n := range r.Services {
+			services[string(state)] = n
+		}
+		all = append(all, telemetry.Upstream{
+			Name: r.Upstream,
+			Up:   r.Up,
+			Processes: map[string]int{
+				"known": r.Known, "ready": r.Ready, "left_alone": r.LeftAlone, "unlearnt": r.Unlearnt},
+			Services:  services,
+			Ejections: r.Ejections,
+			Attempts:  r.Attempts,
+			Failed:    r.Failed,
+			SchemaAge: r.SchemaAge,
+		})
+	}
+	return all
 }
 
 // stop exports the remaining traces and closes the admin port, after the server's own.

@@ -15,6 +15,9 @@ type welcome struct {
 	cert               string // certificate file that callers are told to trust; empty if it is not self-signed
 	clientCertificates bool   // callers present one: client.pem and client-key.pem stand for theirs
 	tokens             string // token file, to which a caller's token is added; empty if calls need none
+
+	procedure, body string // what curl calls; empty is MyService.User
+	writes          bool   // the call needs a token of the role write
 }
 
 // The parts of lines that stand for what the caller has.
@@ -59,7 +62,11 @@ func (w welcome) url() string {
 
 // createToken has the caller's token in the environment, where the other lines expect it.
 func (w welcome) createToken() string {
-	return "export ROSTER_TOKEN=$(go run ./cmd/roster token create --role read --name me-$$ --tokens " + shellWord(w.tokens) + ")"
+	role := "read"
+	if w.writes {
+		role = "write"
+	}
+	return "export ROSTER_TOKEN=$(go run ./cmd/roster token create --role " + role + " --name me-$$ --tokens " + shellWord(w.tokens) + ")"
 }
 
 func (w welcome) curl() string {
@@ -78,7 +85,11 @@ func (w welcome) curl() string {
 	if w.tokens != "" {
 		words = append(words, `-H "authorization: Bearer $ROSTER_TOKEN"`)
 	}
-	words = append(words, `-H 'content-type: application/json' -d '{"userIDs":[1,2]}'`, shellWord(w.url()+"/MyService/User"))
+	procedure, body := w.procedure, w.body
+	if procedure == "" {
+		procedure, body = "/MyService/User", `{"userIDs":[1,2]}`
+	}
+	words = append(words, "-H 'content-type: application/json' -d", shellWord(body), shellWord(w.url()+procedure))
 	return strings.Join(words, " ")
 }
 

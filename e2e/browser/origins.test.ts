@@ -1,14 +1,13 @@
 // Pages of other origins: one that is allowed, and one that is not.
 
 import assert from "node:assert/strict";
-import { createServer, type Server } from "node:http";
-import { type AddressInfo, connect, createServer as createRelay } from "node:net";
+import type { Server } from "node:http";
+import { connect, createServer as createRelay } from "node:net";
 import { after, before } from "node:test";
-import { resolve } from "node:path";
 import type { Page } from "playwright-core";
-import { build } from "vite";
 import type { Answer, Ask } from "./elsewhere.ts";
 import { browserTests, type Roster, startRoster, tokenFile, users } from "./roster.ts";
+import { listen, portOf, site } from "./site.ts";
 
 const pageTest = browserTests();
 const OTHER = { failingCalls: true, otherServers: true };
@@ -21,37 +20,9 @@ let open: Roster;
 let guarded: Roster;
 let relay: ReturnType<typeof createRelay>;
 
-function portOf(server: { address(): AddressInfo | string | null }): number {
-  return (server.address() as AddressInfo).port;
-}
-
-/** A site with one page, which has what elsewhere.ts has. */
-async function site(): Promise<Server> {
-  const bundle = await build({
-    configFile: false,
-    logLevel: "silent",
-    // npm runs scripts in web/, where tsc put what it made of elsewhere.ts.
-    build: { write: false, lib: { entry: resolve("build/e2e/browser/elsewhere.js"), formats: ["es"], fileName: "elsewhere" } },
-  });
-  const output = Array.isArray(bundle) ? bundle[0]?.output[0] : "output" in bundle ? bundle.output[0] : undefined;
-  assert.ok(output?.type === "chunk", "vite made no script");
-  const script = output.code;
-  const server = createServer((request, response) => {
-    const isScript = request.url === "/elsewhere.js";
-    response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
-    response.end(isScript ? script : '<!doctype html><link rel="icon" href="data:,"><script type="module" src="/elsewhere.js"></script>');
-  });
-  return listen(server);
-}
-
-async function listen<S extends { listen(port: number, host: string, done: () => void): unknown }>(server: S): Promise<S> {
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  return server;
-}
-
 before(async () => {
-  allowed = await site();
-  stranger = await site();
+  allowed = await site("elsewhere");
+  stranger = await site("elsewhere");
   // Their names are localhost, the port's is 127.0.0.1: other origins twice over.
   const origin = `http://localhost:${portOf(allowed)}`;
   open = await startRoster("--cors-origin", origin);

@@ -41,9 +41,12 @@ func (*processes) Build(info base.PickerBuildInfo) balancer.Picker {
 		return base.NewErrPicker(balancer.ErrNoSubConnAvailable)
 	}
 	p := &picker{}
+	var ready []*load
 	for conn, about := range info.ReadySCs {
-		p.processes = append(p.processes, &process{conn: conn, load: loadOf(about.Address)})
+		load := loadOf(about.Address)
+		p.processes, ready = append(p.processes, &process{conn: conn, load: load}), append(ready, load)
 	}
+	ready[0].totals.are(ready)
 	return p
 }
 
@@ -54,6 +57,7 @@ type load struct {
 	chosen       atomic.Int64 // when it got its last call, in Unix nanoseconds
 	failures     atomic.Int32 // in a row
 	ejectedUntil atomic.Int64 // in Unix nanoseconds
+	totals       *totals      // of the upstream; nil counts nothing
 }
 
 type loadKey struct{}
@@ -90,6 +94,7 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	}
 	chosen.calls.Add(1)
 	chosen.chosen.Store(now)
+	chosen.totals.attempt()
 	deadline, _ := info.Ctx.Deadline()
 	return balancer.PickResult{SubConn: chosen.conn, Done: func(info balancer.DoneInfo) { chosen.done(info, deadline) }}, nil
 }
@@ -146,8 +151,12 @@ func (p *process) done(info balancer.DoneInfo, deadline time.Time) {
 	}
 	switch code {
 	case codes.Unavailable, codes.Internal, codes.Unknown, codes.DeadlineExceeded:
+		p.totals.fail()
 		if p.failures.Add(1) >= ejectAfter {
-			p.ejectedUntil.Store(time.Now().Add(ejectFor).UnixNano())
+			now := time.Now()
+			if p.ejectedUntil.Swap(now.Add(ejectFor).UnixNano()) <= now.UnixNano() {
+				p.totals.eject()
+			}
 		}
 	case codes.Canceled:
 		// The caller's doing.
@@ -158,6 +167,7 @@ func (p *process) done(info balancer.DoneInfo, deadline time.Time) {
 
 // loads keeps the load of each address of an upstream.
 type loads struct {
+	totals    totals
 	mu        sync.Mutex
 	byAddress map[string]*load
 }
@@ -170,7 +180,7 @@ func (l *loads) of(address string) *load {
 		l.byAddress = make(map[string]*load)
 	}
 	if l.byAddress[address] == nil {
-		l.byAddress[address] = new(load)
+		l.byAddress[address] = &load{totals: &l.totals}
 	}
 	return l.byAddress[address]
 }

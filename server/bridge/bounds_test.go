@@ -319,7 +319,7 @@ func TestWhatIsNoGRPCServerIsToldInTheLog(t *testing.T) {
 	for name, test := range map[string]struct{ url, want string }{
 		"Connect alone": {noGRPC.URL, "it speaks HTTP/2, but not gRPC"},
 		"no such page":  {notFound.URL, "it speaks HTTP/2, but not gRPC"},
-		"no reflection": {"http://" + listener.Addr().String(), "the server has no reflection service: add grpc_reflection to it"},
+		"no reflection": {"http://" + listener.Addr().String(), "the server has no reflection service, so its services are not known. In Python: pip install grpcio-reflection"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := new(lines)
@@ -328,6 +328,9 @@ func TestWhatIsNoGRPCServerIsToldInTheLog(t *testing.T) {
 			_, err := unary(url).CallUnary(t.Context(), connect.NewRequest(&testgrpc.SimpleRequest{}))
 			if connect.CodeOf(err) != connect.CodeUnavailable {
 				t.Error(err)
+			}
+			if told := strings.Contains(err.Error(), "since it has no reflection: the log here says what to do"); told != (name == "no reflection") {
+				t.Error("to wait is the wrong advice to somebody whose server never tells its services:", err)
 			}
 		})
 	}

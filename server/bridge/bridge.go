@@ -17,7 +17,7 @@
 // call.go (one call), memory.go and requests.go (how much memory calls may take), message.go (bytes and
 // JSON), estimate.go (how large a message is in JSON), metadata.go (which metadata passes), reflect.go
 // and schema.go (learning and linking a schema), resolve.go (addresses), balance.go (which process gets a
-// call), roles.go (who may call what).
+// call), roles.go (who may call what), report.go (how the upstreams are, for metrics).
 package bridge
 
 import (
@@ -107,6 +107,9 @@ func (u Upstream) String() string {
 	return text
 }
 
+// TLS reports whether its URLs begin with https.
+func (u Upstream) TLS() bool { return len(u.Endpoints) > 0 && u.Endpoints[0].tls }
+
 // ParseUpstream reads [SERVICE=]URL[,URL…].
 func ParseUpstream(text string) (Upstream, error) {
 	var u Upstream
@@ -138,9 +141,10 @@ type Bridge struct {
 	drain     *drain.State  // of the port
 	wake      chan struct{} // has one value if what the upstreams offer may have changed
 
-	mu      sync.Mutex
-	mounted map[protoreflect.FullName]*mounted
-	told    map[string]bool // problems that are in the log already
+	mu       sync.Mutex
+	mounted  map[protoreflect.FullName]*mounted
+	services census          // as of the last update
+	told     map[string]bool // problems that are in the log already
 }
 
 // mounted is a service as it was mounted last.
@@ -157,10 +161,16 @@ type mounted struct {
 // other is restarted with a new version. Until then the schema that was mounted stays.
 const settle = 30 * time.Second
 
+// maxTold is how many problems are remembered, so that each is in the log once.
+const maxTold = 1000
+
 // New returns a bridge that is not connected yet. It fails if two upstreams are given the same service.
 func New(config Config) (*Bridge, error) {
 	if len(config.Upstreams) == 0 {
 		return nil, errors.New("bridge: no upstream is given")
+	}
+	if err := duplicate(config.Upstreams); err != nil {
+		return nil, fmt.Errorf("bridge: %w", err)
 	}
 	if config.MaxMessage == 0 {
 		config.MaxMessage = rpc.MaxMessageBytes
@@ -286,6 +296,8 @@ func (b *Bridge) update(mount func(...rpc.Mount) error) (again time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	next := make(map[protoreflect.FullName]*mounted)
+	refused := make(census)
+	defer func() { b.count(refused) }()
 	changed := false
 	for _, u := range b.upstreams {
 		offers := u.offers()
@@ -293,10 +305,12 @@ func (b *Bridge) update(mount func(...rpc.Mount) error) (again time.Duration) {
 			o := offers[name]
 			before := b.mounted[name]
 			if o.err != nil {
+				refused.count(u, Unusable, 1)
 				b.tell(u, name, "cannot be mounted: "+o.err.Error())
 				continue
 			}
 			if other := next[name]; other != nil {
+				refused.count(u, Owned, 1)
 				b.tell(u, name, "is not mounted: "+other.upstream.name+" answers it already; give it to one of them, as in --bridge "+string(name)+"=URL")
 				continue
 			}
@@ -351,6 +365,7 @@ func (b *Bridge) update(mount func(...rpc.Mount) error) (again time.Duration) {
 			return again
 		}
 		name := protoreflect.FullName(clash.Service)
+		refused.count(next[name].upstream, Reserved, 1)
 		b.tell(next[name].upstream, name, "is not mounted: the port has a service of that name")
 		delete(next, name)
 	}
@@ -382,6 +397,9 @@ func (b *Bridge) Unknown(path string) *connect.Error {
 		if u.about.Service != "" {
 			text = service + " is unavailable: its server has not answered yet"
 		}
+		if u.hasNoReflection() {
+			return connect.NewError(connect.CodeUnavailable, errors.New(text+", since it has no reflection: the log here says what to do"))
+		}
 		return connect.NewError(connect.CodeUnavailable, errors.New(text+": call again later"))
 	}
 	return nil
@@ -391,6 +409,9 @@ func (b *Bridge) Unknown(path string) *connect.Error {
 func (b *Bridge) tell(u *upstream, service protoreflect.FullName, problem string) {
 	line := u.name + " " + string(service) + " " + problem
 	if !b.told[line] {
+		if len(b.told) >= maxTold {
+			clear(b.told) // the texts have what upstreams say, which may differ each time
+		}
 		b.told[line] = true
 		u.log.Warn("bridge: " + string(service) + " " + problem)
 	}

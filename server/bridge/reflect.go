@@ -28,8 +28,11 @@ var reflections = []string{
 // learnTimeout is how long a server may take to tell its whole schema.
 const learnTimeout = 20 * time.Second
 
-var errNoReflection = errors.New("the server has no reflection service: add grpc_reflection to it " +
-	"(pip install grpcio-reflection), or give its schema with --bridge-schema")
+// errNoReflection is what most people read first who put a plain Python server behind the bridge.
+var errNoReflection = errors.New("the server has no reflection service, so its services are not known. " +
+	"In Python: pip install grpcio-reflection; from grpc_reflection.v1alpha import reflection; and before server.start() " +
+	"reflection.enable_server_reflection((\"PACKAGE.SERVICE\", reflection.SERVICE_NAME), server). Or leave it as it is, and give its schema: " +
+	"--bridge-schema FILE, made by python -m grpc_tools.protoc -I. --include_imports --descriptor_set_out=FILE NAME.proto")
 
 // learn asks one process for its schema by server reflection: v1, or v1alpha where v1 is unknown or
 // UNAVAILABLE, as it is for some proxies.

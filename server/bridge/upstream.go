@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +47,7 @@ type learned struct {
 	schema *schema // the last one
 	err    error   // why there is none, or why the process does not answer
 	up     bool
+	told   time.Time // when the process last told it
 }
 
 const (
@@ -60,14 +60,10 @@ const (
 )
 
 func newUpstream(config *Config, about Upstream, changed func()) (*upstream, error) {
-	var names []string
-	for _, e := range about.Endpoints {
-		names = append(names, e.String())
-	}
 	u := &upstream{
 		config:    config,
 		about:     about,
-		name:      strings.Join(names, ","),
+		name:      about.String(),
 		failures:  rate.NewLimiter(1, 5),
 		addresses: newAddresses(about.Endpoints),
 		memory:    newMemory(config.MaxMessage, config.MaxRequest),
@@ -292,8 +288,10 @@ func ready(ctx context.Context, conn *grpc.ClientConn) bool {
 func (u *upstream) learnt(address string, l *learned) {
 	u.mu.Lock()
 	before := u.processes[address]
-	if before != nil && l.schema == nil {
-		l.schema = before.schema
+	if l.schema != nil {
+		l.told = time.Now()
+	} else if before != nil {
+		l.schema, l.told = before.schema, before.told
 	}
 	u.processes[address] = l
 	u.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"example.com/roster/directory"
 	"example.com/roster/gen/go/grpc/health/v1/healthv1connect"
@@ -92,8 +93,10 @@ const goAwayFirst = 100 * time.Millisecond
 // A17).
 //
 // A service that needs the store is SERVING while the store answers, and one of another server (see
-// package bridge) while that server does. Once the port drains, no service is. Both states are kept up to date elsewhere: a Check costs no query, and a Watch no
-// goroutine besides its handler's.
+// package bridge) while that server does. The port as a whole is while its store answers, whatever other
+// servers do; without a store, while any of its services can be answered. Once the port drains, nothing
+// is. All of that is kept up to date elsewhere: a Check costs no query, and a Watch no goroutine besides
+// its handler's.
 type health struct {
 	directory *directory.Directory // nil if the port has none
 	drain     *drain.State
@@ -114,6 +117,8 @@ func (s *health) statusOf(table *rpc.Table, service string) (status healthv1.Hea
 		store := s.directory.Status()
 		down = down || upstream == rpc.Store && store.Err != nil
 		changed = store.Changed()
+	} else if service == "" {
+		down = down || nothingToAnswer(table)
 	}
 	switch {
 	case !mounted:
@@ -122,6 +127,22 @@ func (s *health) statusOf(table *rpc.Table, service string) (status healthv1.Hea
 		return healthv1.HealthCheckResponse_NOT_SERVING, changed
 	}
 	return healthv1.HealthCheckResponse_SERVING, changed
+}
+
+// nothingToAnswer reports whether a port without a directory has nothing but services about itself, or
+// others that are all down.
+func nothingToAnswer(table *rpc.Table) bool {
+	for _, service := range table.Services() {
+		if !aboutThePort(service.ParentFile().Package()) && !table.Down(string(service.FullName())) {
+			return false
+		}
+	}
+	return true
+}
+
+// aboutThePort reports whether the services of a package, health and reflection, are about the others.
+func aboutThePort(pkg protoreflect.FullName) bool {
+	return pkg == "grpc.health.v1" || pkg == "grpc.reflection.v1" || pkg == "grpc.reflection.v1alpha"
 }
 
 // Check implements healthv1connect.HealthHandler.

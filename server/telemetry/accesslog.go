@@ -28,11 +28,11 @@ type AccessLogConfig struct {
 
 // AccessLog writes a line for a request when it has ended. It is an [rpc.Observer].
 //
-// A line has the time, procedure, protocol, code, duration, the bytes sent, the name of the
-// caller's token or certificate, and the trace if there is one. It has no personal data: nothing of
-// a message, neither ids nor error texts, no path and no query; and of the caller's address only
-// the network, /24 or /48. A logger at debug level gets the whole address, and the path of requests
-// that are no RPC.
+// A line has the time, procedure, the other server that the procedure is one of, protocol, code,
+// duration, the bytes sent, the name of the caller's token or certificate, and the trace if there is
+// one. It has no personal data: nothing of a message, neither ids nor error texts, no path and no
+// query; and of the caller's address only the network, /24 or /48. A logger at debug level gets the
+// whole address, and the path of requests that are no RPC.
 type AccessLog struct {
 	log       *slog.Logger
 	config    AccessLogConfig
@@ -89,13 +89,25 @@ func (l *AccessLog) streams(procedure string) bool {
 	return method != nil && method.Streams()
 }
 
+// upstream returns the server that answers a procedure in place of this port, empty if none does.
+func (l *AccessLog) upstream(procedure string) string {
+	method := l.mounted.Load().Method(procedure)
+	if method == nil || method.Upstream == rpc.Store {
+		return ""
+	}
+	return method.Upstream
+}
+
 func (l *AccessLog) write(c *rpc.Call, r *http.Request, leftOut int64) {
-	attrs := make([]slog.Attr, 0, 12)
+	attrs := make([]slog.Attr, 0, 13)
 	add := func(a ...slog.Attr) { attrs = append(attrs, a...) }
 	message := "request"
 	if c.Procedure != "" {
 		message = "call"
 		add(slog.String("procedure", c.Procedure))
+		if upstream := l.upstream(c.Procedure); upstream != "" {
+			add(slog.String("upstream", upstream))
+		}
 	}
 	if c.Protocol != rpc.NotRPC {
 		add(slog.String("protocol", c.Protocol.String()), slog.String("codec", c.Codec.String()))

@@ -24,6 +24,12 @@ var buckets = [...]float64{
 	1, 2.5, 5, 10,
 }
 
+// maxProcedures is how many procedures have metrics of their own. The services of upstreams are what those
+// say, and change; the calls of further procedures count for the procedure "other".
+const maxProcedures = 2000
+
+const otherProcedures = "other"
+
 // Metrics counts the calls of a port for Prometheus, in a registry of its own. It is an
 // [rpc.Observer].
 type Metrics struct {
@@ -38,6 +44,7 @@ type Metrics struct {
 	pages     [6]prometheus.Counter // by the first digit of the status; index 0 is for no status
 
 	procedures atomic.Pointer[map[string]*procedure]
+	others     *procedure // of those beyond maxProcedures; nil if there are none
 }
 
 // A procedure has the metrics of one procedure. It keeps each counter once it has been made, so
@@ -149,13 +156,24 @@ func (m *Metrics) Handler() http.Handler {
 
 // Serves implements [rpc.Observer]. It makes the usual counters of each procedure at zero:
 // Prometheus sees no rate in a counter that is at 1 when it first appears. A procedure that is no
-// longer mounted keeps its counters.
+// longer mounted keeps its counters. There are at most maxProcedures, since those of upstreams are what
+// these say they are; the others share one.
 func (m *Metrics) Serves(mounted *rpc.Table) {
 	table := maps.Clone(*m.procedures.Load())
+	maps.DeleteFunc(table, func(_ string, p *procedure) bool { return p == m.others }) // those of now follow
+	named := len(table)
 	for _, method := range mounted.Methods() {
 		if table[method.Path] != nil {
 			continue
 		}
+		if named >= maxProcedures {
+			if m.others == nil {
+				m.others = &procedure{path: otherProcedures, faults: m.faults.WithLabelValues(otherProcedures)}
+			}
+			table[method.Path] = m.others
+			continue
+		}
+		named++
 		p := &procedure{path: method.Path, faults: m.faults.WithLabelValues(method.Path)}
 		table[method.Path] = p
 		for _, protocol := range []rpc.Protocol{rpc.GRPC, rpc.GRPCWeb, rpc.Connect} {

@@ -43,6 +43,8 @@ type Sources struct {
 	// Reloads says for kinds of files (tls, tokens) how often they were reloaded, and how often they
 	// could not be used.
 	Reloads map[string]func() (reloaded, refused uint64)
+	// Upstreams returns the servers that the port has services of; each name may occur once.
+	Upstreams func() []Upstream
 	// CertificateExpiry returns when the certificate in use expires.
 	CertificateExpiry func() time.Time
 }
@@ -100,7 +102,7 @@ var allDescs = []*prometheus.Desc{
 
 // Describe implements prometheus.Collector.
 func (s *scraped) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range allDescs {
+	for _, d := range slices.Concat(allDescs, upstreamDescs) {
 		ch <- d
 	}
 }
@@ -114,8 +116,15 @@ func (s *scraped) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
 	}
 	gauge(descBuild, 1, s.sources.Version, runtime.Version())
-	for path, p := range *s.metrics.procedures.Load() {
-		gauge(descInFlight, float64(p.inFlight.Load()), path)
+	others := false
+	for _, p := range *s.metrics.procedures.Load() {
+		if p.path == otherProcedures { // many paths have it
+			if others {
+				continue
+			}
+			others = true
+		}
+		gauge(descInFlight, float64(p.inFlight.Load()), p.path)
 	}
 	if s.sources.Draining != nil {
 		gauge(descDraining, number(s.sources.Draining()))
@@ -163,6 +172,9 @@ func (s *scraped) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.sources.Connections != nil {
 		s.collectPort(gauge, counter)
+	}
+	if s.sources.Upstreams != nil {
+		s.collectUpstreams(gauge, counter)
 	}
 }
 
