@@ -79,7 +79,8 @@ var _ mem.BufferPool = (*memory)(nil)
 // keyBytes is the size of the key behind the end of each buffer.
 const keyBytes = 8
 
-// uncounted is the size below which grpc-go does not use a pool, in bytes.
+// uncounted is the size up to which grpc-go does not use a pool, in bytes. Frames that are smaller are
+// charged by the tap of their connection.
 const uncounted = 1 << 10
 
 // Get implements mem.BufferPool. It waits while the bound is reached, which delays the connection
@@ -91,9 +92,7 @@ func (m *memory) Get(length int) *[]byte {
 	}
 	size := int64(length)
 	m.mu.Lock()
-	// If all calls have been ended, then grpc-go drops what still comes.
-	_ = m.waitLocked(context.Background(), func() bool { return m.used+size <= m.limit || !m.anyLocked() })
-	m.used += size
+	m.chargeLocked(size)
 	m.last++
 	key := m.last
 	m.buffers[key] = struct{}{}
@@ -113,6 +112,30 @@ func (m *memory) Put(buffer *[]byte) {
 	}
 	end := len(whole) - keyBytes
 	m.returned(binary.NativeEndian.Uint64(whole[end:]), int64(end))
+}
+
+// charge charges size bytes that have been received. It waits while the bound is reached.
+func (m *memory) charge(size int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.chargeLocked(size)
+}
+
+func (m *memory) chargeLocked(size int64) {
+	// If all calls have been ended, then grpc-go drops what still comes.
+	_ = m.waitLocked(context.Background(), func() bool { return m.used+size <= m.limit || !m.anyLocked() })
+	m.used += size
+}
+
+// discharge takes back what charge has charged.
+func (m *memory) discharge(size int64) {
+	if size == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.used -= size
+	m.wakeLocked()
 }
 
 func (m *memory) returned(key uint64, size int64) {

@@ -240,7 +240,7 @@ func (upstreamCodec) Unmarshal(data mem.BufferSlice, m any) error {
 		size := 0
 		for _, piece := range data {
 			if _, plain := piece.(mem.SliceBuffer); plain { // small, or decompressed
-				size += piece.Len()
+				size += piece.Len() + smallFrame
 			}
 		}
 		reply.call.hold(size)

@@ -33,12 +33,14 @@ var errNoReflection = errors.New("the server has no reflection service: add grpc
 
 // learn asks one process for its schema by server reflection: v1, or v1alpha where v1 is unknown or
 // UNAVAILABLE, as it is for some proxies.
-func learn(ctx context.Context, conn *grpc.ClientConn, wanted func(protoreflect.FullName) bool) (*schema, error) {
+//
+// What is received is charged to memory.
+func learn(ctx context.Context, conn *grpc.ClientConn, memory *memory, wanted func(protoreflect.FullName) bool) (*schema, error) {
 	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
 	defer cancel()
 	var first error
 	for _, path := range reflections {
-		learned, err := learnBy(ctx, conn, path, wanted)
+		learned, err := learnBy(ctx, conn, memory, path, wanted)
 		if err == nil {
 			return learned, nil
 		}
@@ -54,6 +56,13 @@ func learn(ctx context.Context, conn *grpc.ClientConn, wanted func(protoreflect.
 	}
 	return nil, first
 }
+
+var errSchemaTooLarge = fmt.Errorf("the server's schema is too large: it may have %d files of together %d MiB, and about %d fields; "+
+	"name the service to bridge, as in --bridge SERVICE=URL, or give a smaller schema with --bridge-schema",
+	maxSchemaFiles, maxSchemaBytes>>20, maxSchemaMemory/fieldMemory)
+
+// descriptorForm estimates what a file takes in memory.
+var descriptorForm = newForm((*descriptorpb.FileDescriptorProto)(nil).ProtoReflect().Descriptor(), nil, nil, make(estimates))
 
 // isNoGRPC reports whether an error of grpc-go is one of a server that speaks HTTP/2 and not gRPC.
 func isNoGRPC(err error) bool {
@@ -81,19 +90,23 @@ func explain(err error) error {
 // A conversation is one reflection call. The server answers requests in their order.
 type conversation struct {
 	stream grpc.ClientStream
+	call   *call // nil in some tests
 	files  map[string]*descriptorpb.FileDescriptorProto
 	bytes  int
+	size   int64 // about what the files take in memory
 }
 
-func learnBy(ctx context.Context, conn *grpc.ClientConn, path string, wanted func(protoreflect.FullName) bool) (*schema, error) {
-	ctx, cancel := context.WithCancel(ctx)
+func learnBy(ctx context.Context, conn *grpc.ClientConn, memory *memory, path string, wanted func(protoreflect.FullName) bool) (*schema, error) {
+	call := memory.begin(nil)
+	defer call.leave()
+	ctx, cancel := call.with(ctx)
 	defer cancel()
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, path,
 		grpc.MaxCallRecvMsgSize(maxSchemaBytes))
 	if err != nil {
 		return nil, err
 	}
-	c := &conversation{stream: stream, files: make(map[string]*descriptorpb.FileDescriptorProto)}
+	c := &conversation{stream: stream, call: call, files: make(map[string]*descriptorpb.FileDescriptorProto)}
 	reply, err := c.ask(&reflectpb.ServerReflectionRequest{
 		MessageRequest: &reflectpb.ServerReflectionRequest_ListServices{ListServices: "*"}})
 	if err != nil {
@@ -148,6 +161,9 @@ func (c *conversation) ask(request *reflectpb.ServerReflectionRequest) (*reflect
 		err = c.stream.RecvMsg(reply)
 	}
 	if err != nil {
+		if c.call != nil && c.call.ended() != nil {
+			return nil, errSchemaTooLarge
+		}
 		return nil, err
 	}
 	if refused := reply.GetErrorResponse(); refused != nil {
@@ -169,6 +185,11 @@ func (c *conversation) addSymbol(symbol string) error {
 // add keeps the files of a reply.
 func (c *conversation) add(reply *reflectpb.ServerReflectionResponse) error {
 	for _, wire := range reply.GetFileDescriptorResponse().GetFileDescriptorProto() {
+		c.bytes += len(wire)
+		c.size += descriptorForm.inJSON(wire)
+		if c.bytes > maxSchemaBytes || c.size > maxSchemaMemory {
+			return errSchemaTooLarge
+		}
 		file := new(descriptorpb.FileDescriptorProto)
 		if err := (proto.UnmarshalOptions{RecursionLimit: maxNesting}).Unmarshal(wire, file); err != nil {
 			return fmt.Errorf("the server's reflection sent a file that is no FileDescriptorProto: %w", err)
@@ -177,8 +198,8 @@ func (c *conversation) add(reply *reflectpb.ServerReflectionResponse) error {
 			continue
 		}
 		c.files[file.GetName()] = file
-		if c.bytes += len(wire); c.bytes > maxSchemaBytes || len(c.files) > maxSchemaFiles {
-			return fmt.Errorf("the server's schema is larger than %d MiB or %d files, the maximum", maxSchemaBytes>>20, maxSchemaFiles)
+		if len(c.files) > maxSchemaFiles {
+			return errSchemaTooLarge
 		}
 	}
 	return nil

@@ -83,6 +83,7 @@ func newUpstream(config *Config, about Upstream, changed func()) (*upstream, err
 		u.tls = clientTLS(config.TLS)
 	}
 	u.conn, err = grpc.NewClient(scheme+":///"+u.authority(), append(append(u.dialOptions(), config.DialOptions...),
+		grpc.WithTransportCredentials(tapped{u.credentials(), u.memory}),
 		grpc.WithResolvers(u.addresses),
 		experimental.WithBufferPool(u.memory),
 		//lint:ignore SA1019 encoding.Compressor, which is to replace it, is one for the whole program
@@ -107,12 +108,7 @@ func (u *upstream) authority() string {
 // closes the connection of a client that pings more than every five minutes. Nor are there retries,
 // except those of requests that the upstream has certainly not begun, which grpc-go makes by itself.
 func (u *upstream) dialOptions() []grpc.DialOption {
-	transport := insecure.NewCredentials()
-	if u.tls != nil {
-		transport = credentials.NewTLS(u.tls)
-	}
 	return []grpc.DialOption{
-		grpc.WithTransportCredentials(transport),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(), // that of a DNS record
 		grpc.WithMaxHeaderListSize(maxHeader),
@@ -127,6 +123,14 @@ func (u *upstream) dialOptions() []grpc.DialOption {
 			MinConnectTimeout: 5 * time.Second,
 		}),
 	}
+}
+
+// credentials are those of every connection to the upstream.
+func (u *upstream) credentials() credentials.TransportCredentials {
+	if u.tls == nil {
+		return insecure.NewCredentials()
+	}
+	return credentials.NewTLS(u.tls)
 }
 
 // failed logs why a call did not reach the upstream, at a bounded rate.
@@ -226,12 +230,12 @@ func (u *upstream) known() bool {
 // follow asks one process for its schema: whenever a connection to it has been made, since it may be
 // another program by then, and from time to time.
 func (u *upstream) follow(ctx context.Context, address string) {
-	options := u.dialOptions()
-	if u.tls != nil {
-		// The certificate is checked for the host of the authority, which calls have, too.
-		options = append(options, grpc.WithTransportCredentials(credentials.NewTLS(u.tls)))
-	}
-	conn, err := grpc.NewClient("passthrough:///"+address, append(options, grpc.WithAuthority(u.authority()))...)
+	memory := newMemory(maxSchemaBytes, maxSchemaBytes)
+	conn, err := grpc.NewClient("passthrough:///"+address, append(u.dialOptions(),
+		grpc.WithTransportCredentials(tapped{u.credentials(), memory}),
+		experimental.WithBufferPool(memory),
+		grpc.WithAuthority(u.authority()), // the certificate is checked for its host, as that of calls is
+	)...)
 	if err != nil {
 		u.learnt(address, &learned{err: err})
 		return
@@ -243,7 +247,7 @@ func (u *upstream) follow(ctx context.Context, address string) {
 			u.learnt(address, &learned{err: noAnswer(ctx, conn)})
 			continue
 		}
-		schema, err := learn(ctx, conn, u.wanted)
+		schema, err := learn(ctx, conn, memory, u.wanted)
 		u.learnt(address, &learned{schema: schema, err: explain(err), up: true})
 		pause, stop := context.WithTimeout(ctx, relearnPause)
 		<-pause.Done()
