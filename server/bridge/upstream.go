@@ -53,6 +53,9 @@ type learned struct {
 const (
 	// maxHeader bounds the metadata that an upstream may send with one reply, in bytes.
 	maxHeader = 64 << 10
+	// streamWindow is what an upstream may send of a stream that nobody reads, in bytes. While a message is
+	// being read, grpc-go allows all of it.
+	streamWindow = 64 << 10
 	// relearnEvery is how often a process is asked again for its schema while its connection stands.
 	relearnEvery = 30 * time.Second
 	// relearnPause is the least time between two requests for the schema of one process.
@@ -112,9 +115,8 @@ func (u *upstream) dialOptions() []grpc.DialOption {
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(), // that of a DNS record
 		grpc.WithMaxHeaderListSize(maxHeader),
-		// What an upstream may send of a stream that nobody reads, in bytes, and of all streams before it
-		// hears that the bridge has taken them. grpc-go would raise them by itself, and ping for it.
-		grpc.WithStaticStreamWindowSize(64 << 10),
+		// grpc-go would raise these by itself, and ping for it.
+		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(1 << 20),
 		grpc.WithUserAgent("roster"),
 		grpc.WithIdleTimeout(0),
@@ -151,6 +153,7 @@ func (u *upstream) run(ctx context.Context) {
 	defer running.Wait()
 	running.Go(func() { u.addresses.run(ctx) })
 	running.Go(func() { u.watch(ctx) })
+	running.Go(func() { u.memory.sweep(ctx) })
 	if u.about.schema != nil {
 		<-ctx.Done()
 		return
