@@ -11,7 +11,6 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -398,10 +397,10 @@ func (m *method) error(ctx context.Context, err error, header, trailer metadata.
 	if found, ok := status.FromError(err); ok {
 		st = found
 	}
-	if st.Code() == codes.ResourceExhausted && (strings.HasPrefix(st.Message(), "grpc: received message ") || strings.HasPrefix(st.Message(), "grpc: message after decompression larger")) {
+	if isReplyTooLong(st, m.upstream.config.MaxMessage) {
 		return m.replyTooLong()
 	}
-	if st.Code() == codes.Internal && st.Message() == io.ErrUnexpectedEOF.Error() {
+	if endsInAMessage(st) {
 		return connect.NewError(connect.CodeInternal, fmt.Errorf("the server ended its reply to %s in the middle of a message", m.path))
 	}
 	about, header, trailer := callOf(ctx).fit(st.Proto(), header, trailer)
@@ -437,5 +436,5 @@ func (u *upstream) namesAddress(text string) bool {
 			return true
 		}
 	}
-	return len(known) == 0 || strings.HasPrefix(text, "error reading from server") || strings.HasPrefix(text, "no children") || strings.HasPrefix(text, "last resolver error")
+	return len(known) == 0 || isOfConnection(text)
 }

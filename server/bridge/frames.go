@@ -31,6 +31,7 @@ const (
 	frameData        = 0x0
 	frameHeaders     = 0x1
 	frameReset       = 0x3
+	frameSettings    = 0x4
 	flagEndStream    = 0x1
 	flagPadded       = 0x8
 )
@@ -39,27 +40,35 @@ const (
 type tapped struct {
 	credentials.TransportCredentials
 	memory *memory
+	failed func(error) // is told why a connection cannot be used; may be nil
 }
 
 // ClientHandshake implements credentials.TransportCredentials.
 func (c tapped) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	secured, info, err := c.TransportCredentials.ClientHandshake(ctx, authority, conn)
 	if err != nil {
+		if c.failed != nil {
+			c.failed(aboutTLS(err))
+		}
 		return nil, nil, err
 	}
-	return newTap(secured, c.memory), info, nil
+	t := newTap(secured, c.memory)
+	t.failed = c.failed
+	return t, info, nil
 }
 
 // Clone implements credentials.TransportCredentials.
 func (c tapped) Clone() credentials.TransportCredentials {
-	return tapped{c.TransportCredentials.Clone(), c.memory}
+	return tapped{c.TransportCredentials.Clone(), c.memory, c.failed}
 }
 
 // A tap is a connection to an upstream. One goroutine reads it and one writes to it, as grpc-go does.
 type tap struct {
 	net.Conn
 	memory *memory
+	failed func(error) // is told why the server does not begin as one of HTTP/2; may be nil
 
+	begun   bool         // the server has sent a frame
 	in      frames       // of the goroutine that reads
 	current *tappedCalls // the stream of the DATA frame that is being read, nil if it has ended
 	padding int          // bytes of that frame that are padding; -1 before their number has been read
@@ -111,6 +120,11 @@ var errEarlyData = errors.New("the server sent a message on a stream that was no
 // Read implements net.Conn. It waits while the bound of memory is reached.
 func (t *tap) Read(p []byte) (int, error) {
 	n, err := t.Conn.Read(p)
+	defer func() {
+		if !t.begun && err != nil && t.failed != nil {
+			t.failed(aboutPreface(t.in.header[:t.in.have], err))
+		}
+	}()
 	for rest := p[:n]; len(rest) > 0; {
 		if t.in.left == 0 {
 			var complete bool
@@ -191,6 +205,12 @@ func (t *tap) end(stream uint32) {
 // send: a DATA frame of a stream that was not opened yet, whose messages would not be found.
 func (t *tap) began() bool {
 	t.current = nil
+	if !t.begun {
+		t.begun = true
+		if t.failed != nil && t.in.kind() != frameSettings { // RFC 9113 §3.4
+			t.failed(aboutPreface(t.in.header[:], nil))
+		}
+	}
 	if t.in.kind() != frameData {
 		return true
 	}

@@ -73,6 +73,7 @@ func (c *healthConn) NewSubConn(addresses []resolver.Address, options balancer.N
 	w := &healthWatch{balancer: c.balancer, report: options.StateListener}
 	options.HealthCheckEnabled = false // it would be followed without a limit
 	options.StateListener = w.connection
+	//lint:ignore SA1019 with the one address that the balancer below gives
 	conn, err := c.ClientConn.NewSubConn(addresses, options)
 	w.conn = conn
 	return conn, err

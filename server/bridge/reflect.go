@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -27,9 +26,6 @@ var reflections = []string{
 
 // learnTimeout is how long a server may take to tell its whole schema.
 const learnTimeout = 20 * time.Second
-
-var errNoReflection = errors.New("the server has no reflection service: add grpc_reflection to it " +
-	"(pip install grpcio-reflection), or give its schema with --bridge-schema")
 
 // learn asks one process for its schema by server reflection: v1, or v1alpha where v1 is unknown or
 // UNAVAILABLE, as it is for some proxies.
@@ -63,29 +59,6 @@ var errSchemaTooLarge = fmt.Errorf("the server's schema is too large: it may hav
 
 // descriptorForm estimates what a file takes in memory.
 var descriptorForm = newForm((*descriptorpb.FileDescriptorProto)(nil).ProtoReflect().Descriptor(), nil, nil, make(estimates))
-
-// isNoGRPC reports whether an error of grpc-go is one of a server that speaks HTTP/2 and not gRPC.
-func isNoGRPC(err error) bool {
-	text := status.Convert(err).Message()
-	return strings.Contains(text, "unexpected HTTP status code") || strings.Contains(text, "unexpected content-type") ||
-		strings.Contains(text, "missing HTTP content-type")
-}
-
-// explain adds to an error of grpc-go what it means where its text does not say it.
-func explain(err error) error {
-	text := status.Convert(err).Message()
-	switch {
-	case err == nil || errors.Is(err, errNoReflection):
-		return err
-	case isNoGRPC(err):
-		return fmt.Errorf("it speaks HTTP/2, but not gRPC, as a server of Connect alone does: only gRPC servers can be bridged (%s)", text)
-	case strings.Contains(text, "reading server preface"):
-		return fmt.Errorf("it does not speak HTTP/2, which gRPC needs: it may speak HTTP/1.1 alone, or TLS, which needs a URL that begins with https (%s)", text)
-	case strings.Contains(text, "first record does not look like a TLS handshake"):
-		return fmt.Errorf("it does not speak TLS: use a URL that begins with http (%s)", text)
-	}
-	return err
-}
 
 // A conversation is one reflection call. The server answers requests in their order.
 type conversation struct {

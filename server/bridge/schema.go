@@ -35,7 +35,7 @@ type serviceSchema struct {
 const (
 	maxSchemaFiles  = 5_000
 	maxSchemaBytes  = 4 << 20
-	maxSchemaMemory = 48 << 20 // bytes, as descriptorForm estimates them
+	maxSchemaMemory = 32 << 20 // bytes, as descriptorForm estimates them
 	fieldMemory     = 700      // about what it estimates for a field
 )
 

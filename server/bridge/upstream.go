@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,12 +14,10 @@ import (
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/experimental"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -86,7 +83,7 @@ func newUpstream(config *Config, about Upstream, changed func()) (*upstream, err
 		u.tls = clientTLS(config.TLS)
 	}
 	u.conn, err = grpc.NewClient(scheme+":///"+u.authority(), append(append(u.dialOptions(), config.DialOptions...),
-		grpc.WithTransportCredentials(tapped{u.credentials(), u.memory}),
+		grpc.WithTransportCredentials(tapped{u.credentials(), u.memory, nil}),
 		grpc.WithResolvers(u.addresses),
 		experimental.WithBufferPool(u.memory),
 		//lint:ignore SA1019 encoding.Compressor, which is to replace it, is one for the whole program
@@ -234,8 +231,9 @@ func (u *upstream) known() bool {
 // another program by then, and from time to time.
 func (u *upstream) follow(ctx context.Context, address string) {
 	memory := newMemory(maxSchemaBytes, maxSchemaBytes)
+	var failure atomic.Pointer[error] // of the last attempt to connect
 	conn, err := grpc.NewClient("passthrough:///"+address, append(u.dialOptions(),
-		grpc.WithTransportCredentials(tapped{u.credentials(), memory}),
+		grpc.WithTransportCredentials(tapped{u.credentials(), memory, func(err error) { failure.Store(&err) }}),
 		experimental.WithBufferPool(memory),
 		grpc.WithAuthority(u.authority()), // the certificate is checked for its host, as that of calls is
 	)...)
@@ -247,7 +245,15 @@ func (u *upstream) follow(ctx context.Context, address string) {
 	defer u.forget(address)
 	for ctx.Err() == nil {
 		if !ready(ctx, conn) {
-			u.learnt(address, &learned{err: noAnswer(ctx, conn)})
+			why := errNotRunning
+			if found := failure.Swap(nil); found != nil {
+				why = *found
+			}
+			u.learnt(address, &learned{err: why})
+			// The state stays while grpc-go goes on connecting.
+			pause, stop := context.WithTimeout(ctx, time.Second)
+			conn.WaitForStateChange(pause, connectivity.TransientFailure)
+			stop()
 			continue
 		}
 		schema, err := learn(ctx, conn, memory, u.wanted)
@@ -262,19 +268,6 @@ func (u *upstream) follow(ctx context.Context, address string) {
 	}
 }
 
-// noAnswer returns why a process cannot be connected to. grpc-go tells it to a call only.
-func noAnswer(ctx context.Context, conn *grpc.ClientConn) error {
-	limited, stop := context.WithTimeout(ctx, time.Second)
-	defer stop()
-	_, err := conn.NewStream(limited, &grpc.StreamDesc{}, reflections[0])
-	if status.Code(err) == codes.Unavailable {
-		if explained := explain(err); explained != err {
-			return explained
-		}
-	}
-	return errors.New("it does not answer in HTTP/2, which gRPC needs: is it running, and does its URL say http or https as it should?")
-}
-
 // ready connects, and reports whether that succeeded.
 func ready(ctx context.Context, conn *grpc.ClientConn) bool {
 	for {
@@ -285,7 +278,6 @@ func ready(ctx context.Context, conn *grpc.ClientConn) bool {
 		case connectivity.Idle:
 			conn.Connect()
 		case connectivity.TransientFailure:
-			conn.WaitForStateChange(ctx, state) // for the next attempt
 			return false
 		}
 		if !conn.WaitForStateChange(ctx, state) {
