@@ -24,8 +24,8 @@ func generate(t *testing.T, folder string, protos ...string) (code string) {
 	return code
 }
 
-// python starts a server of e2e/python and returns its address.
-func python(t *testing.T, venv, script string, arguments ...string) (address string) {
+// pythonScript starts a server of e2e/python and returns its address.
+func pythonScript(t *testing.T, venv, script string, arguments ...string) (address string) {
 	t.Helper()
 	p := start(t, exec.Command(filepath.Join(venv, "bin", "python"), append([]string{filepath.Join(root, "e2e", "python", script)}, arguments...)...))
 	return p.line(findAddress)
@@ -91,13 +91,13 @@ func TestBridgeSchema(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			address := python(t, test.venv, "jobs_bare.py", append([]string{code, bridge}, test.arguments...)...)
+			address := pythonScript(t, test.venv, "jobs_bare.py", append([]string{code, bridge}, test.arguments...)...)
 			works(t, mountedAt(t, "http://"+address, "--bridge-schema", test.schema))
 		})
 	}
 	t.Run("without a schema, the log says what to do", func(t *testing.T) {
 		t.Parallel()
-		p := start(t, exec.Command(binary, "bridge", "--addr", "localhost:0", "--log-format", "json", "http://"+python(t, oldest, "jobs_bare.py", code, bridge)))
+		p := start(t, exec.Command(binary, "bridge", "--addr", "localhost:0", "--log-format", "json", "http://"+pythonScript(t, oldest, "jobs_bare.py", code, bridge)))
 		eventually(t, "the log to say it", func() bool {
 			return strings.Contains(p.log(), "the server has no reflection service: add grpc_reflection to it (pip install grpcio-reflection), or give its schema with --bridge-schema")
 		})
@@ -138,7 +138,7 @@ func TestBridgeWithMutualTLS(t *testing.T) {
 		for _, arguments := range [][]string{nil, {"--asyncio"}} {
 			t.Run(strings.Join(append([]string{name}, arguments...), " "), func(t *testing.T) {
 				t.Parallel()
-				address := python(t, venv, "jobs_bare.py", append([]string{code, bridge, "--cert", certFile, "--key", keyFile, "--client-ca", caFile}, arguments...)...)
+				address := pythonScript(t, venv, "jobs_bare.py", append([]string{code, bridge, "--cert", certFile, "--key", keyFile, "--client-ca", caFile}, arguments...)...)
 				works(t, mountedAt(t, "https://"+address, "--bridge-schema", schema, "--bridge-ca", caFile, "--bridge-cert", callerCert, "--bridge-key", callerKey))
 				for want, wrong := range map[string][]string{
 					"it may ask for a client certificate, which --bridge-cert and --bridge-key give": {"https://" + address, "--bridge-ca", caFile},
@@ -163,7 +163,7 @@ func TestBridgeToMyServiceOfEveryGrpcio(t *testing.T) {
 		for _, kind := range []string{"threads", "asyncio"} {
 			t.Run(name+" "+kind, func(t *testing.T) {
 				t.Parallel()
-				_, address := serve(t, "--bridge", "MyService=http://"+python(t, venv, "myservice_bare.py", code, kind))
+				_, address := serve(t, "--bridge", "MyService=http://"+pythonScript(t, venv, "myservice_bare.py", code, kind))
 				const want = `{"message":"success","data":[{"name":"user 7","age":7,"email":"a@example.com"}]}`
 				eventually(t, "the server to answer", func() bool {
 					_, text := postJSON(t, "http://"+address+"/MyService/User", `{"userIDs":[7]}`)
@@ -208,7 +208,7 @@ message Item { parts.Size size = 1; google.protobuf.Timestamp at = 2; google.pro
 		for _, word := range []string{"whole", "named"} {
 			t.Run(name+" "+word, func(t *testing.T) {
 				t.Parallel()
-				url := mountedAt(t, "http://"+python(t, venv, "reflecting.py", code, word))
+				url := mountedAt(t, "http://"+pythonScript(t, venv, "reflecting.py", code, word))
 				const item = `{"size":{"length":"5","unit":"UNIT_FOOT"},"at":"2024-01-02T03:04:05Z","any":{"@type":"type.googleapis.com/parts.Size","length":"1","unit":"UNIT_METRE"}}`
 				eventually(t, "the server to answer", func() bool {
 					_, text := postJSON(t, url+"/app.App/Echo", item)
@@ -222,7 +222,7 @@ message Item { parts.Size size = 1; google.protobuf.Timestamp at = 2; google.pro
 	}
 	t.Run("oldest less", func(t *testing.T) {
 		t.Parallel()
-		p := start(t, exec.Command(binary, "bridge", "--addr", "localhost:0", "--log-format", "json", "http://"+python(t, need(t, "ROSTER_E2E_OLDEST"), "reflecting.py", code, "less")))
+		p := start(t, exec.Command(binary, "bridge", "--addr", "localhost:0", "--log-format", "json", "http://"+pythonScript(t, need(t, "ROSTER_E2E_OLDEST"), "reflecting.py", code, "less")))
 		const want = "bridge: app.App cannot be mounted: app.proto uses parts.Size, which no file of the server defines"
 		eventually(t, "the log to say "+want, func() bool { return strings.Contains(p.log(), want) })
 	})

@@ -1,5 +1,5 @@
-"""The job server of examples/bridge without reflection and health, as many servers are: with threads or
-on asyncio, in cleartext or with TLS that asks for client certificates.
+"""The job server of examples/bridge without reflection and health, as many servers are: with
+threads or on asyncio, in cleartext or with TLS that asks for client certificates.
 """
 
 import argparse
@@ -25,8 +25,16 @@ from server import JobService  # noqa: E402
 OPTIONS = [("grpc.so_reuseport", 0)]
 
 
+class Asyncio(JobService):
+    """Has the method whose context is another one on asyncio."""
+
+    async def Watch(self, request, context):
+        yield self.finish(self.jobs[request.id])
+
+
 def listen(server):
-    jobs_pb2_grpc.add_JobServiceServicer_to_server(JobService(), server)
+    service = Asyncio() if arguments.asyncio else JobService()
+    jobs_pb2_grpc.add_JobServiceServicer_to_server(service, server)
     if not arguments.cert:
         return server.add_insecure_port("127.0.0.1:0")
     read = [

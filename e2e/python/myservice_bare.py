@@ -1,4 +1,5 @@
-"""A server of api.proto that knows nothing of Roster: MyService of a team, with threads or on asyncio.
+"""A server of api.proto that knows nothing of Roster, with threads or on asyncio.
+
 Its arguments are the folder of the generated code, and "threads" or "asyncio".
 """
 
@@ -9,8 +10,8 @@ from concurrent import futures
 import grpc
 
 sys.path.insert(0, sys.argv[1])
-import api_pb2  # noqa: E402
-import api_pb2_grpc  # noqa: E402
+import api_pb2
+import api_pb2_grpc
 
 OPTIONS = [("grpc.so_reuseport", 0)]
 

@@ -1,6 +1,6 @@
-"""A server whose proto imports others. With "whole" its reflection is that of grpcio-reflection, which
-before 1.54 left the imports out; with "named" the files that are imported are not found by their names,
-and with "less" one of them is not there at all.
+"""A server whose proto imports others. With "whole" its reflection is that of grpcio-reflection,
+which before 1.54 left the imports out; with "named" the files that are imported are not found by
+their names, and with "less" they are not there at all.
 Its arguments are the folder of the generated code, and one of these words.
 """
 
@@ -12,8 +12,7 @@ from google.protobuf import descriptor_pool
 from grpc_reflection.v1alpha import reflection
 
 sys.path.insert(0, sys.argv[1])
-import app_pb2  # noqa: E402
-import app_pb2_grpc  # noqa: E402
+import app_pb2_grpc
 
 
 class App(app_pb2_grpc.AppServicer):

@@ -41,16 +41,16 @@ func aboutTLS(err error) error {
 }
 
 // aboutPreface says why what an upstream has sent first does not begin a connection of HTTP/2: these bytes,
-// and then err, if that is not nil.
-func aboutPreface(sent []byte, err error) error {
-	var remote *net.OpError
+// and then err, if that is not nil. With TLS it is refused only after the handshake if a certificate is
+// missing (RFC 8446 §4.4.2).
+func aboutPreface(sent []byte, secure bool, err error) error {
 	switch {
 	case bytes.HasPrefix(sent, []byte("HTTP/1.")):
 		return errors.New("it answers in HTTP/1.1, and gRPC needs HTTP/2: only gRPC servers can be bridged")
 	case len(sent) > 2 && sent[0] == 0x15 && sent[1] == 3: // an alert, RFC 8446 §5.1
 		return errors.New("it speaks TLS: use a URL that begins with https")
-	case errors.As(err, &remote) && remote.Op == "remote error":
-		return aboutTLS(err)
+	case secure && err != nil:
+		return fmt.Errorf("it has ended the TLS connection: it may ask for a client certificate, which --bridge-cert and --bridge-key give, or speak HTTP/1.1 alone (%w)", err)
 	}
 	return errors.New("it does not speak HTTP/2, which gRPC needs: it may speak HTTP/1.1 alone, or TLS, which needs a URL that begins with https")
 }

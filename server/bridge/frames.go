@@ -53,7 +53,7 @@ func (c tapped) ClientHandshake(ctx context.Context, authority string, conn net.
 		return nil, nil, err
 	}
 	t := newTap(secured, c.memory)
-	t.failed = c.failed
+	t.failed, t.secure = c.failed, c.Info().SecurityProtocol == "tls"
 	return t, info, nil
 }
 
@@ -68,6 +68,7 @@ type tap struct {
 	memory *memory
 	failed func(error) // is told why the server does not begin as one of HTTP/2; may be nil
 
+	secure  bool         // with TLS
 	begun   bool         // the server has sent a frame
 	in      frames       // of the goroutine that reads
 	current *tappedCalls // the stream of the DATA frame that is being read, nil if it has ended
@@ -122,7 +123,7 @@ func (t *tap) Read(p []byte) (int, error) {
 	n, err := t.Conn.Read(p)
 	defer func() {
 		if !t.begun && err != nil && t.failed != nil {
-			t.failed(aboutPreface(t.in.header[:t.in.have], err))
+			t.failed(aboutPreface(t.in.header[:t.in.have], t.secure, err))
 		}
 	}()
 	for rest := p[:n]; len(rest) > 0; {
@@ -208,7 +209,7 @@ func (t *tap) began() bool {
 	if !t.begun {
 		t.begun = true
 		if t.failed != nil && t.in.kind() != frameSettings { // RFC 9113 §3.4
-			t.failed(aboutPreface(t.in.header[:], nil))
+			t.failed(aboutPreface(t.in.header[:], t.secure, nil))
 		}
 	}
 	if t.in.kind() != frameData {
