@@ -74,6 +74,7 @@ generate: venv-gen node-modules generate-conformance generate-bench ## Generate 
 	$(BUF) generate --template buf.gen.health.yaml
 	$(BUF) generate --template buf.gen.python.yaml
 	$(BUF) generate --template buf.gen.es.yaml
+	$(BUF) build server/bridge/testdata --exclude-source-info --as-file-descriptor-set -o server/bridge/testdata/schema.binpb
 	cd web && $(NPM) run --silent build
 
 generate-conformance:
@@ -81,7 +82,7 @@ generate-conformance:
 	protos="$$(cd conformance && $(GO) list -m -f '{{.Dir}}' connectrpc.com/conformance)/proto" && \
 		$(BUF) generate --template conformance/buf.gen.yaml --exclude-path "$$protos/connectrpc/conformance/v1/suite.proto" "$$protos"
 
-GENERATED = gen conformance/gen bench/gen web/dist
+GENERATED = gen conformance/gen bench/gen server/bridge/testdata web/dist
 
 checkgenerate: generate ## Fail if what is generated differs from what is committed
 	@test -z "$$(git status --porcelain $(GENERATED))" || { git status --short $(GENERATED); git diff $(GENERATED) | head -n 100; \
@@ -93,8 +94,8 @@ test-go: ## Run the Go tests with the race detector
 	cd bench && $(GO) test ./...
 
 FUZZTIME ?= 30s
-fuzz: ## Fuzz the HTTP/2 engine, the encodings and the files of users, FUZZTIME=30s a target
-	@for target in server/h2:FuzzFrames server/h2:FuzzHeaderBlocks server/h2:FuzzRequest server/h2:FuzzOracle server/service:FuzzUserReq server/service:FuzzEncodings directory/userfile:FuzzReader; do \
+fuzz: ## Fuzz the HTTP/2 engine, the encodings, schemas and the files of users, FUZZTIME=30s a target
+	@for target in server/h2:FuzzFrames server/h2:FuzzHeaderBlocks server/h2:FuzzRequest server/h2:FuzzOracle server/service:FuzzUserReq server/service:FuzzEncodings directory/userfile:FuzzReader server/bridge:FuzzLink; do \
 		.ci/fuzz ./$${target%:*} $${target#*:} $(FUZZTIME) || exit 1; \
 	done
 

@@ -50,6 +50,7 @@ var allowed = map[string][]string{
 	"internal/inflate":   {},
 	"internal/lograte":   {},
 	"internal/loopback":  {},
+	"internal/nearest":   {},
 	"internal/printable": {},
 	"internal/rooms":     {},
 	"internal/unixaddr":  {},

@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/base"
 	"google.golang.org/grpc/codes"
-	_ "google.golang.org/grpc/health" // has the client follow the health of each process
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/status"
 )
@@ -18,11 +17,11 @@ import (
 const balancing = "roster_least_loaded"
 
 // serviceConfig selects the balancer, and has the client follow grpc.health.v1 of each process. A
-// process that has no such service counts as healthy (gRPC's "Client-Side Health Checking").
+// process that has no such service counts as healthy (gRPC's "Client-Side Health Checking"). See health.go.
 const serviceConfig = `{"loadBalancingConfig":[{"` + balancing + `":{}}],"healthCheckConfig":{"serviceName":""}}`
 
 func init() {
-	balancer.Register(base.NewBalancerBuilder(balancing, new(processes), base.Config{HealthCheck: true}))
+	balancer.Register(healthBuilder{base.NewBalancerBuilder(balancing, new(processes), base.Config{HealthCheck: true})})
 }
 
 // A process that fails ejectAfter calls in a row gets none for ejectFor, as long as at least half of the

@@ -437,15 +437,15 @@ func (b *Bridge) mount(u *upstream, s *serviceSchema, refuse bool, differ string
 	if b.config.Options != nil {
 		options = slices.Insert(options, 0, b.config.Options)
 	}
-	methods := s.descriptor.Methods()
+	methods, defaults := s.descriptor.Methods(), make(estimates)
 	for i := range methods.Len() {
 		descriptor := methods.Get(i)
 		m := &method{
 			upstream:   u,
 			path:       fmt.Sprintf("/%s/%s", s.descriptor.FullName(), descriptor.Name()),
 			descriptor: descriptor,
-			input:      newForm(descriptor.Input(), s.types, u.memory),
-			output:     newForm(descriptor.Output(), s.types, u.memory),
+			input:      newForm(descriptor.Input(), s.types, u.memory, defaults),
+			output:     newForm(descriptor.Output(), s.types, u.memory, defaults),
 			drain:      b.drain,
 		}
 		if refuse {

@@ -13,7 +13,6 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -405,10 +404,10 @@ func (m *method) error(ctx context.Context, err error, header, trailer metadata.
 	if found, ok := status.FromError(err); ok {
 		st = found
 	}
-	if st.Code() == codes.ResourceExhausted && (strings.HasPrefix(st.Message(), "grpc: received message ") || strings.HasPrefix(st.Message(), "grpc: message after decompression larger")) {
+	if isReplyTooLong(st, m.upstream.config.MaxMessage) {
 		return m.replyTooLong()
 	}
-	if st.Code() == codes.Internal && st.Message() == io.ErrUnexpectedEOF.Error() {
+	if endsInAMessage(st) {
 		return connect.NewError(connect.CodeInternal, fmt.Errorf("the server ended its reply to %s in the middle of a message", m.path))
 	}
 	about, header, trailer := callOf(ctx).fit(st.Proto(), header, trailer)
@@ -439,12 +438,6 @@ func (m *method) replyTooLong() *connect.Error {
 		m.path, m.upstream.config.MaxMessage))
 }
 
-// ofConnection are how errors of grpc-go begin that are about a connection, and not what a server has said.
-var ofConnection = []string{
-	"closing transport due to", "connection error: desc", "error reading from server", "last connection error", "last resolver error",
-	"name resolver error", "no children", "stream terminated by RST_STREAM", "the connection is draining", "transport is closing",
-}
-
 // namesAddress reports whether the text has an address of the upstream, or another detail of a connection
 // to it.
 func (u *upstream) namesAddress(text string) bool {
@@ -454,5 +447,5 @@ func (u *upstream) namesAddress(text string) bool {
 			return true
 		}
 	}
-	return len(known) == 0 || slices.ContainsFunc(ofConnection, func(begin string) bool { return strings.HasPrefix(text, begin) })
+	return len(known) == 0 || isOfConnection(text)
 }

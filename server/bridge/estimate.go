@@ -15,9 +15,10 @@ const valueBytes = 48
 // form.estimates has the sizes of types, by name: see defaults.
 type estimates map[protoreflect.FullName]int64
 
-// newForm returns the form of a type.
-func newForm(descriptor protoreflect.MessageDescriptor, types *types, memory *memory) *form {
-	f := &form{descriptor: descriptor, types: types, memory: memory, defaults: make(estimates)}
+// newForm returns the form of a type. It adds the types that it reaches to defaults, which the forms of one
+// schema share.
+func newForm(descriptor protoreflect.MessageDescriptor, types *types, memory *memory, defaults estimates) *form {
+	f := &form{descriptor: descriptor, types: types, memory: memory, defaults: defaults}
 	f.defaults.add(descriptor)
 	return f
 }

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,6 +59,9 @@ type memory struct {
 	freed    chan struct{} // closed and replaced when used or expected falls while somebody waits
 
 	requestLimit int64
+
+	unused   [len(bufferSizes)]sync.Pool // buffers that grpc-go has given back, by their size
+	unpacked [64]sync.Pool               // of replies that have been decompressed, by the bits of their size
 }
 
 func newMemory(maxReply, maxRequest int) *memory {
@@ -72,14 +77,20 @@ func newMemory(maxReply, maxRequest int) *memory {
 	return m
 }
 
-// memory is the buffer pool of the upstream's connections: grpc-go takes from it what it receives. It keeps no buffers, only their sizes. A buffer that grpc-go does not give back,
-// as that of a call which was cancelled, counts until it has been collected as garbage.
+// memory is the buffer pool of the upstream's connections: grpc-go takes from it what it receives. A buffer
+// that grpc-go does not give back, as that of a call which was cancelled, counts until it has been
+// collected as garbage.
 var _ mem.BufferPool = (*memory)(nil)
+
+// buffers of these sizes in bytes are used again, so that they need not be collected as garbage. The last
+// is the longest frame that grpc-go accepts.
+var bufferSizes = [...]int{2 << 10, 4 << 10, 8 << 10, 16 << 10}
 
 // keyBytes is the size of the key behind the end of each buffer.
 const keyBytes = 8
 
-// uncounted is the size below which grpc-go does not use a pool, in bytes.
+// uncounted is the size up to which grpc-go does not use a pool, in bytes. Frames that are smaller are
+// charged by the tap of their connection.
 const uncounted = 1 << 10
 
 // Get implements mem.BufferPool. It waits while the bound is reached, which delays the connection
@@ -89,18 +100,30 @@ func (m *memory) Get(length int) *[]byte {
 		buffer := make([]byte, length)
 		return &buffer
 	}
-	size := int64(length)
+	size := length
+	class := slices.IndexFunc(bufferSizes[:], func(size int) bool { return length <= size })
+	var used *[]byte
+	if class >= 0 {
+		size = bufferSizes[class]
+		used, _ = m.unused[class].Get().(*[]byte)
+	}
 	m.mu.Lock()
-	// If all calls have been ended, then grpc-go drops what still comes.
-	_ = m.waitLocked(context.Background(), func() bool { return m.used+size <= m.limit || !m.anyLocked() })
-	m.used += size
-	m.last++
-	key := m.last
+	m.chargeLocked(int64(size))
+	key := m.last + 1
+	if used != nil {
+		key = binary.NativeEndian.Uint64((*used)[:size+keyBytes][size:])
+	} else {
+		m.last = key
+	}
 	m.buffers[key] = struct{}{}
 	m.mu.Unlock()
-	buffer := make([]byte, length+keyBytes)
-	binary.NativeEndian.PutUint64(buffer[length:], key)
-	runtime.AddCleanup(&buffer[0], func(key uint64) { m.returned(key, size) }, key)
+	if used != nil {
+		*used = (*used)[:length]
+		return used
+	}
+	buffer := make([]byte, size+keyBytes)
+	binary.NativeEndian.PutUint64(buffer[size:], key)
+	runtime.AddCleanup(&buffer[0], func(key uint64) { m.returned(key, int64(size)) }, key)
 	buffer = buffer[:length]
 	return &buffer
 }
@@ -112,17 +135,48 @@ func (m *memory) Put(buffer *[]byte) {
 		return
 	}
 	end := len(whole) - keyBytes
-	m.returned(binary.NativeEndian.Uint64(whole[end:]), int64(end))
+	if m.returned(binary.NativeEndian.Uint64(whole[end:]), int64(end)) {
+		if class := slices.Index(bufferSizes[:], end); class >= 0 {
+			m.unused[class].Put(buffer)
+		}
+	}
 }
 
-func (m *memory) returned(key uint64, size int64) {
+// charge charges size bytes that have been received. It waits while the bound is reached.
+func (m *memory) charge(size int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.buffers[key]; ok {
+	m.chargeLocked(size)
+}
+
+func (m *memory) chargeLocked(size int64) {
+	// If all calls have been ended, then grpc-go drops what still comes.
+	_ = m.waitLocked(context.Background(), func() bool { return m.used+size <= m.limit || !m.anyLocked() })
+	m.used += size
+}
+
+// discharge takes back what charge has charged.
+func (m *memory) discharge(size int64) {
+	if size == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.used -= size
+	m.wakeLocked()
+}
+
+// returned takes back the charge of a buffer, and reports whether it was charged.
+func (m *memory) returned(key uint64, size int64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, ok := m.buffers[key]
+	if ok {
 		delete(m.buffers, key)
 		m.used -= size
 		m.wakeLocked()
 	}
+	return ok
 }
 
 func (m *memory) wakeLocked() {
@@ -173,23 +227,42 @@ func (m *memory) anyLocked() bool {
 // message, up to so many.
 func (m *memory) relieve(many int) {
 	m.mu.Lock()
-	var slow, young []*call
-	for c := range m.calls {
-		switch {
-		case c.over:
-		case !c.sending.IsZero() && time.Since(c.sending) > slowAfter:
-			slow = append(slow, c)
-		case c.sending.IsZero():
-			young = append(young, c)
+	victims, why := m.slowLocked(), m.tooSlow()
+	if len(victims) == 0 {
+		var young []*call
+		for c := range m.calls {
+			if !c.over && c.sending.IsZero() {
+				young = append(young, c)
+			}
 		}
-	}
-	victims, why := slow, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
-		"the replies of this server wait for callers that read slowly, and fill the %d MiB that they may take up: read faster, or call again later", m.limit>>20))
-	if len(slow) == 0 {
 		victims, why = youngest(young, many), connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
 			"the replies of this server need more than the %d MiB that they may take up at a time (%d times --bridge-max-message, at least %d MiB): call again later, and make fewer large calls at a time",
 			m.limit>>20, memoryFactor, minMemory>>20))
 	}
+	m.endLocked(victims, why)
+	if len(victims) == 0 {
+		runtime.GC() // what was left behind by calls that failed
+	}
+}
+
+// slowLocked returns the calls whose callers take too long to read a reply.
+func (m *memory) slowLocked() []*call {
+	var slow []*call
+	for c := range m.calls {
+		if !c.over && !c.sending.IsZero() && time.Since(c.sending) > slowAfter {
+			slow = append(slow, c)
+		}
+	}
+	return slow
+}
+
+func (m *memory) tooSlow() *connect.Error {
+	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+		"the replies of this server wait for callers that read slowly, and fill the %d MiB that they may take up: read faster, or call again later", m.limit>>20))
+}
+
+// endLocked ends calls. It unlocks memory.
+func (m *memory) endLocked(victims []*call, why *connect.Error) {
 	for _, c := range victims {
 		c.over = true
 	}
@@ -197,9 +270,34 @@ func (m *memory) relieve(many int) {
 	for _, c := range victims {
 		c.end(why)
 	}
-	if len(victims) == 0 {
-		runtime.GC() // what was left behind by calls that failed
+}
+
+// sweep bounds what grpc-go holds for callers that do not read, until ctx is done. It is up to a window for
+// each stream, and small frames are not charged (see frames.go). Half of the bound is for them.
+func (m *memory) sweep(ctx context.Context) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			m.endSlow(int(m.limit / 2 / streamWindow))
+		}
 	}
+}
+
+// endSlow ends calls whose callers take too long to read a reply, the slowest first, until there are no
+// more than most.
+func (m *memory) endSlow(most int) {
+	m.mu.Lock()
+	if len(m.calls) <= most {
+		m.mu.Unlock()
+		return
+	}
+	slow := m.slowLocked()
+	slices.SortFunc(slow, func(a, b *call) int { return a.sending.Compare(b.sending) })
+	m.endLocked(slow[:max(0, len(slow)-most)], m.tooSlow())
 }
 
 func youngest(calls []*call, many int) []*call {
@@ -345,6 +443,11 @@ func (c *call) sends() {
 
 // free gives back the buffers of the replies.
 func (c *call) free() {
+	for _, piece := range c.replies {
+		if plain, ok := piece.(mem.SliceBuffer); ok { // large ones have been decompressed
+			c.memory.done(plain)
+		}
+	}
 	c.replies.Free()
 	c.replies = nil
 }
@@ -460,7 +563,7 @@ func (u *unpacker) Do(r io.Reader) ([]byte, error) {
 	if err := reader.Reset(r); err != nil {
 		return nil, err
 	}
-	out := make([]byte, 0, min(size, 4<<10))
+	out := m.room(min(size, 4<<10))
 	for {
 		n, err := reader.Read(out[len(out):cap(out)])
 		out = out[:len(out)+n]
@@ -470,8 +573,25 @@ func (u *unpacker) Do(r io.Reader) ([]byte, error) {
 		case err != nil:
 			return nil, err
 		case len(out) == cap(out):
-			out = append(make([]byte, 0, min(4*cap(out), u.most+1)), out...)
+			larger := append(m.room(min(2*cap(out), u.most+1)), out...)
+			m.done(out)
+			out = larger
 		}
+	}
+}
+
+// room returns an empty buffer with a capacity of size, one that was used before if there is one.
+func (m *memory) room(size int) []byte {
+	if used, _ := m.unpacked[bits.Len(uint(size))].Get().(*[]byte); used != nil && cap(*used) >= size {
+		return (*used)[:0:size]
+	}
+	return make([]byte, 0, size)
+}
+
+// done takes a buffer of room that nobody uses any more.
+func (m *memory) done(buffer []byte) {
+	if cap(buffer) > smallMessage {
+		m.unpacked[bits.Len(uint(cap(buffer)))].Put(&buffer)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"connectrpc.com/connect"
 	"google.golang.org/grpc/encoding"
@@ -15,6 +16,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"example.com/roster/internal/nearest"
 )
 
 // A message is one message of a bridged call: its bytes in protobuf, which are passed on as they are.
@@ -97,7 +100,7 @@ func (f *form) fromJSON(text []byte) ([]byte, error) {
 	defer f.memory.converting(size)()
 	m := dynamicpb.NewMessage(f.descriptor)
 	if err := (protojson.UnmarshalOptions{Resolver: f.types, RecursionLimit: maxNesting}).Unmarshal(text, m); err != nil {
-		return nil, shortened(err)
+		return nil, shortened(nearest.Name(err, f.descriptor))
 	}
 	return proto.Marshal(m)
 }
@@ -107,7 +110,7 @@ const maxQuoted = 300
 
 func shortened(err error) error {
 	if text := err.Error(); len(text) > maxQuoted {
-		return errors.New(text[:maxQuoted] + "…")
+		return errors.New(strings.ToValidUTF8(text[:maxQuoted], "") + "…")
 	}
 	return err
 }
@@ -239,8 +242,8 @@ func (upstreamCodec) Unmarshal(data mem.BufferSlice, m any) error {
 		reply.call.replies = data
 		size := 0
 		for _, piece := range data {
-			if _, plain := piece.(mem.SliceBuffer); plain { // small, or decompressed
-				size += piece.Len()
+			if plain, ok := piece.(mem.SliceBuffer); ok { // small, or decompressed
+				size += cap(plain) + smallFrame
 			}
 		}
 		reply.call.hold(size)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -28,20 +27,16 @@ var reflections = []string{
 // learnTimeout is how long a server may take to tell its whole schema.
 const learnTimeout = 20 * time.Second
 
-// errNoReflection is what most people read first who put a plain Python server behind the bridge.
-var errNoReflection = errors.New("the server has no reflection service, so its services are not known. " +
-	"In Python: pip install grpcio-reflection; from grpc_reflection.v1alpha import reflection; and before server.start() " +
-	"reflection.enable_server_reflection((\"PACKAGE.SERVICE\", reflection.SERVICE_NAME), server). Or leave it as it is, and give its schema: " +
-	"--bridge-schema FILE, made by python -m grpc_tools.protoc -I. --include_imports --descriptor_set_out=FILE NAME.proto")
-
 // learn asks one process for its schema by server reflection: v1, or v1alpha where v1 is unknown or
 // UNAVAILABLE, as it is for some proxies.
-func learn(ctx context.Context, conn *grpc.ClientConn, wanted func(protoreflect.FullName) bool) (*schema, error) {
+//
+// What is received is charged to memory.
+func learn(ctx context.Context, conn *grpc.ClientConn, memory *memory, wanted func(protoreflect.FullName) bool) (*schema, error) {
 	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
 	defer cancel()
 	var first error
 	for _, path := range reflections {
-		learned, err := learnBy(ctx, conn, path, wanted)
+		learned, err := learnBy(ctx, conn, memory, path, wanted)
 		if err == nil {
 			return learned, nil
 		}
@@ -58,45 +53,33 @@ func learn(ctx context.Context, conn *grpc.ClientConn, wanted func(protoreflect.
 	return nil, first
 }
 
-// isNoGRPC reports whether an error of grpc-go is one of a server that speaks HTTP/2 and not gRPC.
-func isNoGRPC(err error) bool {
-	text := status.Convert(err).Message()
-	return strings.Contains(text, "unexpected HTTP status code") || strings.Contains(text, "unexpected content-type") ||
-		strings.Contains(text, "missing HTTP content-type")
-}
+var errSchemaTooLarge = fmt.Errorf("the server's schema is too large: it may have %d files of together %d MiB, and about %d fields; "+
+	"name the service to bridge, as in --bridge SERVICE=URL, or give a smaller schema with --bridge-schema",
+	maxSchemaFiles, maxSchemaBytes>>20, maxSchemaMemory/fieldMemory)
 
-// explain adds to an error of grpc-go what it means where its text does not say it.
-func explain(err error) error {
-	text := status.Convert(err).Message()
-	switch {
-	case err == nil || errors.Is(err, errNoReflection):
-		return err
-	case isNoGRPC(err):
-		return fmt.Errorf("it speaks HTTP/2, but not gRPC, as a server of Connect alone does: only gRPC servers can be bridged (%s)", text)
-	case strings.Contains(text, "reading server preface"):
-		return fmt.Errorf("it does not speak HTTP/2, which gRPC needs: it may speak HTTP/1.1 alone, or TLS, which needs a URL that begins with https (%s)", text)
-	case strings.Contains(text, "first record does not look like a TLS handshake"):
-		return fmt.Errorf("it does not speak TLS: use a URL that begins with http (%s)", text)
-	}
-	return err
-}
+// descriptorForm estimates what a file takes in memory.
+var descriptorForm = newForm((*descriptorpb.FileDescriptorProto)(nil).ProtoReflect().Descriptor(), nil, nil, make(estimates))
 
 // A conversation is one reflection call. The server answers requests in their order.
 type conversation struct {
 	stream grpc.ClientStream
+	call   *call // nil in some tests
 	files  map[string]*descriptorpb.FileDescriptorProto
 	bytes  int
+	size   int64 // about what the files take in memory
 }
 
-func learnBy(ctx context.Context, conn *grpc.ClientConn, path string, wanted func(protoreflect.FullName) bool) (*schema, error) {
-	ctx, cancel := context.WithCancel(ctx)
+func learnBy(ctx context.Context, conn *grpc.ClientConn, memory *memory, path string, wanted func(protoreflect.FullName) bool) (*schema, error) {
+	call := memory.begin(nil)
+	defer call.leave()
+	ctx, cancel := call.with(ctx)
 	defer cancel()
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, path,
 		grpc.MaxCallRecvMsgSize(maxSchemaBytes))
 	if err != nil {
 		return nil, err
 	}
-	c := &conversation{stream: stream, files: make(map[string]*descriptorpb.FileDescriptorProto)}
+	c := &conversation{stream: stream, call: call, files: make(map[string]*descriptorpb.FileDescriptorProto)}
 	reply, err := c.ask(&reflectpb.ServerReflectionRequest{
 		MessageRequest: &reflectpb.ServerReflectionRequest_ListServices{ListServices: "*"}})
 	if err != nil {
@@ -151,6 +134,9 @@ func (c *conversation) ask(request *reflectpb.ServerReflectionRequest) (*reflect
 		err = c.stream.RecvMsg(reply)
 	}
 	if err != nil {
+		if c.call != nil && c.call.ended() != nil {
+			return nil, errSchemaTooLarge
+		}
 		return nil, err
 	}
 	if refused := reply.GetErrorResponse(); refused != nil {
@@ -172,6 +158,11 @@ func (c *conversation) addSymbol(symbol string) error {
 // add keeps the files of a reply.
 func (c *conversation) add(reply *reflectpb.ServerReflectionResponse) error {
 	for _, wire := range reply.GetFileDescriptorResponse().GetFileDescriptorProto() {
+		c.bytes += len(wire)
+		c.size += descriptorForm.inJSON(wire)
+		if c.bytes > maxSchemaBytes || c.size > maxSchemaMemory {
+			return errSchemaTooLarge
+		}
 		file := new(descriptorpb.FileDescriptorProto)
 		if err := (proto.UnmarshalOptions{RecursionLimit: maxNesting}).Unmarshal(wire, file); err != nil {
 			return fmt.Errorf("the server's reflection sent a file that is no FileDescriptorProto: %w", err)
@@ -180,8 +171,8 @@ func (c *conversation) add(reply *reflectpb.ServerReflectionResponse) error {
 			continue
 		}
 		c.files[file.GetName()] = file
-		if c.bytes += len(wire); c.bytes > maxSchemaBytes || len(c.files) > maxSchemaFiles {
-			return fmt.Errorf("the server's schema is larger than %d MiB or %d files, the maximum", maxSchemaBytes>>20, maxSchemaFiles)
+		if len(c.files) > maxSchemaFiles {
+			return errSchemaTooLarge
 		}
 	}
 	return nil

@@ -31,12 +31,20 @@ type serviceSchema struct {
 	parts       map[string]string // what the fingerprint is of, to say what differs
 }
 
-// The bounds of a schema. A server that has more is refused: these are ten times what the largest public
-// APIs have.
+// The bounds of a schema that is learnt. A server that has more is refused.
 const (
-	maxSchemaFiles = 5_000
-	maxSchemaBytes = 32 << 20
-	maxParts       = 20_000 // messages and enums that a service reaches
+	maxSchemaFiles  = 5_000
+	maxSchemaBytes  = 4 << 20
+	maxSchemaMemory = 32 << 20 // bytes, as descriptorForm estimates them
+	fieldMemory     = 700      // about what it estimates for a field
+)
+
+// The bounds of every schema: how many messages and enums a service reaches, all services reach together,
+// and methods all have.
+const (
+	maxParts    = 20_000
+	maxAllParts = 200_000
+	maxMethods  = 5_000
 )
 
 // neverMounted are services that a server has for tools and balancers. The port has its own, which
@@ -73,6 +81,8 @@ func link(files []*descriptorpb.FileDescriptorProto, wanted func(protoreflect.Fu
 	}
 	s := &schema{services: make(map[protoreflect.FullName]*serviceSchema), problems: make(map[protoreflect.FullName]error)}
 	resolver := &types{}
+	parts, methods := 0, 0
+	texts := make(map[protoreflect.FullName]string)
 	for _, name := range slices.Sorted(maps.Keys(l.files)) {
 		for _, service := range l.files[name].GetService() {
 			full := protoreflect.FullName(qualified(l.files[name].GetPackage(), service.GetName()))
@@ -82,7 +92,13 @@ func link(files []*descriptorpb.FileDescriptorProto, wanted func(protoreflect.Fu
 			file, err := l.build(name, nil)
 			if err == nil {
 				var found *serviceSchema
-				if found, err = newServiceSchema(file.Services().ByName(full.Name()), resolver); err == nil {
+				if found, err = newServiceSchema(file.Services().ByName(full.Name()), resolver, texts); err == nil {
+					if parts, methods = parts+len(found.parts), methods+len(service.GetMethod()); parts > maxAllParts || methods > maxMethods {
+						parts, methods = parts-len(found.parts), methods-len(service.GetMethod())
+						err = fmt.Errorf("the services of the server have more than %d methods, or reach more than %d messages and enums: bridge fewer, as in --bridge SERVICE=URL", maxMethods, maxAllParts)
+					}
+				}
+				if err == nil {
 					s.services[full] = found
 					continue
 				}
@@ -258,8 +274,8 @@ func references(file *descriptorpb.FileDescriptorProto) []string {
 }
 
 // newServiceSchema describes a service by its parts: its methods, and every message and enum that they
-// reach.
-func newServiceSchema(descriptor protoreflect.ServiceDescriptor, types *types) (*serviceSchema, error) {
+// reach. Services of one schema share the texts of their parts.
+func newServiceSchema(descriptor protoreflect.ServiceDescriptor, types *types, texts map[protoreflect.FullName]string) (*serviceSchema, error) {
 	s := &serviceSchema{descriptor: descriptor, types: types, parts: make(map[string]string)}
 	queue := []protoreflect.Descriptor{}
 	methods := descriptor.Methods()
@@ -279,13 +295,18 @@ func newServiceSchema(descriptor protoreflect.ServiceDescriptor, types *types) (
 		if len(s.parts) >= maxParts {
 			return nil, fmt.Errorf("%s reaches more than %d messages and enums", descriptor.FullName(), maxParts)
 		}
+		known, seen := texts[next.FullName()]
 		switch d := next.(type) {
 		case protoreflect.EnumDescriptor:
-			s.parts[name] = text(protodesc.ToEnumDescriptorProto(d))
+			if !seen {
+				known = text(protodesc.ToEnumDescriptorProto(d))
+			}
 		case protoreflect.MessageDescriptor:
-			about := protodesc.ToDescriptorProto(d)
-			about.NestedType, about.EnumType = nil, nil // each is a part of its own, if it is reached
-			s.parts[name] = text(about)
+			if !seen {
+				about := protodesc.ToDescriptorProto(d)
+				about.NestedType, about.EnumType = nil, nil // each is a part of its own, if it is reached
+				known = text(about)
+			}
 			for i := range d.Fields().Len() {
 				if f := d.Fields().Get(i); f.Message() != nil {
 					queue = append(queue, f.Message())
@@ -294,6 +315,7 @@ func newServiceSchema(descriptor protoreflect.ServiceDescriptor, types *types) (
 				}
 			}
 		}
+		s.parts[name], texts[next.FullName()] = known, known
 	}
 	hash := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(s.parts)) {
@@ -391,7 +413,7 @@ func fieldDifference(a, b *serviceSchema, name string) string {
 // knownContract is the schema of a service that this program knows.
 func knownContract(service protoreflect.ServiceDescriptor) *schema {
 	types := &types{dynamicpb.NewTypes(protoregistry.GlobalFiles)}
-	found, err := newServiceSchema(service, types)
+	found, err := newServiceSchema(service, types, make(map[protoreflect.FullName]string))
 	s := &schema{services: make(map[protoreflect.FullName]*serviceSchema), problems: make(map[protoreflect.FullName]error)}
 	if err != nil {
 		s.problems[service.FullName()] = err

@@ -41,7 +41,19 @@ func file(name string, imports []string, messages map[string][]string, service s
 }
 
 func TestLinkNeedsNoCorrectImports(t *testing.T) {
-	for name, files := range map[string][]*descriptorpb.FileDescriptorProto{
+	for name, files := range linkable() {
+		t.Run(name, func(t *testing.T) {
+			s := link(files, nil)
+			if s.services["p.S"] == nil || len(s.problems) > 0 {
+				t.Errorf("services %v, problems %v", s.services, s.problems)
+			}
+		})
+	}
+}
+
+// linkable are files whose imports are wrong, and that can be linked.
+func linkable() map[string][]*descriptorpb.FileDescriptorProto {
+	return map[string][]*descriptorpb.FileDescriptorProto{
 		"the import has another name than the file": {
 			file("a.proto", []string{"protos/b.proto"}, map[string][]string{"A": {"b:p.B"}}, "S", "Get"),
 			file("b.proto", nil, map[string][]string{"B": {"text"}}, ""),
@@ -67,18 +79,24 @@ func TestLinkNeedsNoCorrectImports(t *testing.T) {
 		"a type is recursive": {
 			file("a.proto", nil, map[string][]string{"A": {"a:p.A"}}, "S", "Get"),
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := link(files, nil)
-			if s.services["p.S"] == nil || len(s.problems) > 0 {
-				t.Errorf("services %v, problems %v", s.services, s.problems)
-			}
-		})
+		"types of one file are recursive": {
+			file("a.proto", nil, map[string][]string{"A": {"b:p.B"}, "B": {"a:p.A"}}, "S", "Get"),
+		},
+		"a placeholder stands for the import": {
+			file("a.proto", []string{"b.proto"}, map[string][]string{"A": {"b:p.B"}}, "S", "Get"),
+			{Name: proto.String("b.proto"), Package: proto.String("p")},
+			file("c.proto", nil, map[string][]string{"B": {"text"}}, ""),
+		},
+		"a placeholder stands for a well-known type": {
+			file("a.proto", []string{"google/protobuf/any.proto"}, map[string][]string{"A": {"any:google.protobuf.Any"}}, "S", "Get"),
+			{Name: proto.String("google/protobuf/any.proto"), Package: proto.String("google.protobuf")},
+		},
 	}
 }
 
-func TestLinkNamesWhatIsMissing(t *testing.T) {
-	for want, files := range map[string][]*descriptorpb.FileDescriptorProto{
+// unlinkable are files of which a service p.S cannot be linked, by what is said of it.
+func unlinkable() map[string][]*descriptorpb.FileDescriptorProto {
+	return map[string][]*descriptorpb.FileDescriptorProto{
 		"a.proto uses p.B, which no file of the server defines": {
 			file("a.proto", []string{"b.proto"}, map[string][]string{"A": {"b:p.B"}}, "S", "Get"),
 		},
@@ -89,7 +107,22 @@ func TestLinkNamesWhatIsMissing(t *testing.T) {
 		"does not link": {
 			file("a.proto", nil, map[string][]string{"A": {"x", "x"}}, "S", "Get"),
 		},
-	} {
+		"a.proto uses google.protobuf.Nothing, which no file of the server defines": {
+			file("a.proto", []string{"google/protobuf/nothing.proto"}, map[string][]string{"A": {"x:google.protobuf.Nothing"}}, "S", "Get"),
+		},
+		"b.proto uses p.C, which no file of the server defines": {
+			file("a.proto", []string{"b.proto"}, map[string][]string{"A": {"b:p.B"}}, "S", "Get"),
+			file("b.proto", []string{"c.proto"}, map[string][]string{"B": {"c:p.C"}}, ""),
+			{Name: proto.String("c.proto"), Package: proto.String("p")},
+		},
+		"a.proto uses p.B, which no file of the server defines\na.proto uses p.C": {
+			file("a.proto", nil, map[string][]string{"A": {"b:p.B", "c:p.C"}}, "S", "Get"),
+		},
+	}
+}
+
+func TestLinkNamesWhatIsMissing(t *testing.T) {
+	for want, files := range unlinkable() {
 		t.Run(want, func(t *testing.T) {
 			// A sound service of the same server is not affected.
 			other := file("other.proto", nil, map[string][]string{"A": {"x"}}, "T", "Get")
@@ -120,6 +153,31 @@ func TestLinkBoundsWhatAServiceReaches(t *testing.T) {
 	s := link([]*descriptorpb.FileDescriptorProto{f}, nil)
 	if err := s.problems["p.S"]; err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("problems %v", s.problems)
+	}
+}
+
+// Many services that each reach many types would take memory for each pair.
+func TestLinkBoundsWhatAllServicesReach(t *testing.T) {
+	const types, services = 2000, 300
+	f := file("a.proto", nil, map[string][]string{"A": nil}, "S", "Get")
+	for i := range types {
+		m := &descriptorpb.DescriptorProto{Name: proto.String(fmt.Sprintf("M%d", i))}
+		f.MessageType[0].Field = append(f.MessageType[0].Field, &descriptorpb.FieldDescriptorProto{
+			Name: proto.String(fmt.Sprintf("f%d", i)), Number: proto.Int32(int32(i + 1)), Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
+			Type: descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(), TypeName: proto.String(".p." + m.GetName())})
+		f.MessageType = append(f.MessageType, m)
+	}
+	for i := range services {
+		f.Service = append(f.Service, &descriptorpb.ServiceDescriptorProto{Name: proto.String(fmt.Sprintf("S%d", i)), Method: f.Service[0].Method})
+	}
+	s := link([]*descriptorpb.FileDescriptorProto{f}, nil)
+	if len(s.services) == 0 || len(s.services) > maxAllParts/types || len(s.services)+len(s.problems) != services+1 {
+		t.Error(len(s.services), "services,", len(s.problems), "problems")
+	}
+	for name, err := range s.problems {
+		if !strings.Contains(err.Error(), "bridge fewer, as in --bridge SERVICE=URL") {
+			t.Error(name, err)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,12 +13,10 @@ import (
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/experimental"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -53,6 +50,9 @@ type learned struct {
 const (
 	// maxHeader bounds the metadata that an upstream may send with one reply, in bytes.
 	maxHeader = 64 << 10
+	// streamWindow is what an upstream may send of a stream that nobody reads, in bytes. While a message is
+	// being read, grpc-go allows all of it.
+	streamWindow = 64 << 10
 	// relearnEvery is how often a process is asked again for its schema while its connection stands.
 	relearnEvery = 30 * time.Second
 	// relearnPause is the least time between two requests for the schema of one process.
@@ -79,6 +79,7 @@ func newUpstream(config *Config, about Upstream, changed func()) (*upstream, err
 		u.tls = clientTLS(config.TLS)
 	}
 	u.conn, err = grpc.NewClient(scheme+":///"+u.authority(), append(append(u.dialOptions(), config.DialOptions...),
+		grpc.WithTransportCredentials(tapped{u.credentials(), u.memory, nil}),
 		grpc.WithResolvers(u.addresses),
 		experimental.WithBufferPool(u.memory),
 		//lint:ignore SA1019 encoding.Compressor, which is to replace it, is one for the whole program
@@ -103,18 +104,12 @@ func (u *upstream) authority() string {
 // closes the connection of a client that pings more than every five minutes. Nor are there retries,
 // except those of requests that the upstream has certainly not begun, which grpc-go makes by itself.
 func (u *upstream) dialOptions() []grpc.DialOption {
-	transport := insecure.NewCredentials()
-	if u.tls != nil {
-		transport = credentials.NewTLS(u.tls)
-	}
 	return []grpc.DialOption{
-		grpc.WithTransportCredentials(transport),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(), // that of a DNS record
 		grpc.WithMaxHeaderListSize(maxHeader),
-		// What an upstream may send of a stream that nobody reads, in bytes, and of all streams before it
-		// hears that the bridge has taken them. grpc-go would raise them by itself, and ping for it.
-		grpc.WithStaticStreamWindowSize(64 << 10),
+		// grpc-go would raise these by itself, and ping for it.
+		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(1 << 20),
 		grpc.WithUserAgent("roster"),
 		grpc.WithIdleTimeout(0),
@@ -123,6 +118,14 @@ func (u *upstream) dialOptions() []grpc.DialOption {
 			MinConnectTimeout: 5 * time.Second,
 		}),
 	}
+}
+
+// credentials are those of every connection to the upstream.
+func (u *upstream) credentials() credentials.TransportCredentials {
+	if u.tls == nil {
+		return insecure.NewCredentials()
+	}
+	return credentials.NewTLS(u.tls)
 }
 
 // failed logs why a call did not reach the upstream, at a bounded rate.
@@ -143,6 +146,7 @@ func (u *upstream) run(ctx context.Context) {
 	defer running.Wait()
 	running.Go(func() { u.addresses.run(ctx) })
 	running.Go(func() { u.watch(ctx) })
+	running.Go(func() { u.memory.sweep(ctx) })
 	if u.about.schema != nil {
 		<-ctx.Done()
 		return
@@ -222,12 +226,13 @@ func (u *upstream) known() bool {
 // follow asks one process for its schema: whenever a connection to it has been made, since it may be
 // another program by then, and from time to time.
 func (u *upstream) follow(ctx context.Context, address string) {
-	options := u.dialOptions()
-	if u.tls != nil {
-		// The certificate is checked for the host of the authority, which calls have, too.
-		options = append(options, grpc.WithTransportCredentials(credentials.NewTLS(u.tls)))
-	}
-	conn, err := grpc.NewClient("passthrough:///"+address, append(options, grpc.WithAuthority(u.authority()))...)
+	memory := newMemory(maxSchemaBytes, maxSchemaBytes)
+	var failure atomic.Pointer[error] // of the last attempt to connect
+	conn, err := grpc.NewClient("passthrough:///"+address, append(u.dialOptions(),
+		grpc.WithTransportCredentials(tapped{u.credentials(), memory, func(err error) { failure.Store(&err) }}),
+		experimental.WithBufferPool(memory),
+		grpc.WithAuthority(u.authority()), // the certificate is checked for its host, as that of calls is
+	)...)
 	if err != nil {
 		u.learnt(address, &learned{err: err})
 		return
@@ -236,10 +241,18 @@ func (u *upstream) follow(ctx context.Context, address string) {
 	defer u.forget(address)
 	for ctx.Err() == nil {
 		if !ready(ctx, conn) {
-			u.learnt(address, &learned{err: noAnswer(ctx, conn)})
+			why := errNotRunning
+			if found := failure.Swap(nil); found != nil {
+				why = *found
+			}
+			u.learnt(address, &learned{err: why})
+			// The state stays while grpc-go goes on connecting.
+			pause, stop := context.WithTimeout(ctx, time.Second)
+			conn.WaitForStateChange(pause, connectivity.TransientFailure)
+			stop()
 			continue
 		}
-		schema, err := learn(ctx, conn, u.wanted)
+		schema, err := learn(ctx, conn, memory, u.wanted)
 		u.learnt(address, &learned{schema: schema, err: explain(err), up: true})
 		pause, stop := context.WithTimeout(ctx, relearnPause)
 		<-pause.Done()
@@ -249,19 +262,6 @@ func (u *upstream) follow(ctx context.Context, address string) {
 		conn.WaitForStateChange(limited, connectivity.Ready)
 		stop()
 	}
-}
-
-// noAnswer returns why a process cannot be connected to. grpc-go tells it to a call only.
-func noAnswer(ctx context.Context, conn *grpc.ClientConn) error {
-	limited, stop := context.WithTimeout(ctx, time.Second)
-	defer stop()
-	_, err := conn.NewStream(limited, &grpc.StreamDesc{}, reflections[0])
-	if status.Code(err) == codes.Unavailable {
-		if explained := explain(err); explained != err {
-			return explained
-		}
-	}
-	return errors.New("it does not answer in HTTP/2, which gRPC needs: is it running, and does its URL say http or https as it should?")
 }
 
 // ready connects, and reports whether that succeeded.
@@ -274,7 +274,6 @@ func ready(ctx context.Context, conn *grpc.ClientConn) bool {
 		case connectivity.Idle:
 			conn.Connect()
 		case connectivity.TransientFailure:
-			conn.WaitForStateChange(ctx, state) // for the next attempt
 			return false
 		}
 		if !conn.WaitForStateChange(ctx, state) {

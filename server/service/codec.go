@@ -8,6 +8,8 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"example.com/roster/internal/nearest"
 )
 
 // encoder is a message that encodes itself, because its parts have been encoded before. The codecs
@@ -82,7 +84,7 @@ func (c jsonCodec) Unmarshal(data []byte, message any) error {
 	if len(data) == 0 {
 		return fmt.Errorf("an empty body is not JSON: send {} for an empty %s", m.ProtoReflect().Descriptor().Name())
 	}
-	return shortened(nameNearestKey(protojson.UnmarshalOptions{}.Unmarshal(data, m), m))
+	return shortened(nearest.Name(protojson.UnmarshalOptions{}.Unmarshal(data, m), m.ProtoReflect().Descriptor()))
 }
 
 // MarshalStable and IsBinary are what Connect needs for GET requests.

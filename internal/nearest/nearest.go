@@ -1,4 +1,8 @@
-package service
+// Package nearest adds to the error for an unknown key of a message in JSON the key that was meant.
+//
+//	err := protojson.Unmarshal(text, m)
+//	return nearest.Name(err, m.ProtoReflect().Descriptor())
+package nearest
 
 import (
 	"fmt"
@@ -6,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -14,9 +17,15 @@ import (
 // has no type for that error. Where the text is another one, callers get it without a suggestion.
 var unknownField = regexp.MustCompile(`unknown field ("(?:[^"\\]|\\.)*")`)
 
-// nameNearestKey adds to the error of protojson for an unknown key the key that the caller may have
-// meant: the most similar one of the message and of those within it.
-func nameNearestKey(err error, message proto.Message) error {
+// The bounds of a comparison: the length in bytes of a key, and the number of those that a message has.
+const (
+	maxKey  = 100
+	maxKeys = 2_000
+)
+
+// Name adds to the error of protojson for an unknown key the key that the caller may have meant: the most
+// similar one of the message and of those within it. Any other error it returns as it is.
+func Name(err error, descriptor protoreflect.MessageDescriptor) error {
 	if err == nil {
 		return nil
 	}
@@ -25,19 +34,22 @@ func nameNearestKey(err error, message proto.Message) error {
 		return err
 	}
 	key, failed := strconv.Unquote(found[1])
-	if failed != nil || len(key) > maxQuoted {
+	if failed != nil || len(key) > maxKey {
 		return err
 	}
-	descriptor := message.ProtoReflect().Descriptor()
 	known := jsonKeys(descriptor, nil, make(map[protoreflect.FullName]bool))
 	best, distance := "", len(key)
+	most := 1 + len(key)/3
 	for _, candidate := range known {
+		if len(candidate) > len(key)+most || len(candidate) < len(key)-most {
+			continue
+		}
 		if d := editDistance(strings.ToLower(key), strings.ToLower(candidate)); d < distance {
 			best, distance = candidate, d
 		}
 	}
 	switch {
-	case best != "" && distance <= 1+len(key)/3:
+	case best != "" && distance <= most:
 		return fmt.Errorf("%w: do you mean %q?", err, best)
 	case len(known) > 0 && len(known) <= 5:
 		return fmt.Errorf("%w: %s has %s", err, descriptor.Name(), strings.Join(known, ", "))
@@ -49,7 +61,7 @@ func nameNearestKey(err error, message proto.Message) error {
 
 // jsonKeys appends the keys of a message in JSON and of the messages in it, each message once.
 func jsonKeys(message protoreflect.MessageDescriptor, keys []string, seen map[protoreflect.FullName]bool) []string {
-	if seen[message.FullName()] {
+	if seen[message.FullName()] || len(keys) > maxKeys {
 		return keys
 	}
 	seen[message.FullName()] = true
