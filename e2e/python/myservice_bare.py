@@ -20,8 +20,7 @@ def reply(request):
     return api_pb2.UserReply(
         message="success",
         data=[
-            api_pb2.UserInfo(name=f"user {i}", age=i, email="a@example.com")
-            for i in request.userIDs
+            api_pb2.User(name=f"user {i}", age=i, email="a@example.com") for i in request.userIDs
         ],
     )
 
