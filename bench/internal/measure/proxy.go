@@ -32,7 +32,7 @@ func ProxyTable() []Case {
 		{"added p50 µs", Added, 1e6, 0, true}, {"p99 µs", P99, 1e6, 0, false},
 	}
 	proxies := []string{peer.Envoy, peer.Bridge, peer.BridgeAll, peer.NginxProxy, peer.Direct}
-	json := []string{peer.Envoy, peer.Bridge, peer.BridgeAll}
+	json := []string{peer.EnvoyJSON, peer.Bridge, peer.BridgeAll}
 	cases := []Case{
 		{Key: ProxyTwo, Title: "A bridged gRPC call, 2 ids, 8 connections × 16 streams", Peers: proxies, Columns: columns("call", 1), load: load{ids: 2, connections: 8, streams: 16}},
 		{Key: ProxyOne, Title: "A bridged gRPC call, 2 ids, 1 × 1", Peers: proxies, Columns: latency, load: load{ids: 2, connections: 1, streams: 1}},

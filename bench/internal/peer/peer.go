@@ -61,7 +61,8 @@ var peers = map[string]struct{ title, command string }{
 	Bridge:     {"Roster, bridge", bridgeCommand},
 	BridgeAll:  {"Roster, bridge, all processors", bridgeCommand},
 	NginxProxy: {"nginx `grpc_pass`", "nginx -p $dir -e stderr -c $dir/nginx.conf"},
-	Envoy:      {"Envoy", "$envoy --concurrency 1 --disable-hot-restart --log-level warn -c $dir/envoy.yaml"},
+	Envoy:      {"Envoy", envoyCommand},
+	EnvoyJSON:  {"Envoy, `grpc_json_transcoder`", envoyCommand},
 }
 
 // streaming is Roster with the bench-only stream mounted.
@@ -105,7 +106,7 @@ func (s *Setup) Init() error {
 	}
 	var err error
 	if s.EnvoyPath, err = findEnvoy(); err != nil {
-		s.Without[Envoy] = err.Error()
+		s.Without[Envoy], s.Without[EnvoyJSON] = err.Error(), err.Error()
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -181,8 +182,8 @@ func (s *Setup) Start(ctx context.Context, name string, options Options) (*Serve
 		err = writeNginx(nginxConfig, dir, addr, "")
 	case NginxProxy:
 		err = writeNginx(nginxProxyConfig, dir, addr, options.Upstream)
-	case Envoy:
-		err = writeEnvoy(dir, addr, options.Upstream)
+	case Envoy, EnvoyJSON:
+		err = writeEnvoy(dir, addr, options.Upstream, name == EnvoyJSON)
 	}
 	if err != nil {
 		return nil, err

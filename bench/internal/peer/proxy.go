@@ -2,13 +2,13 @@ package peer
 
 import (
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -28,9 +28,13 @@ const (
 	BridgeAll  = "bridge-all-processors"
 	NginxProxy = "nginx-proxy"
 	Envoy      = "envoy"
+	EnvoyJSON  = "envoy-json"
 )
 
-const bridgeCommand = RosterPath + " bridge --addr $addr http://$upstream"
+const (
+	bridgeCommand = RosterPath + " bridge --addr $addr http://$upstream"
+	envoyCommand  = "$envoy --concurrency 1 --disable-hot-restart --log-level warn -c $dir/envoy.yaml"
+)
 
 // envoyPrograms is where the wheel of bench/requirements-envoy.txt has the program.
 const envoyPrograms = "build/bench/envoy/lib/python3*/site-packages/envoy/_bin/envoy"
@@ -50,13 +54,20 @@ var nginxProxyConfig string
 //go:embed envoy.yaml
 var envoyConfig string
 
-// writeEnvoy writes the configuration of Envoy, and the descriptor set by which it translates JSON.
-func writeEnvoy(dir, addr, upstream string) error {
-	file := filepath.Join(dir, "schema.binpb")
-	if err := writeSchema(file); err != nil {
-		return err
+//go:embed envoy-transcoder.yaml
+var envoyTranscoder string
+
+// writeEnvoy writes the configuration of Envoy, and the descriptor set by which it translates JSON if it
+// is to do that.
+func writeEnvoy(dir, addr, upstream string, json bool) error {
+	text := replace(envoyConfig, "$transcoder", "")
+	if json {
+		file := filepath.Join(dir, "schema.binpb")
+		if err := writeSchema(file); err != nil {
+			return err
+		}
+		text = replace(envoyConfig, "$transcoder", replace(envoyTranscoder, "$schema", strconv.Quote(file))) // YAML has such strings, too
 	}
-	text := envoyConfig
 	for name, value := range map[string]string{"addr": addr, "upstream": upstream} {
 		host, port, err := net.SplitHostPort(value)
 		if err != nil {
@@ -64,11 +75,7 @@ func writeEnvoy(dir, addr, upstream string) error {
 		}
 		text = replace(text, "$"+name+"_host", host, "$"+name+"_port", port)
 	}
-	quoted, err := json.Marshal(file) // a JSON string is one of YAML
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "envoy.yaml"), []byte(replace(text, "$schema", string(quoted))), 0o600)
+	return os.WriteFile(filepath.Join(dir, "envoy.yaml"), []byte(text), 0o600)
 }
 
 // writeSchema writes a descriptor set of what Upstream serves, as buf build makes one.

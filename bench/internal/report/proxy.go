@@ -13,8 +13,8 @@ func proxyMarks() []mark {
 	return []mark{
 		{"CPU of a gRPC call of 2 ids at 8 × 16, against nginx `grpc_pass`", measure.ProxyTwo, peer.Bridge, peer.NginxProxy, measure.CPU, 0.7, 0},
 		{"the same against Envoy", measure.ProxyTwo, peer.Bridge, peer.Envoy, measure.CPU, 1.3, 1},
-		{"CPU of a JSON call over h2c, against Envoy's transcoder", measure.ProxyJSON, peer.Bridge, peer.Envoy, measure.CPU, 0.7, 0},
-		{"CPU of a JSON call over HTTP/1.1, against Envoy's transcoder", measure.ProxyJSON1, peer.Bridge, peer.Envoy, measure.CPU, 0.7, 0},
+		{"CPU of a JSON call over h2c, against Envoy's transcoder", measure.ProxyJSON, peer.Bridge, peer.EnvoyJSON, measure.CPU, 0.7, 0},
+		{"CPU of a JSON call over HTTP/1.1, against Envoy's transcoder", measure.ProxyJSON1, peer.Bridge, peer.EnvoyJSON, measure.CPU, 0.7, 0},
 		{"p50 that is added to a gRPC call at 1 × 1, against Envoy", measure.ProxyOne, peer.Bridge, peer.Envoy, measure.Added, 1, 0},
 	}
 }
