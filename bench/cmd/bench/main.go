@@ -1,6 +1,6 @@
 // Command bench measures Roster against servers of the same service and data, each a process of its
 // own on 127.0.0.1, and writes what it measured into docs/benchmarks.md. `make bench`, `make
-// bench-attacks` and `make bench-flood` build what it needs and run it.
+// bench-bridge`, `make bench-attacks` and `make bench-flood` build what it needs and run it.
 package main
 
 import (
@@ -40,11 +40,12 @@ func run(ctx context.Context, arguments []string) error {
 	section, r := strings.Join(arguments[:min(len(arguments), 1)], ""), measure.Run{Setup: new(peer.Setup), Say: say}
 	defaults, ok := map[string]measure.Run{
 		"bench":         {Rounds: 3, Duration: 1500 * time.Millisecond},
+		"bench-bridge":  {Rounds: 3, Duration: 2 * time.Second},
 		"bench-attacks": {Rounds: 1, Duration: 5 * time.Second},
 		"bench-flood":   {Rounds: 5, Duration: 10 * time.Second},
 	}[section]
 	if !ok {
-		return errors.New("usage: bench bench|bench-attacks|bench-flood [flags]")
+		return errors.New("usage: bench bench|bench-bridge|bench-attacks|bench-flood [flags]")
 	}
 	flags := flag.NewFlagSet(section, flag.ContinueOnError)
 	command := flags.String("command", "bench "+strings.Join(arguments, " "), "the command that the page names")
@@ -76,7 +77,11 @@ func run(ctx context.Context, arguments []string) error {
 		r.PythonCalls, r.Connections, r.Rows = 500, 2000, 100_000
 	}
 	cases, write := r.Table(), report.WriteRun
-	if section != "bench" {
+	switch section {
+	case "bench":
+	case "bench-bridge":
+		cases, write = measure.ProxyTable(), report.WriteProxies
+	default:
 		cases, write = attack.Cases(strings.Split(*servers, ","), section == "bench-flood"), report.WriteAttacks
 	}
 	made := report.Made(*command)
@@ -87,8 +92,11 @@ func run(ctx context.Context, arguments []string) error {
 		return err
 	}
 	err = errors.Join(write("docs", section, made, &r), r.Err())
-	if section == "bench-attacks" {
+	switch {
+	case section == "bench-attacks":
 		err = errors.Join(err, attack.Missed(&r))
+	case section == "bench-bridge" && !*quick:
+		err = errors.Join(err, report.MissedByBridge(&r))
 	}
 	return err
 }

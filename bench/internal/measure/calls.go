@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"example.com/roster/bench/gen/apipb"
+	"example.com/roster/bench/gen/tickerpb"
 	"example.com/roster/bench/internal/peer"
 	"example.com/roster/bench/internal/service"
 )
@@ -112,8 +113,23 @@ func twoDigits(rate float64) float64 {
 	return float64(int(rate/unit)) * unit
 }
 
-// prepare writes the request to a file in dir, sends it once, compares the users in the answer and
-// notes its size. A constant answer is compared with the one of nginx.
+// exchange returns the procedure that is called, a request of it and the reply that is wanted.
+func (l load) exchange() (procedure string, request, want proto.Message, err error) {
+	if l.payload > 0 {
+		payload := bytes.Repeat([]byte("roster "), l.payload/7+1)[:l.payload]
+		return "/roster.bench.v1.EchoService/Echo", &tickerpb.EchoRequest{Payload: payload}, &tickerpb.EchoResponse{Payload: payload}, nil
+	}
+	users, err := service.Users()
+	reply := &apipb.UserReply{Message: "success"}
+	for _, id := range service.IDs(l.ids) {
+		user := users[id]
+		reply.Data = append(reply.Data, &apipb.User{Name: user.Name, Age: user.Age, Email: user.Email})
+	}
+	return "/MyService/User", &apipb.UserReq{UserIDs: service.IDs(l.ids)}, reply, err
+}
+
+// prepare writes the request to a file in dir, sends it once, compares the answer and notes its size.
+// A constant answer is compared with the one of nginx.
 func (l load) prepare(ctx context.Context, dir, addr string, constant bool) (load, error) {
 	if l.codec.contentType == "" {
 		l.codec = grpcProto
@@ -131,8 +147,12 @@ func (l load) prepare(ctx context.Context, dir, addr string, constant bool) (loa
 	if l.tls {
 		scheme = "https://"
 	}
-	l.url, l.dir = scheme+addr+"/MyService/User", dir
-	body, err := l.codec.marshal(&apipb.UserReq{UserIDs: service.IDs(l.ids)})
+	procedure, message, want, err := l.exchange()
+	if err != nil {
+		return l, err
+	}
+	l.url, l.dir = scheme+addr+procedure, dir
+	body, err := l.codec.marshal(message)
 	if err != nil {
 		return l, err
 	}
@@ -163,17 +183,9 @@ func (l load) prepare(ctx context.Context, dir, addr string, constant bool) (loa
 		}
 		return l, err
 	}
-	users, err := service.Users()
-	if err != nil {
-		return l, err
-	}
-	want, got := &apipb.UserReply{Message: "success"}, new(apipb.UserReply)
-	for _, id := range service.IDs(l.ids) {
-		user := users[id]
-		want.Data = append(want.Data, &apipb.User{Name: user.Name, Age: user.Age, Email: user.Email})
-	}
+	got := want.ProtoReflect().New().Interface()
 	if response.StatusCode != http.StatusOK || response.Trailer.Get("Grpc-Status") > "0" || l.codec.unmarshal(answer, got) != nil || !proto.Equal(got, want) {
-		return l, fmt.Errorf("%s: the answer to %d ids is wrong: %s, %s, %.200q", l.url, l.ids, response.Status, response.Trailer, answer)
+		return l, fmt.Errorf("%s: the answer is wrong: %s, %s, %s, %.200q", l.url, response.Status, response.Header, response.Trailer, answer)
 	}
 	return l, nil
 }

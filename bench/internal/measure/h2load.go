@@ -19,6 +19,7 @@ import (
 // size of the right one.
 type load struct {
 	ids                  int
+	payload              int // bytes of a message of EchoService, in place of ids
 	connections, streams int
 	codec                codec // gRPC unless told otherwise
 	http1, tls           bool
@@ -81,11 +82,33 @@ func (l load) open(ctx context.Context, rate float64, d time.Duration) ([]time.D
 		"--rate=1", fmt.Sprintf("--rate-period=%dms", stagger), "--log-file="+log); err != nil {
 		return nil, err
 	}
+	times, err := readLog(log)
+	if err != nil {
+		return nil, err
+	}
+	return times[len(times)/10:], nil
+}
+
+// timed makes calls as closed does, and returns how long each took.
+func (l load) timed(ctx context.Context, calls int) (int, []time.Duration, error) {
+	log := filepath.Join(l.dir, "log")
+	if err := os.RemoveAll(log); err != nil {
+		return 0, nil, err
+	}
+	calls = max(calls/l.connections, 1) * l.connections
+	if _, err := l.run(ctx, calls, fmt.Sprintf("--requests=%d", calls), l.url, "--log-file="+log); err != nil {
+		return 0, nil, err
+	}
+	times, err := readLog(log)
+	return calls, times, err
+}
+
+// readLog returns how long each call took by h2load's log.
+func readLog(log string) (times []time.Duration, err error) {
 	text, err := os.ReadFile(log)
 	if err != nil {
 		return nil, err
 	}
-	var times []time.Duration
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line) // start, status, microseconds
 		if len(fields) < 3 {
@@ -97,7 +120,7 @@ func (l load) open(ctx context.Context, rate float64, d time.Duration) ([]time.D
 		}
 		times = append(times, time.Duration(micros)*time.Microsecond)
 	}
-	return times[len(times)/10:], nil
+	return times, nil
 }
 
 // run runs h2load, and returns calls per second.

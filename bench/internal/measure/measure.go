@@ -25,6 +25,7 @@ const (
 	P99
 	Memory
 	Took
+	Added // P50 beyond that of a call without a proxy
 	// Of attacks, in which P50 and P99 are of calls during the attack, Rate is the calls of a flood
 	// that are answered, and Memory is growth.
 	QuietP50
@@ -92,6 +93,8 @@ type Run struct {
 	Samples map[string]map[string][]Sample
 	// Failures says what could not be measured, and why.
 	Failures []string
+	// Missing are the peers that are left out.
+	Missing map[string]bool
 
 	offered map[string]float64 // the load of a case in calls per second at which P50 and P99 are measured
 }
@@ -99,12 +102,18 @@ type Run struct {
 // Do measures the cases that only names, all of them if it is empty. In each round all peers of all
 // cases have their turn.
 func (r *Run) Do(ctx context.Context, cases []Case, only []string) error {
-	r.Samples, r.offered = make(map[string]map[string][]Sample), make(map[string]float64)
+	r.Samples, r.offered, r.Missing = make(map[string]map[string][]Sample), make(map[string]float64), make(map[string]bool)
 	for _, c := range cases {
 		if len(only) > 0 && !slices.Contains(only, c.Key) {
 			continue
 		}
-		c.Peers = slices.DeleteFunc(slices.Clone(c.Peers), func(name string) bool { return r.Setup.Without[name] != "" })
+		c.Peers = slices.DeleteFunc(slices.Clone(c.Peers), func(name string) bool {
+			missing := r.Setup.Without[name] != ""
+			if missing {
+				r.Missing[name] = true
+			}
+			return missing
+		})
 		r.Cases = append(r.Cases, c)
 		r.Samples[c.Key] = make(map[string][]Sample)
 	}

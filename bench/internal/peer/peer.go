@@ -56,6 +56,13 @@ var peers = map[string]struct{ title, command string }{
 	Tonic:      {"tonic", "build/bench/cargo/release/roster-bench-tonic $addr examples/users.csv"},
 	Python:     {"Python grpcio", PythonPath + "/bin/roster-peer serve --users examples/users.csv --address $addr"},
 	Nginx:      {"nginx, a constant", "nginx -p $dir -e stderr -c $dir/nginx.conf"},
+
+	Direct:     {"no proxy: the server itself", ""},
+	Bridge:     {"Roster, bridge", bridgeCommand},
+	BridgeAll:  {"Roster, bridge, all processors", bridgeCommand},
+	NginxProxy: {"nginx `grpc_pass`", "nginx -p $dir -e stderr -c $dir/nginx.conf"},
+	Envoy:      {"Envoy", envoyCommand},
+	EnvoyJSON:  {"Envoy, `grpc_json_transcoder`", envoyCommand},
 }
 
 // streaming is Roster with the bench-only stream mounted.
@@ -79,6 +86,9 @@ type Setup struct {
 	// Without says why peers are left out. Init fills it.
 	Without map[string]string
 
+	// EnvoyPath is where the program Envoy is. Init fills it.
+	EnvoyPath string
+
 	collector string // the URL that accepts traces
 }
 
@@ -90,6 +100,13 @@ func (s *Setup) Init() error {
 		if _, err := exec.LookPath(program); err != nil {
 			s.Without[name] = "`" + filepath.Base(program) + "` is not installed"
 		}
+	}
+	if s.Without[Nginx] != "" {
+		s.Without[NginxProxy] = s.Without[Nginx]
+	}
+	var err error
+	if s.EnvoyPath, err = findEnvoy(); err != nil {
+		s.Without[Envoy], s.Without[EnvoyJSON] = err.Error(), err.Error()
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -110,6 +127,8 @@ type Options struct {
 	TLS     bool
 	// Stream starts Roster with the bench-only stream mounted.
 	Stream bool
+	// Upstream is the address of the server that a proxy passes calls on to.
+	Upstream string
 	// Flags are appended to the command.
 	Flags []string
 }
@@ -128,7 +147,7 @@ func (s *Setup) Start(ctx context.Context, name string, options Options) (*Serve
 	if err != nil {
 		return nil, err
 	}
-	values := strings.NewReplacer("$dir", dir, "$addr", addr, "$admin", admin)
+	values := strings.NewReplacer("$dir", dir, "$addr", addr, "$admin", admin, "$upstream", options.Upstream, "$envoy", s.EnvoyPath)
 	command := peers[name].command
 	if options.Stream && streaming[name] != "" {
 		command = streaming[name]
@@ -157,10 +176,17 @@ func (s *Setup) Start(ctx context.Context, name string, options Options) (*Serve
 	case RosterFull:
 		env = append(env, "OTEL_EXPORTER_OTLP_ENDPOINT="+s.collector,
 			"OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0.01")
+	case Bridge:
+		env = append(env, "GOMAXPROCS=1")
 	case Nginx:
-		if err := writeNginx(dir, addr); err != nil {
-			return nil, err
-		}
+		err = writeNginx(nginxConfig, dir, addr, "")
+	case NginxProxy:
+		err = writeNginx(nginxProxyConfig, dir, addr, options.Upstream)
+	case Envoy, EnvoyJSON:
+		err = writeEnvoy(dir, addr, options.Upstream, name == EnvoyJSON)
+	}
+	if err != nil {
+		return nil, err
 	}
 	server, err := start(ctx, fields, env, filepath.Join(dir, "log"), addr)
 	if err != nil {
@@ -190,12 +216,17 @@ var NginxReply = strings.Repeat("roster ", 14)[:96]
 //go:embed nginx.conf
 var nginxConfig string
 
-func writeNginx(dir, addr string) error {
+func writeNginx(config, dir, addr, upstream string) error {
 	// Only root may name a user, and must: the workers would run as one that cannot write to dir.
 	as := ""
 	if os.Geteuid() == 0 {
 		as = "user root;"
 	}
-	values := strings.NewReplacer("$user", as, "$dir", dir, "$addr", addr, "$cores", fmt.Sprint(runtime.NumCPU()), "$reply", NginxReply)
-	return os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(values.Replace(nginxConfig)), 0o600)
+	text := replace(config, "$user", as, "$dir", dir, "$addr", addr, "$upstream", upstream,
+		"$cores", fmt.Sprint(runtime.NumCPU()), "$reply", NginxReply)
+	return os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(text), 0o600)
+}
+
+func replace(text string, oldnew ...string) string {
+	return strings.NewReplacer(oldnew...).Replace(text)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/roster/bench/internal/measure"
 	"example.com/roster/bench/internal/peer"
 )
 
@@ -43,6 +44,21 @@ func versions() string {
 	add("h2load", strings.TrimPrefix(output(`nghttp2/[0-9.]+`, "h2load", "--version"), "nghttp2/"))
 	add("sqlite3 shell", output(`^[0-9.]+`, "sqlite3", "--version"))
 	add("tonic", find("bench/tonic/Cargo.lock", `name = "tonic"\nversion = "([^"]+)"`))
+	return strings.Join(list, ", ")
+}
+
+// proxyVersions says the same of make bench-bridge.
+func proxyVersions(r *measure.Run) string {
+	list := []string{"Go " + strings.TrimPrefix(runtime.Version(), "go"), "grpc-go " + find("bench/go.mod", `google.golang.org/grpc v(\S+)`)}
+	for _, program := range []struct{ name, version string }{
+		{"Envoy", output(`\d+\.\d+\.\d+`, r.Setup.EnvoyPath, "--version")},
+		{"nginx", output(`[0-9.]+`, "nginx", "-v")},
+		{"h2load", strings.TrimPrefix(output(`nghttp2/[0-9.]+`, "h2load", "--version"), "nghttp2/")},
+	} {
+		if program.version != "" {
+			list = append(list, program.name+" "+program.version)
+		}
+	}
 	return strings.Join(list, ", ")
 }
 

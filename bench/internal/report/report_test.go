@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.com/roster/bench/internal/measure"
+	"example.com/roster/bench/internal/peer"
 )
 
 func TestWriteSectionLeavesTheOthers(t *testing.T) {
@@ -39,5 +42,23 @@ func TestVerdictAndNumbers(t *testing.T) {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+func TestMissedByBridgeNamesWhatWasMeasured(t *testing.T) {
+	r := &measure.Run{Samples: map[string]map[string][]measure.Sample{
+		measure.ProxyTwo: {
+			peer.Bridge:     {{measure.CPU: 9}},
+			peer.NginxProxy: {{measure.CPU: 10}},
+			peer.Envoy:      {{measure.CPU: 10}},
+		},
+	}}
+	err := MissedByBridge(r)
+	if err == nil || !strings.Contains(err.Error(), "1 marks were missed") || !strings.Contains(err.Error(), "nginx") {
+		t.Errorf("%v, want the mark against nginx alone: those of other cases were not measured", err)
+	}
+	r.Samples[measure.ProxyTwo][peer.Bridge][0][measure.CPU] = 7
+	if err := MissedByBridge(r); err != nil {
+		t.Errorf("%v, want nothing", err)
 	}
 }

@@ -72,16 +72,11 @@ func WriteRun(docs, section, made string, r *measure.Run) error {
 	text := "## Calls, streams, connections, imports\n\n" + made + "\n\n" + versions() + ".\n\n" +
 		"![CPU and memory of the servers](benchmarks.svg)\n\n" +
 		"### The marks\n\nRoster as shipped, as a ratio; lower is better. A ratio is the median of the rounds' own ratios.\n\n"
-	var rows [][]string
-	for _, m := range marks(r) {
-		value := r.Ratio(m.key, m.name, m.base, m.field)
-		rows = append(rows, []string{m.what, ratio(value), "≤ " + ratio(m.most), m.verdict(value)})
-	}
 	how, err := method(r)
 	if err != nil {
 		return err
 	}
-	text += table([]string{"mark", "measured", "wanted", "verdict"}, rows) + how
+	text += markTable(r, marks(r)) + how
 	for _, c := range r.Cases {
 		text += caseTable(r, c)
 	}
@@ -89,6 +84,15 @@ func WriteRun(docs, section, made string, r *measure.Run) error {
 		return err
 	}
 	return writeSection(docs, section, text)
+}
+
+func markTable(r *measure.Run, marks []mark) string {
+	var rows [][]string
+	for _, m := range marks {
+		value := r.Ratio(m.key, m.name, m.base, m.field)
+		rows = append(rows, []string{m.what, ratio(value), "≤ " + ratio(m.most), m.verdict(value)})
+	}
+	return table([]string{"mark", "measured", "wanted", "verdict"}, rows)
 }
 
 // WriteAttacks writes the section of make bench-attacks or make bench-flood.
@@ -139,10 +143,14 @@ func caseTable(r *measure.Run, c measure.Case) string {
 func method(r *measure.Run) (string, error) {
 	text, err := texts.ReadFile("text/method.md")
 	filled := fill(string(text), "{rounds}", r.Rounds, "{duration}", r.Duration, "{cores}", runtime.NumCPU())
-	for _, name := range slices.Sorted(maps.Keys(r.Setup.Without)) {
-		filled += "- Without " + peer.Title(name) + ": " + r.Setup.Without[name] + ".\n"
+	return filled + leftOut(r) + failures(r) + "\n", err
+}
+
+func leftOut(r *measure.Run) (text string) {
+	for _, name := range slices.Sorted(maps.Keys(r.Missing)) {
+		text += "- Without " + peer.Title(name) + ": " + r.Setup.Without[name] + ".\n"
 	}
-	return filled + failures(r) + "\n", err
+	return text
 }
 
 func failures(r *measure.Run) (text string) {

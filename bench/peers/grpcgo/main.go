@@ -17,6 +17,7 @@ import (
 	gateway "github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/reflection"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"example.com/roster/bench/gen/apipb"
@@ -59,6 +60,15 @@ func (ticker) Count(request *tickerpb.CountRequest, stream grpc.ServerStreamingS
 	return nil
 }
 
+// echo serves tickerpb.EchoService.
+type echo struct {
+	tickerpb.UnimplementedEchoServiceServer
+}
+
+func (echo) Echo(_ context.Context, request *tickerpb.EchoRequest) (*tickerpb.EchoResponse, error) {
+	return &tickerpb.EchoResponse{Payload: request.GetPayload()}, nil
+}
+
 func main() {
 	tuned := flag.Bool("tuned", false, "use the options that make grpc-go cheaper")
 	asGateway := flag.Bool("gateway", false, "serve JSON by grpc-gateway, and no gRPC")
@@ -89,6 +99,8 @@ func main() {
 		server := grpc.NewServer(options...)
 		apipb.RegisterMyServiceServer(server, d)
 		tickerpb.RegisterTickerServiceServer(server, ticker{})
+		tickerpb.RegisterEchoServiceServer(server, echo{})
+		reflection.Register(server) // by which the bridge learns what there is
 		return server.Serve(listener)
 	})
 }
