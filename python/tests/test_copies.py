@@ -224,8 +224,9 @@ def test_a_restored_directory_replaces_the_copy() -> None:
             restored = now()
             until(lambda: sees(copy, 4, "Dan"))
             assert copy.position == Position(1, "epoch2")
-            assert now() - copy.age >= restored
             assert len(copy) == 1
+            # By then it may be served as what was complete before the restore.
+            until(lambda: now() - copy.age >= restored)
 
 
 def test_no_wall_clock_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +242,9 @@ def test_no_wall_clock_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
                 stopped = now()
                 until(lambda: not sees(copy, 1, "Ann"))
                 assert now() - copy.age <= stopped
+                # grpcio itself takes time.time for its deadlines, and its core the real
+                # clock: only a test can set one of them alone.
+                monkeypatch.undo()
                 server.go_on()
                 until(lambda: sees(copy, 1, "Ann"))
 
