@@ -136,14 +136,15 @@ type Store interface {
 	// Changes returns what was changed after a revision, in order, limit changes at most, and the state
 	// that they were read at. A revision may be cut off in its middle: From and Skip say where to go on.
 	// If the epoch of from is set and not the present one, it fails with a *HistoryError; it fails so, too,
-	// for a revision before State.Oldest or after State.Revision.
+	// for a revision before State.Oldest or after State.Revision. Fewer changes than limit are all that there
+	// are, up to the state.
 	Changes(ctx context.Context, from Cursor, limit int) ([]Change, State, error)
 
 	// Export calls each with all users that match the filter, in the order of their ids, some hundreds at
-	// a time, all as of one revision, which it returns. It takes no longer than the store's own limit, so
+	// a time, all as of one revision, whose state each is told and Export returns. It takes no longer than the store's own limit, so
 	// that it does not keep the store from tidying up: then it fails with ErrOverdue. The users must not be
 	// kept after each returned.
-	Export(ctx context.Context, filter Filter, each func([]Record) error) (State, error)
+	Export(ctx context.Context, filter Filter, each func(State, []Record) error) (State, error)
 
 	// Compact drops the changes that the store no longer has to keep, and with them the names and emails
 	// of users that are gone. Whole revisions go, the oldest first, in steps that hold no writer up for
