@@ -135,15 +135,21 @@ type Store interface {
 
 	// Changes returns what was changed after a revision, in order, limit changes at most, and the state
 	// that they were read at. A revision may be cut off in its middle: From and Skip say where to go on.
-	// With Known set it fails with a *HistoryError in another epoch; it fails so, too, for a revision
-	// before State.Oldest or after State.Revision.
+	// If the epoch of from is set and not the present one, it fails with a *HistoryError; it fails so, too,
+	// for a revision before State.Oldest or after State.Revision. Fewer changes than limit are all that there
+	// are, up to the state.
 	Changes(ctx context.Context, from Cursor, limit int) ([]Change, State, error)
 
 	// Export calls each with all users that match the filter, in the order of their ids, some hundreds at
-	// a time, all as of one revision, which it returns. It takes no longer than the store's own limit, so
+	// a time, all as of one revision, whose state each is told and Export returns. It takes no longer than the store's own limit, so
 	// that it does not keep the store from tidying up: then it fails with ErrOverdue. The users must not be
 	// kept after each returned.
-	Export(ctx context.Context, filter Filter, each func([]Record) error) (State, error)
+	Export(ctx context.Context, filter Filter, each func(State, []Record) error) (State, error)
+
+	// Compact drops the changes that the store no longer has to keep, and with them the names and emails
+	// of users that are gone. Whole revisions go, the oldest first, in steps that hold no writer up for
+	// long; Oldest rises. It is called from time to time, also in a store without writes.
+	Compact(ctx context.Context) error
 
 	// Close waits for running calls and releases the store.
 	Close() error
@@ -197,13 +203,13 @@ type Write struct {
 	Deletes []Delete
 	// Actor is who makes the change: a name that a token, a certificate or a program gives.
 	Actor string
-	// Check says that nothing is to be written: the answer is what it would be, the revision the
-	// present one.
+	// Check says that nothing is to be written: the answer is what it would be, the state the present
+	// one, and the users that would be changed have the revision 0.
 	Check bool
 }
 
 // A Create adds one user. NewID asks for an id that no user has had before: one more than the highest
-// that was ever used, at least 1.
+// that was ever used, at least 1. The other ids of the same Write count as used.
 type Create struct {
 	User  User
 	NewID bool
@@ -308,8 +314,9 @@ type Import interface {
 	RemoveOthers(ctx context.Context) (removed int64, err error)
 
 	// EmailsTaken returns the users of this import that would share an email with another user, each with
-	// that user, at most limit of them. It comes after the last Add and RemoveOthers. As long as there is
-	// one, Commit fails with ErrEmailTaken.
+	// that user, at most limit of them. Of users that all had their email from this import, the one with the
+	// lowest id keeps it. It comes after the last Add and RemoveOthers. As long as there is one, Commit fails
+	// with ErrEmailTaken.
 	EmailsTaken(ctx context.Context, limit int) ([]ChangeError, error)
 
 	// Undo takes users of this import out of it again: they are as they were before.

@@ -119,18 +119,7 @@ func codecOf(ctx context.Context) rpc.Codec {
 // appendUserJSON appends a user of MyService as the JSON mapping of protobuf has it, with every
 // field, zero or not, and no space.
 func appendUserJSON(dst []byte, user *directory.User) []byte {
-	return appendFieldsJSON(append(dst, '{'), user)
-}
-
-// appendDirectoryUserJSON is the same for a user of roster.v1.
-func appendDirectoryUserJSON(dst []byte, user *directory.User) []byte {
-	dst = append(dst, `{"id":`...)
-	dst = strconv.AppendInt(dst, int64(user.ID), 10)
-	return appendFieldsJSON(append(dst, ','), user)
-}
-
-func appendFieldsJSON(dst []byte, user *directory.User) []byte {
-	dst = append(dst, `"name":`...)
+	dst = append(dst, `{"name":`...)
 	dst = appendJSONString(dst, user.Name)
 	dst = append(dst, `,"age":`...)
 	dst = strconv.AppendInt(dst, int64(user.Age), 10)
