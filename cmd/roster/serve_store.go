@@ -40,7 +40,7 @@ func openServedStore(ctx context.Context, f serveFlags, log *slog.Logger) (_ *se
 	case f.sample:
 		created = func(text string) { log.Info(text) } // it will not stay empty
 	}
-	if s.Store, err = openStore(ctx, s.name, f.create || s.folder != "", created, warn); err != nil {
+	if s.Store, err = openStoreKeeping(ctx, f.history, s.name, f.create || s.folder != "", created, warn); err != nil {
 		return nil, errors.Join(err, s.removeFolder())
 	}
 	s.path = storePath(s.name)
