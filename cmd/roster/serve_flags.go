@@ -29,7 +29,7 @@ type serveFlags struct {
 	// changeHistory is how much of the history is kept, and history what it says.
 	changeHistory string
 	history       sqlite.History
-	http2       string
+	http2         string
 
 	tlsCert, tlsKey, tlsClientCA string
 
