@@ -524,6 +524,8 @@ func (silent) State(ctx context.Context) (directory.State, error) {
 	return directory.State{}, ctx.Err()
 }
 
+func (silent) Compact(context.Context) error { return nil }
+
 type awake struct {
 	silent
 	asleep atomic.Bool
