@@ -23,15 +23,15 @@ type renderings [rpc.Codecs]directory.RenderingID
 func renderUsers(dir *directory.Directory, name string, field protowire.Number,
 	message func(*directory.User) proto.Message, appendJSON func([]byte, *directory.User) []byte) renderings {
 	return renderings{
-		rpc.Proto: dir.Render(name+", protobuf", func(dst []byte, user *directory.User) ([]byte, error) {
-			encoded, err := proto.Marshal(message(user))
+		rpc.Proto: dir.Render(name+", protobuf", func(dst []byte, record *directory.Record, _ string) ([]byte, error) {
+			encoded, err := proto.Marshal(message(&record.User))
 			if err != nil {
 				return nil, err
 			}
 			return protowire.AppendBytes(protowire.AppendTag(dst, field, protowire.BytesType), encoded), nil
 		}),
-		rpc.JSON: dir.Render(name+", JSON", func(dst []byte, user *directory.User) ([]byte, error) {
-			return append(appendJSON(dst, user), ','), nil
+		rpc.JSON: dir.Render(name+", JSON", func(dst []byte, record *directory.Record, _ string) ([]byte, error) {
+			return append(appendJSON(dst, &record.User), ','), nil
 		}),
 	}
 }

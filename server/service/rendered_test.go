@@ -149,7 +149,7 @@ func TestARenderingThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	dir.Render("failing", func(dst []byte, _ *directory.User) ([]byte, error) {
+	dir.Render("failing", func(dst []byte, _ *directory.Record, _ string) ([]byte, error) {
 		return dst, fmt.Errorf("drawing: %w", errRendering)
 	})
 	if _, err := dir.Entries(t.Context(), nil, []int32{0}); !errors.Is(err, errRendering) {
