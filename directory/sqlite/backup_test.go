@@ -29,7 +29,7 @@ func TestABackupBesideAWriter(t *testing.T) {
 			for id := range int32(200) { // all of one number
 				users = append(users, directory.User{ID: 1000 + id, Name: fmt.Sprint("Number ", n)})
 			}
-			_, err = store.Put(t.Context(), users)
+			_, err = writeAll(t, store, users)
 		}
 		done <- err
 	}()
@@ -58,8 +58,8 @@ func TestABackupBesideAWriter(t *testing.T) {
 		if count, err := copied.Count(t.Context()); err != nil || count != made.Users {
 			t.Errorf("%d users, %v, want %d", count, err, made.Users)
 		}
-		epoch, _ := copied.Epoch(t.Context())
-		if mine, err := store.Epoch(t.Context()); err != nil || mine == epoch || epoch != made.Epoch {
+		epoch, _ := epochOf(t, copied)
+		if mine, err := epochOf(t, store); err != nil || mine == epoch || epoch != made.Epoch {
 			t.Errorf("epoch %s of the backup (%s), %s of the store, %v", epoch, made.Epoch, mine, err)
 		}
 		copied.Close()
@@ -188,7 +188,7 @@ func TestRestore(t *testing.T) {
 			live, path, saved := filepath.Join(dir, "live.db"), filepath.Join(dir, "roster.db"), filepath.Join(dir, "backup.db")
 			store := restoreOf(t, live, saved)
 			before := revision(t, store)
-			epoch, err := store.Epoch(t.Context())
+			epoch, err := epochOf(t, store)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -307,7 +307,7 @@ func TestARestoreThatWasInterrupted(t *testing.T) {
 	crash(t, live, path)
 	copied := filepath.Join(dir, "copied")
 	copyFile(t, saved, copied)
-	if _, err := finishCopy(t.Context(), copied, 0); err != nil {
+	if _, err := finishCopy(t.Context(), copied); err != nil {
 		t.Fatal(err)
 	}
 	move(t, copied, path)
@@ -330,7 +330,7 @@ func TestCheck(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		epoch, err := store.Epoch(t.Context())
+		epoch, err := epochOf(t, store)
 		if err != nil || s.Epoch != epoch || s.Revision == 0 {
 			t.Errorf("got %+v, epoch %s, %v", s, epoch, err)
 		}

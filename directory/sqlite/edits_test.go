@@ -44,18 +44,18 @@ func TestAnotherProgramChangesTheFileBeforeAWrite(t *testing.T) {
 	store := filled(t, path, "Ann")
 	before := revision(t, store)
 	shell(t, path, "DELETE FROM users WHERE id = 1")
-	after, err := store.Put(t.Context(), []directory.User{{ID: 2, Name: "Ben"}})
+	after, err := writeAll(t, store, []directory.User{{ID: 2, Name: "Ben"}})
 	if err != nil || after != before+2 {
 		t.Fatalf("revision %d after %d, %v: want two changes, so that a cache drops everything", after, before, err)
 	}
-	after, err = store.Put(t.Context(), []directory.User{{ID: 2, Name: "Ben"}})
+	after, err = writeAll(t, store, []directory.User{{ID: 2, Name: "Ben"}})
 	if err != nil || after != before+3 {
 		t.Fatalf("revision %d, %v, want %d", after, err, before+3)
 	}
 
 	// Nor does one that is rolled back.
 	shell(t, path, "DELETE FROM users WHERE id = 2")
-	change, err := store.Import(t.Context())
+	change, err := store.Import(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestAnotherProgramChangesTheFileBeforeAWrite(t *testing.T) {
 func TestLookingForChangesDoesNotWait(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "roster.db")
 	store, second := filled(t, path, "Ann"), filled(t, path, "Ann")
-	change, err := second.Import(t.Context())
+	change, err := second.Import(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestLookingForChangesDoesNotWait(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	for _, s := range []*Store{store, second} {
-		if _, err := s.Revision(ctx); err != nil {
+		if _, err := s.State(ctx); err != nil {
 			t.Error(err)
 		}
 	}
@@ -92,7 +92,7 @@ func TestLookingForChangesDoesNotWait(t *testing.T) {
 	if err := other.Exec("BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}
-	after, err := store.Revision(ctx)
+	after, err := revisionOf(t, store)
 	if err != nil || after <= before {
 		t.Errorf("revision %d after %d beside a lock, %v", after, before, err)
 	}

@@ -33,7 +33,7 @@ type change struct {
 	// last is the greatest id so far; a greater one cannot be a duplicate. top is the greatest id that the
 	// directory had; a greater one is new.
 	last, top int64
-	puts      []put
+	puts      []draft
 	ids       []int32
 	unchanged []int32
 }
@@ -127,13 +127,13 @@ func (c *change) addSome(ctx context.Context, users []directory.User) (duplicate
 		}
 		switch {
 		case before == nil:
-			c.puts = append(c.puts, put{user: *u})
+			c.puts = append(c.puts, draft{user: *u})
 			c.done.Created++
 		case before.User == *u:
 			c.unchanged = append(c.unchanged, u.ID)
 			c.done.Unchanged++
 		default:
-			c.puts = append(c.puts, put{user: *u, before: &before.Record})
+			c.puts = append(c.puts, draft{user: *u, before: &before.Record})
 			c.done.Updated++
 		}
 	}

@@ -201,7 +201,7 @@ func TestTheLogAfterAnImport(t *testing.T) {
 			store := filled(t, path, "Ann")
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			change, err := store.Import(ctx)
+			change, err := store.Import(ctx, "")
 			if err != nil {
 				t.Fatal(err)
 			}
