@@ -153,7 +153,7 @@ func TestARestoreOverAJournal(t *testing.T) {
 	}
 	defer tx.Rollback()
 	for n := range 2000 {
-		if _, err := tx.Exec("INSERT INTO users VALUES (?, ?, 1, '', 9)", 100+n, strings.Repeat("x", 200)); err != nil {
+		if _, err := tx.Exec("INSERT INTO users VALUES (?, ?, 1, '', 9, 1, 1, '', '')", 100+n, strings.Repeat("x", 200)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -339,7 +339,7 @@ func TestCheck(t *testing.T) {
 	if problems := check(); len(problems) > 0 {
 		t.Errorf("problems %v", problems)
 	}
-	shell(t, path, "INSERT INTO users VALUES (2, '', 1, '', 0), (3, 'C', 200, '', 0), (4, 'D', 4, 'nobody', 0), (5, 'E', 5, '', 0), (5000000000, 'F', 1, '', 0)")
+	shell(t, path, "INSERT INTO users (id, name, age, email, revision, created, updated) VALUES (2, '', 1, '', 0, 1, 1), (3, 'C', 200, '', 0, 1, 1), (4, 'D', 4, 'nobody', 0, 1, 1), (5, 'E', 5, '', 0, 1, 1), (5000000000, 'F', 1, '', 0, 1, 1)")
 	problems := strings.Join(check(), "\n")
 	for _, want := range []string{"user 2: invalid user: name is empty", "user 3: invalid user: age 200", `user 4: invalid user: email "nobody" has no @`, "user 5000000000: the id is out of range"} {
 		if !strings.Contains(problems, want) {

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -87,14 +88,28 @@ func TestLookingForChangesDoesNotWait(t *testing.T) {
 	if err := change.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	before := revision(t, store)
-	other := execute(t, path, "UPDATE users SET name = 'Ben' WHERE id = 1")
+	before, err := store.State(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := execute(t, path, "DELETE FROM users WHERE id = 1")
 	if err := other.Exec("BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}
-	after, err := revisionOf(t, store)
-	if err != nil || after <= before {
-		t.Errorf("revision %d after %d beside a lock, %v", after, before, err)
+	// As long as it cannot be recorded, this process has another epoch.
+	for range 2 {
+		if after, err := store.State(ctx); err != nil || after.Epoch != before.Epoch+".1" {
+			t.Errorf("%+v after %+v beside a lock, %v", after, before, err)
+		}
+	}
+	if err := other.Exec("ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		want := directory.State{Epoch: before.Epoch, Revision: before.Revision + 1, Oldest: before.Revision + 1}
+		if after, err := store.State(ctx); err != nil || after != want {
+			t.Errorf("%+v, %v, want %+v", after, err, want)
+		}
 	}
 }
 
@@ -112,10 +127,13 @@ func TestAnotherProgramChangesAReadOnlyStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Store{path: path, db: db}
-	before := revision(t, s)
-	shell(t, path, "DELETE FROM users WHERE id = 1")
-	if after := revision(t, s); after <= before {
-		t.Errorf("revision %d after %d", after, before)
+	before, _ := s.State(t.Context())
+	for n := 1; n < 3; n++ {
+		shell(t, path, fmt.Sprintf("INSERT INTO users (id, name, age, email, revision, created, updated) VALUES (%d, 'Zoe', 1, '', 0, 0, 0)", n+10))
+		after, err := s.State(t.Context())
+		if want := fmt.Sprint(before.Epoch, ".", n); err != nil || after.Epoch != want {
+			t.Errorf("%+v, %v, want epoch %s", after, err, want)
+		}
 	}
 	store.Close()
 }

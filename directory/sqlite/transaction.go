@@ -86,7 +86,7 @@ func (t *transaction) takeRevision(ctx context.Context) error {
 		return err
 	}
 	if edited || t.db.edits.pending {
-		if _, err := recordEdits(ctx, t.tx); err != nil {
+		if err := recordEdits(ctx, t.tx); err != nil {
 			return err
 		}
 		t.db.edits.pending = false
