@@ -25,6 +25,9 @@ var kinds = map[directory.Kind]rosterv1.Change_Kind{
 	directory.Created: rosterv1.Change_KIND_CREATED,
 	directory.Updated: rosterv1.Change_KIND_UPDATED,
 	directory.Deleted: rosterv1.Change_KIND_DELETED,
+	// Of watches alone:
+	directory.Existing: rosterv1.Change_KIND_EXISTING,
+	directory.Left:     rosterv1.Change_KIND_LEFT,
 }
 
 // hasUser reports whether the caller is told how the user is now.

@@ -100,9 +100,15 @@ type directoryService struct {
 func newDirectoryService(dir *directory.Directory, maxBatch int) *directoryService {
 	return &directoryService{
 		directory: dir, maxBatch: maxBatch, log: slog.New(slog.DiscardHandler),
-		rules:      newValidation(directoryDescriptor()),
-		renderings: renderDirectoryUsers(dir),
-		importing:  make(chan struct{}, 1),
+		rules: newValidation(directoryDescriptor()),
+		renderings: renderUsers(dir, "BatchGetUsersResponse.users", 1,
+			func(dst []byte, user *directory.Record, epoch string) ([]byte, error) {
+				return appendUserProto(dst, user, etagOf(epoch, user))
+			},
+			func(dst []byte, user *directory.Record, epoch string) []byte {
+				return appendUserMessageJSON(dst, user, etagOf(epoch, user))
+			}),
+		importing: make(chan struct{}, 1),
 	}
 }
 

@@ -170,9 +170,9 @@ func (i *importer) write(ctx context.Context) (*rosterv1.ImportUsersResponse, er
 	}
 	reply := &rosterv1.ImportUsersResponse{Imported: added - undone, Removed: removed, Refused: i.refused.count, RefusedRows: i.refused.first}
 	if i.options.GetValidateOnly() || reply.Imported == 0 && removed == 0 {
-		state, err := i.service.state(ctx)
+		state := i.service.directory.State()
 		reply.Revision, reply.Epoch = state.Revision, state.Epoch
-		return reply, err
+		return reply, nil
 	}
 	done, err := change.Commit(ctx)
 	if err != nil {
@@ -184,7 +184,7 @@ func (i *importer) write(ctx context.Context) (*rosterv1.ImportUsersResponse, er
 }
 
 // resolve takes rows out of the import, or refuses it as a whole, until no two users have the same email. Of
-// rows with the same email the first stays. A user whose row was taken out has its old email again, which
+// rows with the same email the one with the lowest id stays. A user whose row was taken out has its old email again, which
 // may be that of another row: so it looks again.
 func (i *importer) resolve(ctx context.Context, change directory.Import) (undone int64, err error) {
 	for {
@@ -196,8 +196,8 @@ func (i *importer) resolve(ctx context.Context, change directory.Import) (undone
 		if err != nil {
 			return undone, err
 		}
-		var ids []int32
-		for _, conflict := range laterRows(taken, rows) {
+		ids := make([]int32, 0, len(taken))
+		for _, conflict := range taken {
 			i.refused.add(rows[conflict.ID], conflict.ID, "the email is taken"+by(conflict.Present)+": emails are compared without regard to case")
 			ids = append(ids, conflict.ID)
 		}
@@ -233,31 +233,6 @@ func (i *importer) rowsOf(taken []directory.ChangeError) (map[int32]int64, error
 		return nil
 	})
 	return rows, err
-}
-
-// laterRows returns the conflicts whose rows are to be taken out: all but the first row of those with the
-// same email, and that one too if a user has the email who is not in rows.
-func laterRows(taken []directory.ChangeError, rows map[int32]int64) []directory.ChangeError {
-	var later []directory.ChangeError
-	byEmail := make(map[string][]directory.ChangeError)
-	for _, conflict := range taken {
-		if conflict.Present == nil {
-			later = append(later, conflict)
-			continue
-		}
-		key := directory.FoldKey(conflict.Present.Email)
-		byEmail[key] = append(byEmail[key], conflict)
-	}
-	for _, same := range byEmail {
-		slices.SortFunc(same, func(a, b directory.ChangeError) int { return int(rows[a.ID] - rows[b.ID]) })
-		outside := slices.ContainsFunc(same, func(c directory.ChangeError) bool { _, in := rows[c.Present.ID]; return !in })
-		if len(same) > 1 && !outside {
-			same = same[1:]
-		}
-		later = append(later, same...)
-	}
-	slices.SortFunc(later, func(a, b directory.ChangeError) int { return int(rows[a.ID] - rows[b.ID]) })
-	return later
 }
 
 // maxRefusal is the size of the detail of an error with rows refused, in bytes: see maxDetailBytes.

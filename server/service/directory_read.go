@@ -30,6 +30,15 @@ func (s *directoryService) waitFor(ctx context.Context, revision int64) error {
 	return s.directory.WaitFor(ctx, revision)
 }
 
+// etagOf is the etag of a user in an epoch; empty for the answer to a check, whose user has not been
+// written.
+func etagOf(epoch string, user *directory.Record) string {
+	if user.Revision == 0 {
+		return ""
+	}
+	return directory.Etag(epoch, user)
+}
+
 // encoded is a reply in the codec of its call.
 type encoded []byte
 

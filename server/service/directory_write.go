@@ -80,7 +80,7 @@ func (w *writing) expected(id int32, etag, field string) directory.Expected {
 	if etag == "" {
 		return directory.Expected{}
 	}
-	of, expected, err := parseEtag(etag)
+	of, expected, err := directory.ParseEtag(etag)
 	switch {
 	case err != nil:
 		w.wrong = append(w.wrong, fieldViolation{field, "ETAG", "is not an etag of this directory: send it as it came with the user, or none"})
@@ -133,7 +133,7 @@ func refusedChange(err error, field func(directory.Part, int) string, s *directo
 	case errors.Is(err, directory.ErrChanged):
 		changed := wire(connect.CodeAborted, "user %d has changed since its etag was given out: read it again, and decide anew", refused.ID)
 		if refused.Present != nil {
-			if detail, failed := connect.NewErrorDetail(userMessage(refused.Present, s.presentEtag(refused.Present))); failed == nil {
+			if detail, failed := connect.NewErrorDetail(userMessage(refused.Present, etagOf(s.directory.State().Epoch, refused.Present))); failed == nil {
 				changed.AddDetail(detail)
 			}
 		}
