@@ -180,20 +180,6 @@ func parseHistory(text string) (history sqlite.History, err error) {
 	return history, nil
 }
 
-// parseAge reads a duration, in which d stands for 24 hours.
-func parseAge(text string) (time.Duration, error) {
-	days, isDays := strings.CutSuffix(text, "d")
-	if !isDays {
-		return time.ParseDuration(text)
-	}
-	const most = 36500 // a hundred years; Go's durations end at 292
-	n, err := strconv.ParseUint(days, 10, 16)
-	if err != nil || n > most {
-		return 0, errors.New("no number of days")
-	}
-	return time.Duration(n) * 24 * time.Hour, nil
-}
-
 func checkAddr(addr string) error {
 	if addr == "" {
 		return usage("--addr is empty: give host:port, or :port for every address of this machine")
