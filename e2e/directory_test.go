@@ -472,3 +472,18 @@ func TestAWatchOverRestartsAndARestore(t *testing.T) {
 	next("reset")
 	next("existing 1")
 }
+
+// The Python clients of roster.v1 against the real server, on the oldest and the newest grpcio.
+func TestThePythonClientsOfRosterV1(t *testing.T) {
+	for _, variable := range []string{"ROSTER_E2E_NEWEST", "ROSTER_E2E_OLDEST"} {
+		t.Run(variable, func(t *testing.T) {
+			venv := need(t, variable)
+			_, url, _ := serveEmpty(t)
+			script := exec.Command(filepath.Join(venv, "bin", "python"), filepath.Join(root, "e2e", "python", "directory.py"), strings.TrimPrefix(url, "http://"))
+			script.Env = append(os.Environ(), "PYTHONPATH="+filepath.Join(root, "python", "src")+":"+filepath.Join(root, "gen", "python"))
+			if r := run(t, script); r.code != 0 || r.stdout != "done\n" {
+				t.Errorf("exit %d: %s%s", r.code, r.stdout, r.stderr)
+			}
+		})
+	}
+}

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Optional
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -24,13 +24,15 @@ from roster.v1 import directory_pb2_grpc
 
 Kind = pb.Change
 Context = Any
+#: A change, and the user before it.
+Made = tuple[Optional[pb.User], pb.Change]
 
 
 class FakeDirectory(directory_pb2_grpc.DirectoryServiceServicer):  # type: ignore[misc]
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.users: dict[int, pb.User] = {}
-        self.history: list[list[pb.Change]] = []
+        self.history: list[list[Made]] = []
         self.oldest = 0
         self.epochs = itertools.count(1)
         self.epoch = f"epoch{next(self.epochs)}"
@@ -59,10 +61,11 @@ class FakeDirectory(directory_pb2_grpc.DirectoryServiceServicer):  # type: ignor
 
     def _write(self, puts: list[pb.User], removes: list[int]) -> list[pb.User]:
         revision = self.revision + 1
-        changes, made = [], []
+        changes: list[Made] = []
+        made: list[pb.User] = []
         for id_ in removes:
-            before = self.users.pop(id_)
-            changes.append((before, pb.Change(kind=Kind.KIND_DELETED, id=id_)))
+            gone = pb.Change(kind=Kind.KIND_DELETED, id=id_)
+            changes.append((self.users.pop(id_), gone))
         for put in puts:
             user = pb.User()
             user.CopyFrom(put)
@@ -79,7 +82,7 @@ class FakeDirectory(directory_pb2_grpc.DirectoryServiceServicer):  # type: ignor
         changes.sort(key=lambda each: each[1].id)
         for _, change in changes:
             change.revision = revision
-        self.history.append(changes)  # type: ignore[arg-type]
+        self.history.append(changes)
         self.changed.notify_all()
         return made
 
@@ -251,23 +254,23 @@ class FakeDirectory(directory_pb2_grpc.DirectoryServiceServicer):  # type: ignor
             yield pb.WatchUsersResponse(progress=pb.Progress(revision=at, epoch=epoch))
         while context.is_active():
             with self.changed:
-                self.changed.wait_for(
-                    lambda at=at, epoch=epoch: (
-                        self.epoch != epoch or self.revision > at
-                    ),
-                    interval,
-                )
+                self._wait_for_news(at, epoch, interval)
                 if self.epoch != epoch:
                     context.abort(grpc.StatusCode.OUT_OF_RANGE, "another epoch")
                 new = self.history[at:]
                 at = self.revision
-            for before, change in itertools.chain.from_iterable(new):  # type: ignore[attr-defined]
+            for before, change in itertools.chain.from_iterable(new):
                 told = filtered(request.filter, before, change)
                 if told is not None:
                     yield pb.WatchUsersResponse(change=told)
             if not self.frozen.is_set():
                 progress = pb.Progress(revision=at, epoch=epoch)
                 yield pb.WatchUsersResponse(progress=progress)
+
+    def _wait_for_news(self, at: int, epoch: str, interval: float) -> None:
+        self.changed.wait_for(
+            lambda: self.epoch != epoch or self.revision > at, interval
+        )
 
     def ListChanges(self, request: Any, context: Context) -> Any:
         with self.changed:
@@ -276,7 +279,7 @@ class FakeDirectory(directory_pb2_grpc.DirectoryServiceServicer):  # type: ignor
             begin = int(request.page_token or request.from_revision)
             every = self.history[begin : begin + 1]
             changes = []
-            for _, change in itertools.chain.from_iterable(every):  # type: ignore[attr-defined]
+            for _, change in itertools.chain.from_iterable(every):
                 told = pb.Change()
                 told.CopyFrom(change)
                 told.actor = "somebody"

@@ -147,9 +147,14 @@ def test_a_stopped_reader_does_not_believe_old_messages() -> None:
             relay.silence()
             silent = now()
             until(lambda: not sees(copy, 1, "Ann"))
-            claims = []
+            claims: list[float] = []
+
+            def claims_until_fresh() -> bool:
+                claims.append(now() - copy.age)
+                return sees(copy, 1, "Ann")
+
             relay.heal()
-            until(lambda: claims.append(now() - copy.age) or sees(copy, 1, "Ann"))
+            until(claims_until_fresh)
             # From knowing nothing after the silence began to what was asked after it
             # had ended: never something between, which only old messages could claim.
             assert all(claim <= silent + 0.01 or claim > silent for claim in claims)

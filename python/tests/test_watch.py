@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -55,9 +56,14 @@ class Follower:
             async with AsyncDirectoryClient(address) as client:
                 async with client.watch(**arguments) as watch:
                     loop = asyncio.get_running_loop()
-                    self._end = lambda: asyncio.run_coroutine_threadsafe(
-                        watch.close(), loop
-                    )
+
+                    def end() -> None:
+                        with suppress(RuntimeError):  # the loop has ended
+                            loop.call_soon_threadsafe(
+                                lambda: asyncio.ensure_future(watch.close())
+                            )
+
+                    self._end = end
                     ready.set()
                     try:
                         async for event in watch:
@@ -183,7 +189,7 @@ def test_a_stream_that_breaks_within_a_revision(
     directory: FakeDirectory, follow: Follow
 ) -> None:
     """The next stream repeats the revision, and the watch does not."""
-    broken = []
+    broken: list[int] = []
 
     def break_once(context: Any, count: int) -> None:
         if count == 3 and len(broken) < 3:  # of the revision 2
@@ -204,7 +210,7 @@ def test_a_stream_that_breaks_within_a_revision(
 def test_a_stream_that_breaks_before_all_users_were_told(
     directory: FakeDirectory, follow: Follow
 ) -> None:
-    broken = []
+    broken: list[int] = []
 
     def break_once(context: Any, count: int) -> None:
         if count == 1 and not broken:
@@ -257,7 +263,7 @@ def test_a_server_that_forgets_its_epoch_is_not_followed(
     follower.until_progress(1)
     with directory.changed:
         directory.epoch = "changed in silence"
-    told = []
+    told: list[Told] = []
     while not told or told[-1] != ("EXISTING", 2):
         event = follower.next()
         if isinstance(event, Change):
@@ -294,7 +300,7 @@ def test_an_error_that_lasts_ends_the_watch(
 def test_a_slow_watcher_goes_on_where_it_was(
     directory: FakeDirectory, follow: Follow
 ) -> None:
-    dropped = []
+    dropped: list[int] = []
 
     def drop(context: Any, count: int) -> None:
         if count == 2 and len(dropped) < 2:
