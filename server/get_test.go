@@ -84,7 +84,8 @@ func TestAGETHasWhatCachesNeed(t *testing.T) {
 func TestAnETagChangesWithTheUsers(t *testing.T) {
 	p := start(t, Config{}, nil)
 	before, _ := p.get(true, "GET", "/MyService/User", `{"userIDs":[1]}`)
-	if err := p.server.config.Directory.Put(t.Context(), []directory.User{{ID: 1, Name: "Anna", Age: 31, Email: "ann@example.com"}}); err != nil {
+	anna := directory.Update{User: directory.User{ID: 1, Name: "Anna"}, Fields: directory.NameField}
+	if _, err := p.server.config.Directory.Write(t.Context(), directory.Write{Updates: []directory.Update{anna}}); err != nil {
 		t.Fatal(err)
 	}
 	after, body := p.get(true, "GET", "/MyService/User", `{"userIDs":[1]}`, "If-None-Match", before.Header.Get("ETag"))

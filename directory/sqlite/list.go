@@ -179,11 +179,11 @@ func total(ctx context.Context, tx *sql.Tx, f directory.Filter) (n int64, err er
 }
 
 // Export implements directory.Store.
-func (s *Store) Export(ctx context.Context, filter directory.Filter, each func([]directory.Record) error) (state directory.State, err error) {
+func (s *Store) Export(ctx context.Context, filter directory.Filter, each func(directory.State, []directory.Record) error) (state directory.State, err error) {
 	return s.export(ctx, filter, each, exportTime)
 }
 
-func (s *Store) export(ctx context.Context, filter directory.Filter, each func([]directory.Record) error, limit time.Duration) (state directory.State, err error) {
+func (s *Store) export(ctx context.Context, filter directory.Filter, each func(directory.State, []directory.Record) error, limit time.Duration) (state directory.State, err error) {
 	// When the time is over, the transaction ends by itself, also while each waits for a slow reader.
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -210,7 +210,7 @@ func (s *Store) export(ctx context.Context, filter directory.Filter, each func([
 			if len(users) < exportBatch {
 				continue
 			}
-			if refused = each(users); refused != nil {
+			if refused = each(state, users); refused != nil {
 				return refused
 			}
 			users = users[:0]
@@ -218,7 +218,7 @@ func (s *Store) export(ctx context.Context, filter directory.Filter, each func([
 		if err := rows.Err(); err != nil || len(users) == 0 {
 			return err
 		}
-		refused = each(users)
+		refused = each(state, users)
 		return refused
 	})
 	switch {

@@ -19,11 +19,11 @@ func benchDirectory(b *testing.B) *directory.Directory {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { store.Close() })
-	var users []directory.User
+	var users directory.Write
 	for id := range int32(1000) {
-		users = append(users, directory.User{ID: id, Name: fmt.Sprintf("User Number %d", id), Age: id % 100, Email: fmt.Sprintf("user.%d@example.com", id)})
+		users.Creates = append(users.Creates, directory.Create{User: directory.User{ID: id, Name: fmt.Sprintf("User Number %d", id), Age: id % 100, Email: fmt.Sprintf("user.%d@example.com", id)}})
 	}
-	if _, err := store.Put(b.Context(), users); err != nil {
+	if _, err := store.Write(b.Context(), users); err != nil {
 		b.Fatal(err)
 	}
 	dir, err := directory.New(b.Context(), store, directory.Config{})

@@ -105,10 +105,10 @@ func benchDirectory(b *testing.B) *directory.Directory {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { store.Close() })
-	if _, err := store.Put(ctx, []directory.User{
-		{ID: 1, Name: "Leila Dubois", Age: 37, Email: "leila.dubois@example.com"},
-		{ID: 2, Name: "Ruth Chen", Age: 43, Email: "ruth.chen@example.com"},
-	}); err != nil {
+	if _, err := store.Write(ctx, adding(
+		directory.User{ID: 1, Name: "Leila Dubois", Age: 37, Email: "leila.dubois@example.com"},
+		directory.User{ID: 2, Name: "Ruth Chen", Age: 43, Email: "ruth.chen@example.com"},
+	)); err != nil {
 		b.Fatal(err)
 	}
 	dir, err := directory.New(ctx, store, directory.Config{})

@@ -37,10 +37,10 @@ func newDirectory(t testing.TB, wrap func(directory.Store) directory.Store) *dir
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	if _, err := store.Put(ctx, []directory.User{
-		{ID: 1, Name: "Ann Secret", Age: 30, Email: "ann@example.com"},
-		{ID: 2, Name: "Ben Secret", Age: 40, Email: "ben@example.com"},
-	}); err != nil {
+	if _, err := store.Write(ctx, adding(
+		directory.User{ID: 1, Name: "Ann Secret", Age: 30, Email: "ann@example.com"},
+		directory.User{ID: 2, Name: "Ben Secret", Age: 40, Email: "ben@example.com"},
+	)); err != nil {
 		t.Fatal(err)
 	}
 	var of directory.Store = store
@@ -200,15 +200,15 @@ func TestStoreErrors(t *testing.T) {
 	m.Read(telemetry.Sources{Directory: dir.Stats})
 	broken.err = directory.ErrUnavailable
 	_, _ = dir.Users(t.Context(), []int32{1})
-	_ = dir.Put(t.Context(), []directory.User{{ID: 1, Name: strings.Repeat("x", 10_000)}})
+	_, _ = dir.Write(t.Context(), adding(directory.User{ID: 1, Name: strings.Repeat("x", 10_000)}))
 	samples, _, _ := scrape(t, m, "")
 	for name, want := range map[string]string{
-		`roster_store_errors_total{operation="get"}`:                 "1",
-		`roster_store_errors_total{operation="put"}`:                 "0",
-		`roster_cache_loads_total{outcome="error"}`:                  "1",
-		`roster_cache_loads_total{outcome="ok"}`:                     "0",
-		`roster_cache_misses_total`:                                  "1",
-		`roster_store_query_duration_seconds_count{operation="put"}`: "1",
+		`roster_store_errors_total{operation="get"}`:                   "1",
+		`roster_store_errors_total{operation="write"}`:                 "0",
+		`roster_cache_loads_total{outcome="error"}`:                    "1",
+		`roster_cache_loads_total{outcome="ok"}`:                       "0",
+		`roster_cache_misses_total`:                                    "1",
+		`roster_store_query_duration_seconds_count{operation="write"}`: "1",
 	} {
 		if samples[name] != want {
 			t.Errorf("%s is %q, want %s", name, samples[name], want)
@@ -221,7 +221,7 @@ type brokenStore struct {
 	err error
 }
 
-func (s *brokenStore) Get(ctx context.Context, ids []int32) ([]directory.User, error) {
+func (s *brokenStore) Get(ctx context.Context, ids []int32) ([]directory.Record, error) {
 	return nil, s.err
 }
 
@@ -258,4 +258,12 @@ func post(t testing.TB, path string) *http.Request {
 	r := httptest.NewRequest("POST", path, nil)
 	r.RemoteAddr = "198.51.100.77:4321"
 	return r
+}
+
+// adding is a change that adds users.
+func adding(users ...directory.User) (change directory.Write) {
+	for _, user := range users {
+		change.Creates = append(change.Creates, directory.Create{User: user})
+	}
+	return change
 }

@@ -43,7 +43,7 @@ func traced(t *testing.T, sampler sdktrace.Sampler, more ...rpctest.Route) (serv
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	if _, err := store.Put(ctx, []directory.User{{ID: 1, Name: "Ann Secret", Age: 30, Email: "ann@example.com"}}); err != nil {
+	if _, err := store.Write(ctx, adding(directory.User{ID: 1, Name: "Ann Secret", Age: 30, Email: "ann@example.com"})); err != nil {
 		t.Fatal(err)
 	}
 	dir, err := directory.New(ctx, traces.Store(store), directory.Config{OnWait: traces.Waiting})
