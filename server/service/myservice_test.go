@@ -112,8 +112,12 @@ type fixed struct {
 }
 
 func (f fixed) State(context.Context) (directory.State, error) {
-	return directory.State{Epoch: "e", Revision: 1}, nil
+	return directory.State{Epoch: testEpoch, Revision: 1}, nil
 }
+
+const testEpoch = "00112233445566778899aabbccddeeff"
+
+func (f fixed) Compact(context.Context) error { return nil }
 
 func (f fixed) Get(_ context.Context, ids []int32) (found []directory.Record, _ error) {
 	for _, id := range ids {
