@@ -24,9 +24,9 @@ const (
 	selectVersions = `SELECT data_version, (SELECT mark FROM directory WHERE one = 1) FROM pragma_data_version`
 
 	// raiseRevision makes an edit a revision of which nobody knows the changes. What another program
-	// wrote may have wrong keys: Compact mends them.
+	// wrote may have wrong keys: Compact mends them. It sets no mark: a transaction sets one, once.
 	raiseRevision = `UPDATE directory SET revision = revision + 1, recorded = revision + 1, oldest = revision + 1,
-		unkeyed = -2147483648, ` + setMark + ` WHERE one = 1 RETURNING mark`
+		unkeyed = -2147483648 WHERE one = 1`
 	recordEdit = `INSERT INTO revisions SELECT d.revision, max(?, coalesce(r.time, 0)), '', coalesce(r.total, 0)
 		FROM directory AS d LEFT JOIN revisions AS r ON r.revision = d.revision - 1 WHERE d.one = 1`
 )
@@ -107,8 +107,11 @@ func (db *database) raise(ctx context.Context, conn *sql.Conn) (err error) {
 		return err
 	}
 	defer tx.Rollback()
-	mark, err := recordEdits(ctx, tx)
-	if err != nil {
+	if err := recordEdits(ctx, tx); err != nil {
+		return err
+	}
+	var mark string
+	if err := tx.QueryRowContext(ctx, markChange+" RETURNING mark").Scan(&mark); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
@@ -118,13 +121,13 @@ func (db *database) raise(ctx context.Context, conn *sql.Conn) (err error) {
 	return nil
 }
 
-// recordEdits makes the changes of another program a revision. It returns its mark.
-func recordEdits(ctx context.Context, tx *sql.Tx) (mark string, err error) {
-	if err := tx.QueryRowContext(ctx, raiseRevision).Scan(&mark); err != nil {
-		return "", err
+// recordEdits makes the changes of another program a revision.
+func recordEdits(ctx context.Context, tx *sql.Tx) error {
+	if _, err := tx.ExecContext(ctx, raiseRevision); err != nil {
+		return err
 	}
-	_, err = tx.ExecContext(ctx, recordEdit, time.Now().UnixMicro())
-	return mark, err
+	_, err := tx.ExecContext(ctx, recordEdit, time.Now().UnixMicro())
+	return err
 }
 
 // beginOwnEpoch gives this process alone another epoch: the data were changed, and it cannot say so in the

@@ -23,17 +23,17 @@ var errEnded = errors.New("the import has ended")
 // lookUp is how many users are compared with the directory at a time.
 const lookUp = 512
 
-// change is an import under way. It implements directory.Import.
+// importing is an import under way. It implements directory.Import.
 //
 // What it has written has its revision. Users that were as they are now are not written: their ids are in a
 // temporary table, so that a duplicate is found without keeping ids in memory.
-type change struct {
+type importing struct {
 	*transaction
 	done directory.ImportDone
 	// last is the greatest id so far; a greater one cannot be a duplicate. top is the greatest id that the
 	// directory had; a greater one is new.
 	last, top int64
-	puts      []put
+	puts      []draft
 	ids       []int32
 	unchanged []int32
 }
@@ -44,7 +44,7 @@ func (s *Store) Import(ctx context.Context, actor string) (directory.Import, err
 	if err != nil {
 		return nil, err
 	}
-	c := &change{transaction: t, last: math.MinInt64}
+	c := &importing{transaction: t, last: math.MinInt64}
 	for _, statement := range []string{
 		"CREATE TEMP TABLE IF NOT EXISTS unchanged (id INTEGER PRIMARY KEY)",
 		"DELETE FROM temp.unchanged",
@@ -61,7 +61,7 @@ func (s *Store) Import(ctx context.Context, actor string) (directory.Import, err
 }
 
 // fail ends an import that could not begin.
-func (c *change) fail(ctx context.Context, err error) error {
+func (c *importing) fail(ctx context.Context, err error) error {
 	err = c.failed(ctx, err)
 	_ = c.Rollback()
 	return err
@@ -69,7 +69,7 @@ func (c *change) fail(ctx context.Context, err error) error {
 
 // failed describes an error. A context that ends also ends the transaction and closes its statements, and
 // package sql may report either.
-func (c *change) failed(ctx context.Context, err error) error {
+func (c *importing) failed(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -77,7 +77,7 @@ func (c *change) failed(ctx context.Context, err error) error {
 }
 
 // Add implements directory.Import.
-func (c *change) Add(ctx context.Context, users []directory.User) (duplicates []int, err error) {
+func (c *importing) Add(ctx context.Context, users []directory.User) (duplicates []int, err error) {
 	for i := range users {
 		if err := validate(&users[i]); err != nil {
 			return nil, err
@@ -101,7 +101,7 @@ type known struct {
 	again bool // it was in the import before
 }
 
-func (c *change) addSome(ctx context.Context, users []directory.User) (duplicates []int, err error) {
+func (c *importing) addSome(ctx context.Context, users []directory.User) (duplicates []int, err error) {
 	ascends := c.ascends(users)
 	var present map[int32]*known
 	if !ascends || int64(users[0].ID) <= c.top {
@@ -127,13 +127,13 @@ func (c *change) addSome(ctx context.Context, users []directory.User) (duplicate
 		}
 		switch {
 		case before == nil:
-			c.puts = append(c.puts, put{user: *u})
+			c.puts = append(c.puts, draft{user: *u})
 			c.done.Created++
 		case before.User == *u:
 			c.unchanged = append(c.unchanged, u.ID)
 			c.done.Unchanged++
 		default:
-			c.puts = append(c.puts, put{user: *u, before: &before.Record})
+			c.puts = append(c.puts, draft{user: *u, before: &before.Record})
 			c.done.Updated++
 		}
 	}
@@ -147,7 +147,7 @@ func (c *change) addSome(ctx context.Context, users []directory.User) (duplicate
 
 // ascends records the highest id, and reports whether each of users has a greater id than all that
 // came before it. Most files are in the order of their ids.
-func (c *change) ascends(users []directory.User) bool {
+func (c *importing) ascends(users []directory.User) bool {
 	ascends := true
 	for i := range users {
 		if id := int64(users[i].ID); id > c.last {
@@ -160,7 +160,7 @@ func (c *change) ascends(users []directory.User) bool {
 }
 
 // present returns those of users whom the directory has, as it has them.
-func (c *change) present(ctx context.Context, users []directory.User) (map[int32]*known, error) {
+func (c *importing) present(ctx context.Context, users []directory.User) (map[int32]*known, error) {
 	c.ids = c.ids[:0]
 	for i := range users {
 		c.ids = append(c.ids, users[i].ID)
@@ -186,7 +186,7 @@ func (c *change) present(ctx context.Context, users []directory.User) (map[int32
 }
 
 // RemoveOthers implements directory.Import.
-func (c *change) RemoveOthers(ctx context.Context) (removed int64, err error) {
+func (c *importing) RemoveOthers(ctx context.Context) (removed int64, err error) {
 	result, err := c.tx.ExecContext(ctx, `INSERT INTO changes SELECT ?1, u.id, ?2, '', 0, '', u.created, u.name, u.email FROM users AS u
 		WHERE u.revision <> ?1 AND NOT EXISTS (SELECT 1 FROM temp.unchanged AS same WHERE same.id = u.id) ORDER BY u.id`, c.revision, directory.Deleted)
 	if err == nil {
@@ -222,12 +222,12 @@ const (
 )
 
 // EmailsTaken implements directory.Import.
-func (c *change) EmailsTaken(ctx context.Context, limit int) ([]directory.ChangeError, error) {
+func (c *importing) EmailsTaken(ctx context.Context, limit int) ([]directory.ChangeError, error) {
 	taken, err := c.emailsTaken(ctx, limit)
 	return taken, c.failed(ctx, err)
 }
 
-func (c *change) emailsTaken(ctx context.Context, limit int) (taken []directory.ChangeError, err error) {
+func (c *importing) emailsTaken(ctx context.Context, limit int) (taken []directory.ChangeError, err error) {
 	shared := sharedByAny
 	if c.changes < fewChanges {
 		shared = sharedByFew
@@ -273,11 +273,11 @@ const fewChanges = 50_000
 
 // Undo implements directory.Import. As this import has had the write lock since it began, a reader sees the
 // users as they were.
-func (c *change) Undo(ctx context.Context, ids []int32) error {
+func (c *importing) Undo(ctx context.Context, ids []int32) error {
 	return c.failed(ctx, c.undo(ctx, distinct(ids)))
 }
 
-func (c *change) undo(ctx context.Context, ids []int32) error {
+func (c *importing) undo(ctx context.Context, ids []int32) error {
 	list, err := c.db.get(ctx, ids)
 	if err != nil {
 		return err
@@ -314,7 +314,7 @@ func (c *change) undo(ctx context.Context, ids []int32) error {
 }
 
 // Commit implements directory.Import.
-func (c *change) Commit(ctx context.Context) (done directory.ImportDone, err error) {
+func (c *importing) Commit(ctx context.Context) (done directory.ImportDone, err error) {
 	if c.conn == nil {
 		return done, errEnded
 	}
@@ -335,7 +335,7 @@ func (c *change) Commit(ctx context.Context) (done directory.ImportDone, err err
 }
 
 // Rollback implements directory.Import.
-func (c *change) Rollback() error {
+func (c *importing) Rollback() error {
 	if c.conn == nil {
 		return nil
 	}
@@ -346,7 +346,7 @@ func (c *change) Rollback() error {
 // tidy returns what remains to be done when the import has ended: its memory is given back, and so is the
 // space of the log, into which an import writes also when it is rolled back. On a full disk nothing else
 // would do so. It waits for readers; if it fails, the next change tries. No other change can begin before.
-func (c *change) tidy() func() {
+func (c *importing) tidy() func() {
 	conn, db := c.conn, c.db
 	c.keep = true
 	return func() {

@@ -14,6 +14,9 @@ import (
 func init() {
 	sqlite.MustRegisterDeterministicScalarFunction("roster_fold_key", 1,
 		func(_ *sqlite.FunctionContext, arguments []driver.Value) (driver.Value, error) {
+			if arguments[0] == nil {
+				return nil, nil
+			}
 			text, ok := arguments[0].(string)
 			if !ok {
 				return nil, fmt.Errorf("roster_fold_key of %T", arguments[0])

@@ -86,7 +86,7 @@ func (t *transaction) takeRevision(ctx context.Context) error {
 		return err
 	}
 	if edited || t.db.edits.pending {
-		if _, err := recordEdits(ctx, t.tx); err != nil {
+		if err := recordEdits(ctx, t.tx); err != nil {
 			return err
 		}
 		t.db.edits.pending = false
@@ -113,8 +113,8 @@ func (t *transaction) state() directory.State {
 // batchRows is how many rows one statement writes: beyond a few dozen, the cost of a row no longer falls.
 const batchRows = 32
 
-// A put is a user to be written, who is created or, with before, changed.
-type put struct {
+// A draft is a user to be written, who is created or, with before, changed.
+type draft struct {
 	user   directory.User
 	before *directory.Record
 }
@@ -140,7 +140,7 @@ func (t *transaction) prepare(ctx context.Context, n int) (s statements, err err
 }
 
 // put writes users, each of whom is not as it was, and records the changes. No id comes twice.
-func (t *transaction) put(ctx context.Context, puts []put) error {
+func (t *transaction) put(ctx context.Context, puts []draft) error {
 	for len(puts) > 0 {
 		n, s := 1, &t.one
 		if len(puts) >= batchRows {
@@ -160,7 +160,7 @@ func (t *transaction) put(ctx context.Context, puts []put) error {
 	return nil
 }
 
-func (t *transaction) putBatch(ctx context.Context, s statements, puts []put) error {
+func (t *transaction) putBatch(ctx context.Context, s statements, puts []draft) error {
 	t.arguments = t.arguments[:0]
 	for i := range puts {
 		u := &puts[i].user

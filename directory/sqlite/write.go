@@ -91,7 +91,7 @@ type plan struct {
 	*transaction
 	present map[int32]*directory.Record // of the ids that the Write names
 	deletes []*directory.Record
-	puts    []put
+	puts    []draft
 	sources []source // of puts
 	written directory.Written
 }
@@ -156,7 +156,7 @@ func (p *plan) decide(change directory.Write) error {
 			return refuse(err, directory.InCreates, i, user.ID, nil)
 		}
 		p.written.Created = append(p.written.Created, p.record(user, moment(p.micros)))
-		p.add(put{user: user}, directory.InCreates, i)
+		p.add(draft{user: user}, directory.InCreates, i)
 	}
 	return nil
 }
@@ -175,7 +175,7 @@ func (p *plan) update(i int, u *directory.Update) error {
 		}
 		p.highest = max(p.highest, int64(u.User.ID))
 		p.written.Updated = append(p.written.Updated, p.record(u.User, moment(p.micros)))
-		p.add(put{user: u.User}, directory.InUpdates, i)
+		p.add(draft{user: u.User}, directory.InUpdates, i)
 		return nil
 	}
 	if !p.expected(u.If, before) {
@@ -199,11 +199,11 @@ func (p *plan) update(i int, u *directory.Update) error {
 		return refuse(err, directory.InUpdates, i, user.ID, nil)
 	}
 	p.written.Updated = append(p.written.Updated, p.record(user, before.Created))
-	p.add(put{user: user, before: before}, directory.InUpdates, i)
+	p.add(draft{user: user, before: before}, directory.InUpdates, i)
 	return nil
 }
 
-func (p *plan) add(user put, part directory.Part, index int) {
+func (p *plan) add(user draft, part directory.Part, index int) {
 	p.puts = append(p.puts, user)
 	p.sources = append(p.sources, source{part, index})
 }

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,7 +14,7 @@ import (
 // store is a directory.Store that measures its queries.
 type store struct {
 	directory.Store
-	get, list, write, changes, state, compact operation
+	get, list, write, changes, state operation
 }
 
 // operation has the metrics of one kind of query.
@@ -23,7 +24,7 @@ type operation struct {
 }
 
 // Store returns a store that passes everything on to of, and measures the queries that a server
-// makes. Imports and exports are not among them: they take as long as they are long.
+// makes.
 func (m *Metrics) Store(of directory.Store) directory.Store {
 	operation := func(name string) operation {
 		return operation{m.queries.WithLabelValues(name), m.failures.WithLabelValues(name)}
@@ -35,23 +36,23 @@ func (m *Metrics) Store(of directory.Store) directory.Store {
 		write:   operation("write"),
 		changes: operation("changes"),
 		state:   operation("state"),
-		compact: operation("compact"),
 	}
 }
 
-// since records an operation that began at start. What is wrong with a request is not the store's failure.
+// callersErrors are errors of what was asked for, and not of the store.
+var callersErrors = []error{
+	context.Canceled, directory.ErrInvalid, directory.ErrReadOnly, directory.ErrNotFound, directory.ErrExists,
+	directory.ErrEmailTaken, directory.ErrChanged, directory.ErrNoID, directory.ErrHistory, directory.ErrOverdue,
+}
+
 func (o operation) since(start time.Time, err error) {
 	o.duration.Observe(time.Since(start).Seconds())
-	if err == nil {
-		return
+	switch {
+	case err == nil, slices.ContainsFunc(callersErrors, func(of error) bool { return errors.Is(err, of) }):
+		// Not the store's failure.
+	default:
+		o.failures.Inc()
 	}
-	for _, callers := range []error{context.Canceled, directory.ErrInvalid, directory.ErrReadOnly, directory.ErrNotFound, directory.ErrExists,
-		directory.ErrEmailTaken, directory.ErrChanged, directory.ErrNoID, directory.ErrHistory} {
-		if errors.Is(err, callers) {
-			return
-		}
-	}
-	o.failures.Inc()
 }
 
 // Get implements directory.Store.
@@ -87,11 +88,4 @@ func (s *store) State(ctx context.Context) (state directory.State, err error) {
 	start := time.Now()
 	defer func() { s.state.since(start, err) }()
 	return s.Store.State(ctx)
-}
-
-// Compact implements directory.Store.
-func (s *store) Compact(ctx context.Context) (err error) {
-	start := time.Now()
-	defer func() { s.compact.since(start, err) }()
-	return s.Store.Compact(ctx)
 }

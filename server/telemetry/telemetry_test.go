@@ -20,6 +20,7 @@ import (
 
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
+	"example.com/roster/directory/storetest"
 	"example.com/roster/gen/go/apipb"
 	"example.com/roster/server"
 	"example.com/roster/server/rpc"
@@ -37,10 +38,10 @@ func newDirectory(t testing.TB, wrap func(directory.Store) directory.Store) *dir
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	if _, err := store.Write(ctx, adding(
-		directory.User{ID: 1, Name: "Ann Secret", Age: 30, Email: "ann@example.com"},
-		directory.User{ID: 2, Name: "Ben Secret", Age: 40, Email: "ben@example.com"},
-	)); err != nil {
+	if err := storetest.Put(ctx, store, []directory.User{
+		{ID: 1, Name: "Ann Secret", Age: 30, Email: "ann@example.com"},
+		{ID: 2, Name: "Ben Secret", Age: 40, Email: "ben@example.com"},
+	}...); err != nil {
 		t.Fatal(err)
 	}
 	var of directory.Store = store
@@ -200,7 +201,7 @@ func TestStoreErrors(t *testing.T) {
 	m.Read(telemetry.Sources{Directory: dir.Stats})
 	broken.err = directory.ErrUnavailable
 	_, _ = dir.Users(t.Context(), []int32{1})
-	_, _ = dir.Write(t.Context(), adding(directory.User{ID: 1, Name: strings.Repeat("x", 10_000)}))
+	_, _ = dir.Write(t.Context(), directory.Write{Deletes: []directory.Delete{{ID: 99}}}) // the caller's error
 	samples, _, _ := scrape(t, m, "")
 	for name, want := range map[string]string{
 		`roster_store_errors_total{operation="get"}`:                   "1",
@@ -258,12 +259,4 @@ func post(t testing.TB, path string) *http.Request {
 	r := httptest.NewRequest("POST", path, nil)
 	r.RemoteAddr = "198.51.100.77:4321"
 	return r
-}
-
-// adding is a change that adds users.
-func adding(users ...directory.User) (change directory.Write) {
-	for _, user := range users {
-		change.Creates = append(change.Creates, directory.Create{User: user})
-	}
-	return change
 }
