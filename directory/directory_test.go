@@ -60,7 +60,7 @@ func newDirectory(t *testing.T, store directory.Store, config directory.Config) 
 	return d
 }
 
-func put(t *testing.T, store storetest.Writer, users ...directory.User) {
+func put(t testing.TB, store storetest.Writer, users ...directory.User) {
 	t.Helper()
 	if err := storetest.Put(t.Context(), store, users...); err != nil {
 		t.Fatal(err)

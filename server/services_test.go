@@ -255,6 +255,8 @@ func (c *countingStore) State(context.Context) (directory.State, error) {
 	return directory.State{Epoch: "e", Revision: 1}, nil
 }
 
+func (c *countingStore) Compact(context.Context) error { return nil }
+
 func TestReflection(t *testing.T) {
 	p := start(t, Config{}, nil)
 	stream := grpcreflect.NewClient(client(t, true), "http://"+p.address, connect.WithGRPC()).NewStream(t.Context())

@@ -67,7 +67,8 @@ type Config struct {
 type History struct {
 	// Age is how long a change is kept: 7 days by default.
 	Age time.Duration
-	// Changes is how many are kept: 1,000,000 by default. The last revision is kept whatever its size.
+	// Changes is how many of those are kept: 1,000,000 by default, and more if they are of one revision, which is
+	// kept as a whole.
 	Changes int64
 }
 

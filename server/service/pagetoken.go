@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -80,7 +81,7 @@ func (t *pageToken) String() string {
 // parsePageToken reads a token of a kind.
 func parsePageToken(text string, kind byte) (*pageToken, error) {
 	data, err := tokenEncoding.DecodeString(text)
-	if err != nil || len(data) < 1+tokenSum {
+	if err != nil || len(data) < 1+tokenSum || strings.ContainsAny(text, "\r\n") { // which the decoder skips
 		return nil, wrongToken("is not a page token, or was cut")
 	}
 	t := &pageToken{kind: data[0]}
