@@ -145,12 +145,12 @@ $(VENV)/gen/.done: python/requirements-gen.txt
 	$(@D)/$(PIP) -r $<
 	touch $@
 
-$(VENV)/newest/.done: python/requirements-test.txt python/pyproject.toml proto/api.proto
+$(VENV)/newest/.done: python/requirements-test.txt python/pyproject.toml proto/api.proto proto/roster/v1/directory.proto
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/$(PIP) -r $< -e ./python
 	touch $@
 
-$(VENV)/oldest/.done: python/requirements-oldest.txt python/pyproject.toml proto/api.proto
+$(VENV)/oldest/.done: python/requirements-oldest.txt python/pyproject.toml proto/api.proto proto/roster/v1/directory.proto
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/$(PIP) -r $<
 	$(@D)/$(PIP) --no-deps -e ./python

@@ -13,8 +13,10 @@
 // failure is. Every failure is an *Error, which names the server, says what was wrong and what to
 // do, and carries the code.
 //
-// The package does not balance load, cache, stream or discover servers: a Client is for one
-// address. It does not write: the contract has no call for that.
+// Directory calls the rest of a Roster server, roster.v1: it reads, writes and watches users. A Copy
+// keeps them in memory, and knows how old it may be.
+//
+// The package does not balance load or discover servers: a Client is for one address.
 package client
 
 import (
@@ -121,11 +123,12 @@ func New(baseURL string, cfg Config) (*Client, error) {
 
 // Endpoint returns the arguments of the constructors that protoc-gen-connect-go generates, to call
 // another service of the same server. Such calls use this Client's connection, protocol, token and
-// limits, but not the diagnosis and the retries of Users; they do not fail after Close.
+// limits, but not the diagnosis and the retries of Users; they do not fail after Close. A stream of
+// more than MaxReplyBytes in all fails: for those of roster.v1 there is Directory.
 //
 //	users := apipbconnect.NewMyServiceClient(c.Endpoint())
 func (c *Client) Endpoint() (connect.HTTPClient, string, connect.ClientOption) {
-	return caller{c.transport, c.authorization}, c.target.base.String(), c.options
+	return caller{transport: c.transport, authorization: c.authorization}, c.target.base.String(), c.options
 }
 
 // Users looks users up by id. They come in the order of ids, and once more for each time that an id

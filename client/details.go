@@ -10,6 +10,8 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/proto"
+
+	rosterv1 "example.com/roster/gen/go/roster/v1"
 )
 
 // Violation is a field of a request that the server refused (google.rpc.BadRequest).
@@ -44,6 +46,19 @@ func (e *Error) RetryAfter() time.Duration {
 		}
 	}
 	return 0
+}
+
+// Present returns the user as it is now, of a write that was refused with ABORTED because the user is
+// no longer as its etag says; nil if the server did not say.
+func (e *Error) Present() *Record {
+	for detail := range e.details("roster.v1.User") {
+		var user rosterv1.User
+		if proto.Unmarshal(detail, &user) == nil {
+			present := recordOf(&user)
+			return &present
+		}
+	}
+	return nil
 }
 
 // details iterates over the error details of one type that the server sent.

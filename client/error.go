@@ -18,7 +18,7 @@ import (
 // was wrong. It unwraps to the *connect.Error of the last attempt, so connect.CodeOf,
 // errors.Is(err, context.Canceled) and the like work on it.
 type Error struct {
-	// Op is the call that failed: User, Health or WaitReady.
+	// Op is the call that failed: User, Health, WaitReady, or the name of one of roster.v1.
 	Op string
 	// Address is the server's URL, or its Unix socket as it was given to New.
 	Address string

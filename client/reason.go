@@ -38,7 +38,7 @@ const (
 	ReasonNotRPC Reason = diagnose.NotRPC
 	// ReasonWrongProtocol: the server supports another of the protocols, or does not support JSON.
 	ReasonWrongProtocol Reason = diagnose.WrongProtocol
-	// ReasonNoService: the RPC server does not have MyService (UNIMPLEMENTED).
+	// ReasonNoService: the RPC server does not have the method (UNIMPLEMENTED), such as those of roster.v1 on a Python server.
 	ReasonNoService Reason = diagnose.NoService
 	// ReasonNoAnswer: the port accepts connections but did not answer in time.
 	ReasonNoAnswer Reason = diagnose.NoAnswer

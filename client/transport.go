@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"math"
 	"net/http"
 	"syscall"
 	"time"
@@ -79,6 +80,8 @@ func clientTLS(config *tls.Config) *tls.Config {
 type caller struct {
 	transport     *http.Transport
 	authorization []string // empty for none
+	// streams says that a reply may have any number of messages; each has its own bound.
+	streams bool
 }
 
 func (c caller) Do(req *http.Request) (*http.Response, error) {
@@ -92,7 +95,11 @@ func (c caller) Do(req *http.Request) (*http.Response, error) {
 		return nil, resetIsUnavailable(req.Context(), err)
 	}
 	seen.Responded(response)
-	response.Body = &replyBody{ReadCloser: response.Body, ctx: req.Context(), left: maxReplyBodyBytes}
+	most := int64(maxReplyBodyBytes)
+	if c.streams {
+		most = math.MaxInt64
+	}
+	response.Body = &replyBody{ReadCloser: response.Body, ctx: req.Context(), left: most}
 	return response, nil
 }
 

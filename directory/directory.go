@@ -13,10 +13,8 @@ package directory
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,12 +26,15 @@ import (
 // Config configures the cache of a Directory. The zero value means the defaults.
 type Config struct {
 	// CacheUsers is how many ids are kept in memory, unknown ones included; 0 means 100,000. A user
-	// takes about 240 bytes, and what its renderings have: with those of a Roster server about 480
+	// takes about 300 bytes, and what its renderings have: with those of a Roster server about 540
 	// bytes in all, at most 5 KB.
 	CacheUsers int
 	// PollInterval is how often the store is asked whether another process changed it, and so how
 	// old an answer can be; 0 means 250 ms.
 	PollInterval time.Duration
+	// CompactInterval is how often the store is told to drop the changes that it no longer has to keep;
+	// 0 means a minute.
+	CompactInterval time.Duration
 	// OnWait, if set, is called when a look-up must wait for the store. It gets the context of the
 	// look-up and the number of ids that are not in the cache. The look-up continues with the
 	// context that it returns, and the store gets that context, too. The look-up calls done when it
@@ -44,11 +45,9 @@ type Config struct {
 }
 
 const (
-	defaultCacheUsers   = 100_000
-	defaultPollInterval = 250 * time.Millisecond
-	// loadTimeout bounds a query that several callers may be waiting for, each with a deadline of
-	// its own.
-	loadTimeout = 10 * time.Second
+	defaultCacheUsers      = 100_000
+	defaultPollInterval    = 250 * time.Millisecond
+	defaultCompactInterval = time.Minute
 )
 
 // A Directory answers look-ups from a bounded cache in front of a Store.
@@ -67,8 +66,14 @@ type Directory struct {
 	loading map[int32]*load
 	// renderings are made of every user that enters the cache. They change with mu held.
 	renderings atomic.Pointer[[]namedRendering]
-	// revision is a revision of the store that the cache is no older than.
-	revision int64
+	// seen is a state of the store that the cache is no older than. It changes with mu held.
+	seen atomic.Pointer[State]
+	// next is the poll that has not begun yet, if somebody waits for it.
+	next *poll
+	// wake makes follow poll at once.
+	wake chan struct{}
+
+	feed *feed
 
 	onWait func(context.Context, int) (context.Context, func(error))
 	size   int
@@ -77,18 +82,10 @@ type Directory struct {
 	status atomic.Pointer[Status]
 
 	stop    context.CancelFunc
-	stopped chan struct{}
+	running sync.WaitGroup
 }
 
-// A load is one query for ids that were missing from the cache.
-type load struct {
-	ids   []int32
-	done  chan struct{} // closed when found and err are set
-	found map[int32]*Entry
-	err   error
-}
-
-// New returns a Directory in front of store, which it does not close. Its only goroutine ends with
+// New returns a Directory in front of store, which it does not close. Its goroutines end with
 // Close. New fails if the store does not answer.
 func New(ctx context.Context, store Store, config Config) (*Directory, error) {
 	if config.CacheUsers == 0 {
@@ -101,7 +98,10 @@ func New(ctx context.Context, store Store, config Config) (*Directory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache of %d users: %w", config.CacheUsers, err)
 	}
-	revision, err := store.Revision(ctx)
+	if config.CompactInterval == 0 {
+		config.CompactInterval = defaultCompactInterval
+	}
+	state, err := store.State(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -110,27 +110,30 @@ func New(ctx context.Context, store Store, config Config) (*Directory, error) {
 	}
 	following, stop := context.WithCancel(context.Background())
 	d := &Directory{
-		store:    store,
-		cache:    cache,
-		loading:  make(map[int32]*load),
-		revision: revision,
-		onWait:   config.OnWait,
-		size:     config.CacheUsers,
-		log:      config.Log,
-		stop:     stop,
-		stopped:  make(chan struct{}),
+		store:   store,
+		cache:   cache,
+		loading: make(map[int32]*load),
+		wake:    make(chan struct{}, 1),
+		feed:    newFeed(store),
+		onWait:  config.OnWait,
+		size:    config.CacheUsers,
+		log:     config.Log,
+		stop:    stop,
 	}
+	d.seen.Store(&state)
 	d.counts.answered.Store(time.Now().UnixNano())
 	d.status.Store(newStatus(nil))
 	d.renderings.Store(new([]namedRendering))
-	go d.follow(following, config.PollInterval)
+	d.running.Go(func() { d.follow(following, config.PollInterval) })
+	d.running.Go(func() { d.feed.run(following) })
+	d.running.Go(func() { d.compact(following, config.CompactInterval) })
 	return d, nil
 }
 
-// Close ends the Directory's goroutine. The store stays open.
+// Close ends the Directory's goroutines and its watches. The store stays open.
 func (d *Directory) Close() {
 	d.stop()
-	<-d.stopped
+	d.running.Wait()
 }
 
 // Users returns the users with these ids in the order asked: a repeated id is answered each time,
@@ -143,7 +146,7 @@ func (d *Directory) Users(ctx context.Context, ids []int32) ([]*User, error) {
 	users := make([]*User, 0, len(ids))
 	for _, e := range entries {
 		if e != nil {
-			users = append(users, &e.user)
+			users = append(users, &e.record.User)
 		}
 	}
 	return users, nil
@@ -192,213 +195,4 @@ func (d *Directory) entries(ctx context.Context, ids []int32) ([]*Entry, error) 
 		return nil, err
 	}
 	return entries, nil
-}
-
-// Put is Store.Put of the users as [Normalize] returns them, seen by every look-up that begins after
-// it returned.
-func (d *Directory) Put(ctx context.Context, users []User) error {
-	ids := make([]int32, len(users))
-	normal := make([]User, len(users))
-	for i := range users {
-		ids[i] = users[i].ID
-		normal[i], _ = Normalize(users[i]) // the store refuses one that is invalid
-	}
-	revision, err := d.store.Put(ctx, normal)
-	d.wrote(ids, revision, err)
-	return err
-}
-
-// Delete is Store.Delete, seen by every look-up that begins after it returned.
-func (d *Directory) Delete(ctx context.Context, ids []int32) error {
-	revision, err := d.store.Delete(ctx, ids)
-	d.wrote(ids, revision, err)
-	return err
-}
-
-// load fills entries at the missing indexes: if join is set, it joins the queries under way that cover
-// an id, and makes one for all the others.
-func (d *Directory) load(ctx context.Context, ids []int32, missing []int, entries []*Entry, join bool) error {
-	if err := d.Status().Err; err != nil {
-		return err // a query would only wait, like those before it
-	}
-	var own *load
-	from := make([]*load, len(missing))
-	d.mu.Lock()
-	for n, i := range missing {
-		id := ids[i]
-		l := d.loading[id]
-		if l == nil || !join && l != own {
-			// A load may have ended since the caller looked into the cache.
-			if e, ok := d.cache.GetIfPresent(id); ok {
-				entries[i] = e
-				continue
-			}
-			if own == nil {
-				own = &load{done: make(chan struct{})}
-			}
-			own.ids = append(own.ids, id)
-			d.loading[id] = own
-			l = own
-		}
-		from[n] = l
-	}
-	d.mu.Unlock()
-	if own != nil {
-		// It has a goroutine of its own, since other callers wait for it after this one has given
-		// up.
-		go d.fetch(context.WithoutCancel(ctx), own)
-	}
-	var again []int
-	for n, i := range missing {
-		l := from[n]
-		if l == nil {
-			continue
-		}
-		err := d.wait(ctx, l)
-		if errors.Is(err, ErrDamaged) && l != own {
-			again = append(again, i) // it may be another id of that query that cannot be read
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		entries[i] = l.found[ids[i]]
-	}
-	if len(again) > 0 {
-		return d.load(ctx, ids, again, entries, false)
-	}
-	return nil
-}
-
-// wait waits for l, but fails at once while the store is known not to answer.
-func (d *Directory) wait(ctx context.Context, l *load) error {
-	for {
-		status := d.Status()
-		if status.Err != nil {
-			select {
-			case <-l.done:
-				return l.err
-			default:
-				return status.Err
-			}
-		}
-		select {
-		case <-l.done:
-			return l.err
-		case <-status.Changed():
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// fetch runs the query of a load and caches the users that were not changed meanwhile.
-func (d *Directory) fetch(ctx context.Context, l *load) {
-	defer close(l.done)
-	l.found, l.err = d.query(ctx, l.ids)
-	if l.err == nil {
-		d.counts.loads.Add(1)
-	} else {
-		d.counts.failures.Add(1)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, id := range l.ids {
-		if d.loading[id] != l {
-			continue // a write took it out
-		}
-		delete(d.loading, id)
-		if l.err == nil {
-			d.cache.Set(id, l.found[id])
-		}
-	}
-}
-
-// query asks the store. A panic of the store becomes an error: it would end the process, since this
-// goroutine belongs to no request.
-func (d *Directory) query(ctx context.Context, ids []int32) (found map[int32]*Entry, err error) {
-	defer func() {
-		if value := recover(); value != nil {
-			err = fmt.Errorf("look up %d ids: panic: %v\n%s", len(ids), value, debug.Stack())
-		}
-	}()
-	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
-	defer cancel()
-	users, err := d.store.Get(ctx, ids)
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("%w: no answer within %v", ErrUnavailable, loadTimeout)
-	}
-	if err != nil {
-		return nil, err
-	}
-	found = make(map[int32]*Entry, len(users))
-	renderings := *d.renderings.Load()
-	for _, user := range users {
-		e, err := newEntry(&user, renderings)
-		if err != nil {
-			return nil, err
-		}
-		found[user.ID] = e
-	}
-	return found, nil
-}
-
-// wrote removes from the cache what a write through this Directory changed. If the revision rose by
-// more than that write, another process has written too, and it removes everything.
-func (d *Directory) wrote(ids []int32, revision int64, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch {
-	case err != nil:
-		// The write may have been committed in spite of the error; then follow sees its revision.
-		d.drop(ids)
-	case revision <= d.revision:
-		// follow, or a later write through this Directory, has emptied the cache already.
-	case revision == d.revision+1:
-		d.revision = revision
-		d.drop(ids)
-	default:
-		d.revision = revision
-		d.dropAll()
-	}
-}
-
-// follow asks the store for its revision, empties the cache when it has changed, and keeps the
-// status.
-func (d *Directory) follow(ctx context.Context, interval time.Duration) {
-	defer close(d.stopped)
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		revision, err := d.ask(ctx)
-		if err != nil {
-			continue // look-ups are still answered from the cache
-		}
-		d.counts.answered.Store(time.Now().UnixNano())
-		d.mu.Lock()
-		if revision != d.revision {
-			d.revision = revision
-			d.dropAll()
-		}
-		d.mu.Unlock()
-	}
-}
-
-// drop removes ids from the cache; d.mu is held.
-func (d *Directory) drop(ids []int32) {
-	for _, id := range ids {
-		delete(d.loading, id)
-		d.cache.Invalidate(id)
-	}
-}
-
-// dropAll empties the cache; d.mu is held.
-func (d *Directory) dropAll() {
-	clear(d.loading)
-	d.cache.InvalidateAll()
 }

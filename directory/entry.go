@@ -7,9 +7,10 @@ import (
 )
 
 // A Rendering encodes a user as its callers get it, so that it is encoded once, when it enters the
-// cache, and not for every call. It appends the encoding to dst and returns dst. It must return the
-// same bytes for the same user, and may be called on several goroutines at once.
-type Rendering func(dst []byte, user *User) ([]byte, error)
+// cache, and not for every call. It appends the encoding to dst and returns dst. Epoch is that of the
+// record's revision, as [Etag] takes it. It must return the same bytes for the same record and epoch,
+// and may be called on several goroutines at once.
+type Rendering func(dst []byte, record *Record, epoch string) ([]byte, error)
 
 // A RenderingID names a rendering of one Directory.
 type RenderingID int
@@ -48,15 +49,18 @@ func (d *Directory) Render(name string, rendering Rendering) RenderingID {
 
 // An Entry is a user in the cache, with its renderings. It is shared and read only.
 type Entry struct {
-	user User
-	// all has the renderings one after another. The strings of user are pieces of it, so that
+	record Record
+	// all has the renderings one after another. The strings of record are pieces of it, so that
 	// keeping both costs little more than keeping one.
 	all  string
 	ends [maxRenderings]int32 // of each rendering in all
 }
 
 // User returns the user. It must not be changed.
-func (e *Entry) User() *User { return &e.user }
+func (e *Entry) User() *User { return &e.record.User }
+
+// Record returns the user with its times and revision. It must not be changed.
+func (e *Entry) Record() *Record { return &e.record }
 
 // Rendered returns a rendering of the user.
 func (e *Entry) Rendered(id RenderingID) string {
@@ -67,25 +71,25 @@ func (e *Entry) Rendered(id RenderingID) string {
 	return e.all[start:e.ends[id]]
 }
 
-// newEntry renders user. It fails if a rendering does, for a string that is not UTF-8 for example,
+// newEntry renders a user. It fails if a rendering does, for a string that is not UTF-8 for example,
 // which no Store accepts, but which a person with another program might have written.
-func newEntry(user *User, renderings []namedRendering) (*Entry, error) {
-	e := &Entry{}
-	all := make([]byte, 0, (len(renderings)+1)*(len(user.Name)+len(user.Email)+24))
+func newEntry(record *Record, epoch string, renderings []namedRendering) (*Entry, error) {
+	e := &Entry{record: *record}
+	all := make([]byte, 0, (len(renderings)+1)*(len(record.Name)+len(record.Email)+24))
 	for id, r := range renderings {
 		var err error
-		if all, err = r.render(all, user); err != nil {
-			return nil, fmt.Errorf("encode user %d: %w", user.ID, err)
+		if all, err = r.render(all, record, epoch); err != nil {
+			return nil, fmt.Errorf("encode user %d: %w", record.ID, err)
 		}
 		e.ends[id] = int32(len(all))
 	}
-	for _, text := range []string{user.Name, user.Email} {
+	for _, text := range []string{record.Name, record.Email} {
 		if !bytes.Contains(all, []byte(text)) {
 			all = append(all, text...)
 		}
 	}
 	e.all = string(all)
-	e.user = User{ID: user.ID, Name: within(e.all, user.Name), Age: user.Age, Email: within(e.all, user.Email)}
+	e.record.Name, e.record.Email = within(e.all, record.Name), within(e.all, record.Email)
 	return e, nil
 }
 

@@ -14,18 +14,25 @@ type Stats struct {
 	// Loads counts the queries for missing ids that the store answered, LoadFailures those that
 	// failed. One query asks for many ids.
 	Loads, LoadFailures uint64
-	// Answered is when the store last returned its revision. Changes of other processes before that
+	// Answered is when the store last returned its state. Changes of other processes before that
 	// time are seen.
 	Answered time.Time
+	// Writes counts the changes that were made through this Directory, imports included.
+	Writes uint64
+	// Watches is how many watches are open. WatchesSlow counts those that were dropped since their
+	// caller did not keep up, WatchesLost those whose place is no longer in the history.
+	Watches                  int
+	WatchesSlow, WatchesLost uint64
 }
 
 type counts struct {
-	hits, misses, loads, failures atomic.Uint64
-	answered                      atomic.Int64 // Unix time in nanoseconds
+	hits, misses, loads, failures, writes atomic.Uint64
+	answered                              atomic.Int64 // Unix time in nanoseconds
 }
 
 // Stats returns what the Directory has done so far.
 func (d *Directory) Stats() Stats {
+	watches, slow, lost := d.feed.counts()
 	return Stats{
 		Hits:         d.counts.hits.Load(),
 		Misses:       d.counts.misses.Load(),
@@ -34,5 +41,9 @@ func (d *Directory) Stats() Stats {
 		Loads:        d.counts.loads.Load(),
 		LoadFailures: d.counts.failures.Load(),
 		Answered:     time.Unix(0, d.counts.answered.Load()),
+		Writes:       d.counts.writes.Load(),
+		Watches:      watches,
+		WatchesSlow:  slow,
+		WatchesLost:  lost,
 	}
 }

@@ -38,7 +38,7 @@ func (d *Directory) Health(ctx context.Context) error {
 	answer := make(chan error, 1)
 	// A store on a file system that hangs does not hear that the time is up.
 	go func() {
-		_, err := d.store.Revision(limited)
+		_, err := d.store.State(limited)
 		answer <- err
 	}()
 	var err error
@@ -55,8 +55,8 @@ func (d *Directory) Health(ctx context.Context) error {
 
 func errNoAnswer() error { return fmt.Errorf("%w: no answer within %v", ErrUnavailable, healthTimeout) }
 
-// ask asks the store for its revision and keeps the status. It is the only one to do so.
-func (d *Directory) ask(ctx context.Context) (revision int64, err error) {
+// ask asks the store for its state and keeps the status. It is the only one to do so.
+func (d *Directory) ask(ctx context.Context) (state State, err error) {
 	var mu sync.Mutex
 	answered := false
 	// A store on a file system that hangs does not hear that the time is up.
@@ -70,10 +70,10 @@ func (d *Directory) ask(ctx context.Context) (revision int64, err error) {
 	defer overdue.Stop()
 	limited, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	revision, err = d.store.Revision(limited)
+	state, err = d.store.State(limited)
 	switch {
 	case ctx.Err() != nil:
-		return 0, ctx.Err() // the Directory is closed
+		return State{}, ctx.Err() // the Directory is closed
 	case err != nil && limited.Err() != nil:
 		err = errNoAnswer()
 	}
@@ -81,7 +81,7 @@ func (d *Directory) ask(ctx context.Context) (revision int64, err error) {
 	defer mu.Unlock()
 	answered = true
 	d.setStatus(err)
-	return revision, err
+	return state, err
 }
 
 func (d *Directory) setStatus(err error) {

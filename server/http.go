@@ -36,8 +36,8 @@ const (
 	pingTimeout  = 15 * time.Second
 	// maxStreams is how many calls one HTTP/2 connection may have open.
 	maxStreams = 250
-	// spareMemory is what all HTTP/2 connections may hold together, in bytes, besides the calls and
-	// watches that have maximums: bodies, output that is not read, long headers.
+	// spareMemory is what all HTTP/2 connections may hold together, in bytes, besides the calls and the
+	// watches, of health and of users, that have maximums: bodies, output that is not read, long headers.
 	spareMemory = 8 << 20
 )
 
@@ -71,7 +71,7 @@ func (s *Server) newHTTPServer(handler http.Handler, tlsConfig *tls.Config, erro
 	}
 	err := h2.Configure(httpServer, h2.Config{
 		MaxConcurrentStreams: maxStreams,
-		MaxMemory:            h2.StreamCost*(s.config.MaxConcurrentCalls+s.config.MaxWatches) + spareMemory,
+		MaxMemory:            h2.StreamCost*(s.config.MaxConcurrentCalls+2*s.config.MaxWatches) + spareMemory,
 		StallTimeout:         s.config.stallTimeout,
 		PingInterval:         pingInterval,
 		PingTimeout:          pingTimeout,

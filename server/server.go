@@ -58,7 +58,8 @@ type Config struct {
 	Mounts []rpc.Mount
 	// MaxBatch is how many ids one call may have; 0 means 10,000.
 	MaxBatch int
-	// MaxWatches is how many health Watch calls may be open at a time; 0 means 2,000.
+	// MaxWatches is how many calls of WatchUsers may be open at a time, and besides how many of health's
+	// Watch; 0 means 2,000.
 	MaxWatches int
 	// MaxConnections is the maximum number of open connections; 0 means 10,000, a negative value no
 	// maximum. Once it is reached, idle connections give way to new ones, and no address keeps all. One

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,6 +77,15 @@ var grpcTarget = regexp.MustCompile(`^(unix|unix-abstract|dns|ipv4|ipv6):\D`)
 
 // call makes one call as the flags say.
 func (f *callFlags) call(ctx context.Context, call func(context.Context, *client.Client) error) error {
+	return f.connect(func(c *client.Client) error {
+		ctx, cancel := context.WithTimeout(ctx, f.timeout)
+		defer cancel()
+		return call(ctx, c)
+	})
+}
+
+// connect makes any number of calls, which have deadlines of their own or none.
+func (f *callFlags) connect(calls func(*client.Client) error) error {
 	tlsConfig, err := f.tlsConfig()
 	if err != nil {
 		return err
@@ -90,9 +100,12 @@ func (f *callFlags) call(ctx context.Context, call func(context.Context, *client
 		return usage("--server: %w", err)
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
-	defer cancel()
-	return call(ctx, c)
+	return calls(c)
+}
+
+// withoutFlags returns the rows of a table but for those of some flags.
+func withoutFlags(table []flagRow, names ...string) []flagRow {
+	return slices.DeleteFunc(table, func(row flagRow) bool { return slices.Contains(names, row.name) })
 }
 
 // tlsConfig returns what the client trusts and presents, nil if no flag says so.

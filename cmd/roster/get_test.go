@@ -220,7 +220,7 @@ func TestGetAndHealthSayWhatIsWrong(t *testing.T) {
 	for _, tc := range []struct{ args, stderr string }{
 		{"get 1 --timeout 200ms --server " + nobody, "User at " + nobody + ": nothing listens there; start the server"},
 		{"health --server " + nobody, "Health at " + nobody + ": nothing listens there; start the server"},
-		{"get 1 --server " + broken, "the server does not have this method of MyService"},
+		{"get 1 --server " + broken, "the server does not have this method"},
 		{"health --server " + broken, "a Python method that returns None"},
 	} {
 		code, stdout, stderr := roster(t, strings.Fields(tc.args)...)

@@ -23,6 +23,9 @@ type importFlags struct {
 	create                            bool
 	ignoreColumns, check, mirror      bool
 	emptyAge, maxRemovals             string
+
+	toServer            callFlags // with a server: none is a store
+	batchRows, skipRows int
 }
 
 func (f *importFlags) skip() bool { return f.onBadRow == "skip" }
@@ -31,7 +34,7 @@ func newImportCommand() *cobra.Command {
 	var f importFlags
 	command := &cobra.Command{
 		Use:   "import FILE",
-		Short: "Load users from a CSV, NDJSON or JSON file into the store",
+		Short: "Load users from a CSV, NDJSON or JSON file into a store or a server",
 		Long: fmt.Sprintf(`Import loads users from FILE (- for standard input) into the store.
 
 CSV has the columns id,name,age,email, named in its first line, in any order,
@@ -57,6 +60,11 @@ only the bad rows are left out, and --rejected keeps them in a file that can be
 imported once it is corrected. The lines read, taken and left out are printed
 and add up. A file with rows of which none could be taken is a failure.
 
+With --server the users go to a server, over one stream, and it stores them; this
+needs a token of the role write, if the server has tokens. With --batch-rows each
+so many rows are a change of their own: if one fails, those before it stay, and the
+error says with which --skip-rows to go on.
+
 With --mirror the store has the users of the file and no others at the end.
 How many are removed is asked for on a terminal, elsewhere --max-removals says
 how many may be. What comes from a pipe is kept in a temporary file ($TMPDIR)
@@ -67,6 +75,7 @@ until its end, so that nothing waits for it.`,
   roster import --columns id=employee_no,email=mail --ignore-columns staff.csv
   roster import --check --mirror users.csv
   roster import --mirror --max-removals 50 users.json.gz
+  roster import --server https://roster.example.com --token @token users.csv
   psql -c "COPY users TO STDOUT CSV HEADER" | roster import --format csv -`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -76,14 +85,29 @@ until its end, so that nothing waits for it.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			err := runImport(ctx, cmd, args[0], &f)
+			var err error
+			// A --store of the command line wins over a ROSTER_SERVER of the environment.
+			storeGiven := cmd.Flags().Changed("store") && os.Getenv(environmentName("store")) == ""
+			switch serverByEnvironment := f.toServer.server == os.Getenv(environmentName("server")); {
+			case f.toServer.server != "" && storeGiven && !serverByEnvironment:
+				return usage("--store and --server exclude each other")
+			case f.toServer.server != "" && !storeGiven:
+				err = importToServer(ctx, cmd, args[0], &f)
+			case f.batchRows > 0 || f.skipRows > 0:
+				return usage("--batch-rows and --skip-rows go with --server: an import into a store is one change")
+			default:
+				err = runImport(ctx, cmd, args[0], &f)
+			}
 			if err != nil && (ctx.Err() != nil || errors.Is(err, context.Canceled)) {
+				if f.batchRows > 0 {
+					return err // which says how far it got
+				}
 				return fmt.Errorf("%s: interrupted; nothing was imported", args[0])
 			}
 			return err
 		},
 	}
-	addFlags(command, []flagRow{
+	rows := []flagRow{
 		{"", "store", into(&f.store, defaultStore, checkStore), storeHelp},
 		createFlag("", &f.create),
 		{"", "format", choice(&f.format, "", string(userfile.CSV), string(userfile.NDJSON), string(userfile.JSON)),
@@ -99,9 +123,22 @@ until its end, so that nothing waits for it.`,
 		{"Mirror", "mirror", into(&f.mirror, false, nil), "remove the users that the file does not have"},
 		{"Mirror", "max-removals", into(&f.maxRemovals, "", wholeNumber(math.MaxInt32)),
 			"how many users --mirror may remove; more is a failure, and nothing is written"},
-	})
+		{serverGroup, "batch-rows", into(&f.batchRows, 0, notBelowZero), "with --server, make each so many rows a change of their own; 0 makes one change of all"},
+		{serverGroup, "skip-rows", into(&f.skipRows, 0, notBelowZero), "with --server, leave out so many rows at the beginning, which an import with --batch-rows has done"},
+	}
+	for _, row := range withoutFlags(f.toServer.table(), "timeout", "output") {
+		if row.name == "server" {
+			row.setting = into(&f.toServer.server, "", nil)
+			row.help = "server to import to instead of a store, written as in roster get"
+		}
+		row.group = serverGroup
+		rows = append(rows, row)
+	}
+	addFlags(command, rows)
 	return command
 }
+
+const serverGroup = "To a server"
 
 // wholeNumber returns the check of a flag that is empty or a whole number from 0 to most.
 func wholeNumber(most int) func(string) error {

@@ -13,7 +13,7 @@ func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "roster",
 		Short: "A user directory on one port: gRPC, gRPC-Web, Connect and JSON",
-		Long: `Roster is a user directory: a caller sends ids and gets users.
+		Long: `Roster is a user directory: callers look users up, list, change and watch them.
 
 One port speaks gRPC to Python and Go programs, gRPC-Web and Connect to
 browsers, and JSON to curl.
@@ -22,6 +22,7 @@ Every flag has an environment variable: --max-batch is ROSTER_MAX_BATCH.
 The command line wins over the environment.`,
 		Example: `  roster serve --sample
   roster get 1 2
+  roster add --name "Ann Lee" --age 31 --email ann@example.com
   roster import users.csv`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -47,7 +48,14 @@ The command line wins over the environment.`,
 		newBridgeCommand(),
 		newGetCommand(),
 		newHealthCommand(),
+		newListCommand(),
+		newAddCommand(),
+		newUpdateCommand(),
+		newRemoveCommand(),
+		newWatchCommand(),
+		newLogCommand(),
 		newImportCommand(),
+		newExportCommand(),
 		newBackupCommand(),
 		newRestoreCommand(),
 		newCheckCommand(),

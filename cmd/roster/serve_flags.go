@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/roster/directory/sqlite"
 	"example.com/roster/internal/unixaddr"
 	"example.com/roster/server/gate"
 	"example.com/roster/server/telemetry"
@@ -25,7 +26,10 @@ type serveFlags struct {
 	storeGiven  bool // by the command line or the environment
 	create      bool
 	sample      bool
-	http2       string
+	// changeHistory is how much of the history is kept, and history what it says.
+	changeHistory string
+	history       sqlite.History
+	http2         string
 
 	tlsCert, tlsKey, tlsClientCA string
 
@@ -80,6 +84,8 @@ func (f *serveFlags) table() []flagRow {
 		createFlag(address, &f.create),
 		{address, "sample", into(&f.sample, false, nil),
 			"load the 300 sample users: into --store if it is given and empty, else into a temporary store"},
+		{address, "change-history", into(&f.changeHistory, "7d,1000000", f.checkChangeHistory),
+			"how much of the history of changes is kept, for watches that come back and roster log: an age (7d, 12h), a number of changes, or both, whichever is less"},
 		{address, "http2", choice(&f.http2, "fast", "fast", "std"),
 			"HTTP/2 engine: fast is Roster's own, std is that of Go's net/http"},
 
@@ -93,7 +99,7 @@ func (f *serveFlags) table() []flagRow {
 		{access, "tokens", into(&f.tokens, "", nil),
 			"file of tokens, made by roster token: calls then need one of them; reloaded when it changes"},
 		{access, "open-reads", into(&f.openReads, false, f.checkOpenReads),
-			"with --tokens, require no token for look-ups; one is then needed for writes alone, which no call of this version makes"},
+			"with --tokens, require no token for reads; one of the role write is then needed to change users and to read the history"},
 
 		{limits, "max-batch", into(&f.maxBatch, 10_000, atLeastOne),
 			"maximum ids in one call"},
@@ -144,8 +150,34 @@ func (f *serveFlags) table() []flagRow {
 		return rows
 	}
 	return slices.DeleteFunc(rows, func(row flagRow) bool {
-		return slices.Contains([]string{"store", "create", "sample", "max-batch", "open-reads", "bridge"}, row.name)
+		return slices.Contains([]string{"store", "create", "sample", "change-history", "max-batch", "open-reads", "bridge"}, row.name)
 	})
+}
+
+func (f *serveFlags) checkChangeHistory(text string) (err error) {
+	f.history, err = parseHistory(text)
+	return err
+}
+
+// parseHistory reads an age, a number of changes, or both with a comma between them.
+func parseHistory(text string) (history sqlite.History, err error) {
+	wrong := errors.New("want an age such as 7d or 12h, a number of changes such as 1000000, or both with a comma between them")
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		if changes, err := strconv.ParseInt(part, 10, 64); err == nil {
+			if history.Changes != 0 || changes < 1 {
+				return sqlite.History{}, wrong
+			}
+			history.Changes = changes
+			continue
+		}
+		age, err := parseAge(part)
+		if err != nil || history.Age != 0 || age <= 0 {
+			return sqlite.History{}, wrong
+		}
+		history.Age = age
+	}
+	return history, nil
 }
 
 func checkAddr(addr string) error {

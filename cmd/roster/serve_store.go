@@ -40,7 +40,7 @@ func openServedStore(ctx context.Context, f serveFlags, log *slog.Logger) (_ *se
 	case f.sample:
 		created = func(text string) { log.Info(text) } // it will not stay empty
 	}
-	if s.Store, err = openStore(ctx, s.name, f.create || s.folder != "", created, warn); err != nil {
+	if s.Store, err = openStoreKeeping(ctx, f.history, s.name, f.create || s.folder != "", created, warn); err != nil {
 		return nil, errors.Join(err, s.removeFolder())
 	}
 	s.path = storePath(s.name)
@@ -83,19 +83,19 @@ func (s *servedStore) addSample(ctx context.Context, log *slog.Logger) error {
 // change, since counting reads all of it.
 func (s *servedStore) counter() func(context.Context) (int64, error) {
 	var mu sync.Mutex
-	counted, users := int64(-1), int64(0)
+	counted, users := directory.State{}, int64(0)
 	return func(ctx context.Context) (int64, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		revision, err := s.Revision(ctx)
-		if err != nil || revision == counted {
+		state, err := s.State(ctx)
+		if err != nil || state == counted {
 			return users, err
 		}
 		count, err := s.Count(ctx)
 		if err != nil {
 			return 0, err
 		}
-		counted, users = revision, count
+		counted, users = state, count
 		return users, nil
 	}
 }

@@ -33,7 +33,12 @@ func checkStore(name string) error {
 // openStore opens what --store names. Without create there must be such a store. created gets a
 // sentence if it did not exist, and warn one for what is suspicious about it.
 func openStore(ctx context.Context, name string, create bool, created, warn func(string)) (directory.Store, error) {
-	config := sqlite.Config{MustExist: !create, Warn: warn, Created: func() {
+	return openStoreKeeping(ctx, sqlite.History{}, name, create, created, warn)
+}
+
+// openStoreKeeping is openStore, but says how much of the history the store keeps.
+func openStoreKeeping(ctx context.Context, history sqlite.History, name string, create bool, created, warn func(string)) (directory.Store, error) {
+	config := sqlite.Config{MustExist: !create, Warn: warn, History: history, Created: func() {
 		created("the store " + redactStore(name) + " did not exist and has been created, empty")
 	}}
 	store, err := config.Open(ctx, storePath(name))

@@ -107,7 +107,7 @@ a client certificate of that name (see roster serve --tls-client-ca).`,
 	}
 	addFlags(command, f.table(
 		flagRow{"", "role", into(&role, "", checkRole).completedBy(auth.Read.String(), auth.Write.String()),
-			"read: look users up; write: change them, too, which no call of this version does"},
+			"read: look users up, list and watch them; write: change them, too, and read who changed what"},
 		flagRow{"", "name", into(&name, "", checkName),
 			"name of the caller, which the log shows; by default the name in --certificate"},
 		flagRow{"", "certificate", into(&certificate, "", nil),

@@ -42,7 +42,7 @@ func Backup(ctx context.Context, path, to string, overwrite bool) (_ Summary, er
 	if _, err := source.db.ExecContext(ctx, "VACUUM INTO ?", copied); err != nil {
 		return Summary{}, describeCopy(path, copied, err)
 	}
-	made, err := finishCopy(ctx, copied, 0)
+	made, err := finishCopy(ctx, copied)
 	if err != nil {
 		return Summary{}, fmt.Errorf("the backup %s: %w", to, err)
 	}
@@ -156,9 +156,9 @@ func checkOurs(ctx context.Context, db *sql.DB) error {
 	return checkSchema(ctx, db, false, false)
 }
 
-// finishCopy makes the file at path, which nobody else uses, a store of its own: a new epoch, a
-// revision of at least the given one, no log. It checks all of it, and makes it durable.
-func finishCopy(ctx context.Context, path string, revision int64) (s Summary, err error) {
+// finishCopy makes the file at path, which nobody else uses, a store of its own: a new epoch, no log. Its
+// revision and its history stay. It checks all of it, and makes it durable.
+func finishCopy(ctx context.Context, path string) (s Summary, err error) {
 	db := open(path, "_journal_mode=DELETE&_synchronous=FULL")
 	defer db.Close()
 	db.SetMaxOpenConns(1)
@@ -173,8 +173,7 @@ func finishCopy(ctx context.Context, path string, revision int64) (s Summary, er
 		return s, describe(path, err)
 	}
 	if epoch != "" { // else its schema has none: it gets one when it is opened
-		_, err := db.ExecContext(ctx, `UPDATE directory SET epoch = lower(hex(randomblob(16))),
-			revision = max(revision, ?), `+newMark+`, closed = 1 WHERE one = 1`, revision)
+		_, err := db.ExecContext(ctx, `UPDATE directory SET epoch = lower(hex(randomblob(16))), `+newMark+`, closed = 1 WHERE one = 1`)
 		if err != nil {
 			return s, describe(path, err)
 		}
@@ -282,7 +281,7 @@ func Restore(ctx context.Context, backup, path string) (r Restored, err error) {
 	if err := copyInto(ctx, copied, backup); err != nil {
 		return r, fmt.Errorf("make a copy of the backup: %w", err)
 	}
-	if r.Summary, err = finishCopy(ctx, copied, newestRevision(ctx, path)+1); err != nil {
+	if r.Summary, err = finishCopy(ctx, copied); err != nil {
 		return r, fmt.Errorf("the backup %s: %w", backup, err)
 	}
 	if r.Kept, err = putAside(path, time.Now()); err != nil {
@@ -351,15 +350,6 @@ func checkBackup(ctx context.Context, backup, path string) error {
 			"If you know that it is whole, put it into the place of the store yourself: mv, once nothing has the store open", backup)
 	}
 	return nil
-}
-
-// newestRevision returns the revision of a store that is to be replaced, as far as it can be read
-// without its log, which must not be touched.
-func newestRevision(ctx context.Context, path string) (revision int64) {
-	db := open(path, "immutable=1&mode=ro&_query_only=1")
-	defer db.Close()
-	_ = db.QueryRowContext(ctx, selectRevision).Scan(&revision)
-	return revision
 }
 
 func copyInto(ctx context.Context, to, from string) (err error) {

@@ -29,7 +29,7 @@ func TestABackupBesideAWriter(t *testing.T) {
 			for id := range int32(200) { // all of one number
 				users = append(users, directory.User{ID: 1000 + id, Name: fmt.Sprint("Number ", n)})
 			}
-			_, err = store.Put(t.Context(), users)
+			_, err = writeAll(t, store, users)
 		}
 		done <- err
 	}()
@@ -58,8 +58,8 @@ func TestABackupBesideAWriter(t *testing.T) {
 		if count, err := copied.Count(t.Context()); err != nil || count != made.Users {
 			t.Errorf("%d users, %v, want %d", count, err, made.Users)
 		}
-		epoch, _ := copied.Epoch(t.Context())
-		if mine, err := store.Epoch(t.Context()); err != nil || mine == epoch || epoch != made.Epoch {
+		epoch, _ := epochOf(t, copied)
+		if mine, err := epochOf(t, store); err != nil || mine == epoch || epoch != made.Epoch {
 			t.Errorf("epoch %s of the backup (%s), %s of the store, %v", epoch, made.Epoch, mine, err)
 		}
 		copied.Close()
@@ -153,7 +153,7 @@ func TestARestoreOverAJournal(t *testing.T) {
 	}
 	defer tx.Rollback()
 	for n := range 2000 {
-		if _, err := tx.Exec("INSERT INTO users VALUES (?, ?, 1, '', 9)", 100+n, strings.Repeat("x", 200)); err != nil {
+		if _, err := tx.Exec("INSERT INTO users VALUES (?, ?, 1, '', 9, 1, 1, '', '')", 100+n, strings.Repeat("x", 200)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -188,7 +188,7 @@ func TestRestore(t *testing.T) {
 			live, path, saved := filepath.Join(dir, "live.db"), filepath.Join(dir, "roster.db"), filepath.Join(dir, "backup.db")
 			store := restoreOf(t, live, saved)
 			before := revision(t, store)
-			epoch, err := store.Epoch(t.Context())
+			epoch, err := epochOf(t, store)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -307,7 +307,7 @@ func TestARestoreThatWasInterrupted(t *testing.T) {
 	crash(t, live, path)
 	copied := filepath.Join(dir, "copied")
 	copyFile(t, saved, copied)
-	if _, err := finishCopy(t.Context(), copied, 0); err != nil {
+	if _, err := finishCopy(t.Context(), copied); err != nil {
 		t.Fatal(err)
 	}
 	move(t, copied, path)
@@ -330,7 +330,7 @@ func TestCheck(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		epoch, err := store.Epoch(t.Context())
+		epoch, err := epochOf(t, store)
 		if err != nil || s.Epoch != epoch || s.Revision == 0 {
 			t.Errorf("got %+v, epoch %s, %v", s, epoch, err)
 		}
@@ -339,7 +339,7 @@ func TestCheck(t *testing.T) {
 	if problems := check(); len(problems) > 0 {
 		t.Errorf("problems %v", problems)
 	}
-	shell(t, path, "INSERT INTO users VALUES (2, '', 1, '', 0), (3, 'C', 200, '', 0), (4, 'D', 4, 'nobody', 0), (5, 'E', 5, '', 0), (5000000000, 'F', 1, '', 0)")
+	shell(t, path, "INSERT INTO users (id, name, age, email, revision, created, updated) VALUES (2, '', 1, '', 0, 1, 1), (3, 'C', 200, '', 0, 1, 1), (4, 'D', 4, 'nobody', 0, 1, 1), (5, 'E', 5, '', 0, 1, 1), (5000000000, 'F', 1, '', 0, 1, 1)")
 	problems := strings.Join(check(), "\n")
 	for _, want := range []string{"user 2: invalid user: name is empty", "user 3: invalid user: age 200", `user 4: invalid user: email "nobody" has no @`, "user 5000000000: the id is out of range"} {
 		if !strings.Contains(problems, want) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
 )
 
 // database is one opened file. If the file is replaced by another, the Store opens a new database.
@@ -14,17 +15,16 @@ type database struct {
 	path     string
 	readOnly bool
 	reader   *sql.DB
-	watcher  *sql.DB // for the revision
+	watcher  *sql.DB // for the state
 	writer   *sql.DB // nil if readOnly
 
-	users    *sql.Stmt
-	revision *sql.Stmt
+	exports *sql.DB // for Export, whose readers stay long
 
-	// epoch is that of the file when it was opened, empty in a file that cannot be brought up to date.
-	epoch string
-	// base is added to the revisions in the file, so that they continue those of the file before where
-	// the file itself could not be changed for that.
-	base int64
+	users *sql.Stmt
+	state *sql.Stmt
+
+	// fileEpoch is that of the file when it was opened.
+	fileEpoch string
 	// edits is what the connection of the writer, or of the watcher if readOnly, saw last.
 	edits edits
 
@@ -41,6 +41,10 @@ type database struct {
 	// damage is the state of the file when SQLite last reported that a page is corrupt; nil if it has
 	// not.
 	damage os.FileInfo
+	// ownEpoch counts the epochs that this process alone has (edits.go); 0 means that of the file.
+	ownEpoch int
+	// logHasMore says that the log still has what Compact has dropped.
+	logHasMore atomic.Bool
 }
 
 // openDatabase opens the file at path, which must be Roster's. Its errors are from describe.
@@ -64,13 +68,20 @@ func openDatabase(ctx context.Context, path string) (_ *database, err error) {
 	db.reader = open(path, "_query_only=1")
 	db.reader.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
 	db.reader.SetMaxIdleConns(max(4, runtime.GOMAXPROCS(0)))
-	// So has the revision: the health check and the check for changes by other processes must not
+	// So has the state: the health check and the check for changes by other processes must not
 	// wait behind look-ups.
 	db.watcher = open(path, "_query_only=1")
 	db.watcher.SetMaxOpenConns(1)
-	if !readOnly {
+	db.exports = open(path, "_query_only=1")
+	db.exports.SetMaxOpenConns(maxExports)
+	db.exports.SetMaxIdleConns(1)
+	if readOnly {
+		if err := checkUpToDate(ctx, db.watcher); err != nil {
+			return nil, err
+		}
+	} else {
 		// A log that has grown is cut when it begins again.
-		db.writer = open(path, "_txlock=immediate&_synchronous=FULL&_pragma=journal_size_limit(4194304)")
+		db.writer = open(path, writing+"&_pragma=journal_size_limit(4194304)")
 		db.writer.SetMaxOpenConns(1)
 		if err := migrate(ctx, db.writer); err != nil {
 			return nil, err
@@ -79,10 +90,10 @@ func openDatabase(ctx context.Context, path string) (_ *database, err error) {
 	if db.users, err = db.reader.PrepareContext(ctx, selectUsers); err != nil {
 		return nil, err
 	}
-	if db.revision, err = db.watcher.PrepareContext(ctx, selectRevision); err != nil {
+	if db.state, err = db.watcher.PrepareContext(ctx, selectState); err != nil {
 		return nil, err
 	}
-	if db.epoch, err = readEpoch(ctx, db.watcher); err != nil {
+	if db.fileEpoch, err = readEpoch(ctx, db.watcher); err != nil {
 		return nil, err
 	}
 	// From here on, changes of other programs are noticed.
@@ -99,7 +110,7 @@ func openDatabase(ctx context.Context, path string) (_ *database, err error) {
 // close closes all pools. It waits for running calls.
 func (db *database) close() error {
 	var errs []error
-	for _, pool := range []*sql.DB{db.reader, db.watcher, db.writer} {
+	for _, pool := range []*sql.DB{db.reader, db.watcher, db.exports, db.writer} {
 		if pool != nil {
 			errs = append(errs, pool.Close())
 		}

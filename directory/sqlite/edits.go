@@ -3,34 +3,45 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
+	"fmt"
 	"time"
 )
 
-// edits notices that another program has changed the file. Such a program does not raise the
-// revision, but SQLite keeps a data version for each connection, which changes with every commit that
+// edits notices that another program has changed the file. Such a program does not record what it
+// changes, but SQLite keeps a data version for each connection, which changes with every commit that
 // is not the connection's own. It is the connection of the writer that is asked, since the changes of
-// this process are its own: if its data version has changed and the revision has not, it was somebody
-// else. Whoever has that connection may use edits.
+// this process are its own: if its data version has changed and the mark of the last change has not, it
+// was somebody else than Roster. Whoever has that connection may use edits.
 type edits struct {
-	conn     any // that the versions are of
-	version  int64
-	revision int64
+	conn    any // that the versions are of
+	version int64
+	mark    string
+	// pending says that a change was noticed and could not be made a revision yet.
+	pending bool
 }
 
-const selectVersions = `SELECT data_version, (SELECT revision FROM directory WHERE one = 1) FROM pragma_data_version`
+const (
+	selectVersions = `SELECT data_version, (SELECT mark FROM directory WHERE one = 1) FROM pragma_data_version`
+
+	// raiseRevision makes an edit a revision of which nobody knows the changes. What another program
+	// wrote may have wrong keys: Compact mends them. It sets no mark: a transaction sets one, once.
+	raiseRevision = `UPDATE directory SET revision = revision + 1, recorded = revision + 1, oldest = revision + 1,
+		unkeyed = -2147483648 WHERE one = 1`
+	recordEdit = `INSERT INTO revisions SELECT d.revision, max(?, coalesce(r.time, 0)), '', coalesce(r.total, 0)
+		FROM directory AS d LEFT JOIN revisions AS r ON r.revision = d.revision - 1 WHERE d.one = 1`
+)
 
 // look records what a connection sees, and reports whether another program has changed the file since
 // the last time.
 func (e *edits) look(ctx context.Context, conn *sql.Conn, from querier) (edited bool, err error) {
-	now := edits{}
+	now := edits{pending: e.pending}
 	if err := conn.Raw(func(driverConn any) error { now.conn = driverConn; return nil }); err != nil {
 		return false, err
 	}
-	if err := from.QueryRowContext(ctx, selectVersions).Scan(&now.version, &now.revision); err != nil {
+	if err := from.QueryRowContext(ctx, selectVersions).Scan(&now.version, &now.mark); err != nil {
 		return false, err
 	}
-	edited = e.conn == now.conn && e.version != now.version && e.revision == now.revision
+	edited = e.conn == now.conn && e.version != now.version && e.mark == now.mark
 	*e = now
 	return edited, nil
 }
@@ -69,32 +80,78 @@ func (s *Store) noticeEdits(ctx context.Context, db *database) {
 		return
 	}
 	defer conn.Close()
-	if edited, err := db.edits.look(ctx, conn, conn); err != nil || !edited {
+	edited, err := db.edits.look(ctx, conn, conn)
+	if err != nil || !edited && !db.edits.pending {
 		return
 	}
 	if !db.readOnly && db.raise(ctx, conn) == nil {
+		db.edits.pending = false
+		s.endOwnEpoch(db)
 		return
 	}
-	// This process alone sees another revision then.
-	s.mu.Lock()
-	db.base++
-	s.mu.Unlock()
+	// This process alone sees another epoch: for good if it may not write, else until it can.
+	db.edits.pending = !db.readOnly
+	if edited {
+		s.beginOwnEpoch(db)
+	}
 }
 
 // raise raises the revision in the file, unless another process is writing to it.
-func (db *database) raise(ctx context.Context, conn *sql.Conn) error {
+func (db *database) raise(ctx context.Context, conn *sql.Conn) (err error) {
 	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
 		return err
 	}
-	var revision int64
-	err := conn.QueryRowContext(ctx, nextRevision).Scan(&revision)
-	if _, failed := conn.ExecContext(ctx, setBusyTimeout); failed != nil {
-		// The connection must not go on without it.
-		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
-		return failed
+	defer restoreBusyTimeout(ctx, conn)
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		db.edits.revision = revision
+	defer tx.Rollback()
+	if err := recordEdits(ctx, tx); err != nil {
+		return err
 	}
+	var mark string
+	if err := tx.QueryRowContext(ctx, markChange+" RETURNING mark").Scan(&mark); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	db.edits.mark = mark
+	return nil
+}
+
+// recordEdits makes the changes of another program a revision.
+func recordEdits(ctx context.Context, tx *sql.Tx) error {
+	if _, err := tx.ExecContext(ctx, raiseRevision); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, recordEdit, time.Now().UnixMicro())
 	return err
+}
+
+// beginOwnEpoch gives this process alone another epoch: the data were changed, and it cannot say so in the
+// file.
+func (s *Store) beginOwnEpoch(db *database) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ownEpochs++
+	db.ownEpoch = s.ownEpochs
+}
+
+// endOwnEpoch goes back to the epoch of the file, which tells of the change now.
+func (s *Store) endOwnEpoch(db *database) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	db.ownEpoch = 0
+}
+
+// epoch returns the epoch that this process has for that of the file.
+func (s *Store) epoch(db *database, inFile string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if db.ownEpoch == 0 {
+		return inFile
+	}
+	return fmt.Sprintf("%s.%d", inFile, db.ownEpoch)
 }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -44,18 +45,18 @@ func TestAnotherProgramChangesTheFileBeforeAWrite(t *testing.T) {
 	store := filled(t, path, "Ann")
 	before := revision(t, store)
 	shell(t, path, "DELETE FROM users WHERE id = 1")
-	after, err := store.Put(t.Context(), []directory.User{{ID: 2, Name: "Ben"}})
+	after, err := writeAll(t, store, []directory.User{{ID: 2, Name: "Ben"}})
 	if err != nil || after != before+2 {
 		t.Fatalf("revision %d after %d, %v: want two changes, so that a cache drops everything", after, before, err)
 	}
-	after, err = store.Put(t.Context(), []directory.User{{ID: 2, Name: "Ben"}})
+	after, err = writeAll(t, store, []directory.User{{ID: 2, Name: "Ben"}})
 	if err != nil || after != before+3 {
 		t.Fatalf("revision %d, %v, want %d", after, err, before+3)
 	}
 
 	// Nor does one that is rolled back.
 	shell(t, path, "DELETE FROM users WHERE id = 2")
-	change, err := store.Import(t.Context())
+	change, err := store.Import(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,7 @@ func TestAnotherProgramChangesTheFileBeforeAWrite(t *testing.T) {
 func TestLookingForChangesDoesNotWait(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "roster.db")
 	store, second := filled(t, path, "Ann"), filled(t, path, "Ann")
-	change, err := second.Import(t.Context())
+	change, err := second.Import(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,21 +81,35 @@ func TestLookingForChangesDoesNotWait(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	for _, s := range []*Store{store, second} {
-		if _, err := s.Revision(ctx); err != nil {
+		if _, err := s.State(ctx); err != nil {
 			t.Error(err)
 		}
 	}
 	if err := change.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	before := revision(t, store)
-	other := execute(t, path, "UPDATE users SET name = 'Ben' WHERE id = 1")
+	before, err := store.State(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := execute(t, path, "DELETE FROM users WHERE id = 1")
 	if err := other.Exec("BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}
-	after, err := store.Revision(ctx)
-	if err != nil || after <= before {
-		t.Errorf("revision %d after %d beside a lock, %v", after, before, err)
+	// As long as it cannot be recorded, this process has another epoch.
+	for range 2 {
+		if after, err := store.State(ctx); err != nil || after.Epoch != before.Epoch+".1" {
+			t.Errorf("%+v after %+v beside a lock, %v", after, before, err)
+		}
+	}
+	if err := other.Exec("ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		want := directory.State{Epoch: before.Epoch, Revision: before.Revision + 1, Oldest: before.Revision + 1}
+		if after, err := store.State(ctx); err != nil || after != want {
+			t.Errorf("%+v, %v, want %+v", after, err, want)
+		}
 	}
 }
 
@@ -112,10 +127,13 @@ func TestAnotherProgramChangesAReadOnlyStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Store{path: path, db: db}
-	before := revision(t, s)
-	shell(t, path, "DELETE FROM users WHERE id = 1")
-	if after := revision(t, s); after <= before {
-		t.Errorf("revision %d after %d", after, before)
+	before, _ := s.State(t.Context())
+	for n := 1; n < 3; n++ {
+		shell(t, path, fmt.Sprintf("INSERT INTO users (id, name, age, email, revision, created, updated) VALUES (%d, 'Zoe', 1, '', 0, 0, 0)", n+10))
+		after, err := s.State(t.Context())
+		if want := fmt.Sprint(before.Epoch, ".", n); err != nil || after.Epoch != want {
+			t.Errorf("%+v, %v, want epoch %s", after, err, want)
+		}
 	}
 	store.Close()
 }

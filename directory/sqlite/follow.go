@@ -10,10 +10,6 @@ import (
 	"example.com/roster/directory"
 )
 
-// replacedGap is how much the revision rises when another file has taken the place of the open one:
-// more than the number of writes that can still be running on the old file.
-const replacedGap = 1 << 20
-
 // use returns the database for a call, which must call done at its end.
 func (s *Store) use() (*database, error) {
 	s.mu.Lock()
@@ -36,15 +32,6 @@ func (s *Store) done(db *database) {
 	if last {
 		db.close()
 	}
-}
-
-// reported converts a revision in db into the one that callers see, and records the highest.
-func (s *Store) reported(db *database, revision int64) int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	revision += db.base
-	s.newest = max(s.newest, revision)
-	return revision
 }
 
 // failed describes an error of db for the caller, and records whether it says that a page is damaged.
@@ -141,52 +128,42 @@ func (s *Store) reopen(ctx context.Context, old *database, same bool) error {
 			return err
 		}
 	}
-	if err := s.switchTo(ctx, db, old, same); err != nil {
+	if err := s.switchTo(ctx, db, old); err != nil {
 		db.close()
 		return err
 	}
 	return nil
 }
 
-// beginHistory gives the file an epoch of its own, and a revision beyond the newest one that this
-// process has seen, unless another process has done so already. Otherwise a caller who remembers a
-// revision of the file before would take it for one of this file.
-func (db *database) beginHistory(ctx context.Context, epochBefore string, newest int64) error {
-	_, err := db.writer.ExecContext(ctx, `UPDATE directory SET
-		epoch = CASE WHEN epoch IN (?1, '') THEN lower(hex(randomblob(16))) ELSE epoch END,
-		revision = max(revision, ?2), `+setMark+`
-		WHERE one = 1 AND (epoch IN (?1, '') OR revision < ?3)`,
-		epochBefore, newest+replacedGap, newest+replacedGap/2)
+// beginHistory gives the file an epoch of its own if it has that of the file before, unless another
+// process has done so already. Otherwise a caller who remembers a revision of the file before would take
+// it for one of this file.
+func (db *database) beginHistory(ctx context.Context, epochBefore string) error {
+	_, err := db.writer.ExecContext(ctx, `UPDATE directory SET epoch = lower(hex(randomblob(16))), `+setMark+`
+		WHERE one = 1 AND epoch IN (?, '')`, epochBefore)
 	if err != nil {
 		return err
 	}
-	db.epoch, err = readEpoch(ctx, db.watcher)
+	db.fileEpoch, err = readEpoch(ctx, db.watcher)
 	return err
 }
 
-// switchTo makes db the database that the Store uses.
-func (s *Store) switchTo(ctx context.Context, db, old *database, same bool) error {
-	s.mu.Lock()
-	newest := s.newest
-	s.mu.Unlock()
-	if !same && !db.readOnly {
-		if err := db.beginHistory(ctx, old.epoch, newest); err != nil {
+// switchTo makes db the database that the Store uses. A file that was damaged and mended has another
+// epoch, too: nobody knows what was mended.
+func (s *Store) switchTo(ctx context.Context, db, old *database) error {
+	if !db.readOnly {
+		if err := db.beginHistory(ctx, old.fileEpoch); err != nil {
 			return describe(s.path, err)
 		}
 	}
-	var revision int64
-	if err := db.revision.QueryRowContext(ctx).Scan(&revision); err != nil {
-		return describe(s.path, err)
+	if db.readOnly && db.fileEpoch == old.fileEpoch {
+		s.beginOwnEpoch(db)
 	}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		return errors.New("the store is closed")
 	}
-	if revision < s.newest+replacedGap/2 {
-		db.base = s.newest + replacedGap - revision
-	}
-	s.newest = revision + db.base
 	s.db, s.unavailable = db, nil
 	old.retired = true
 	idle := old.running == 0

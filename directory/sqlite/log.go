@@ -224,8 +224,8 @@ func (l *logged) with(change logged, size uint32) *logged {
 	return l
 }
 
-// addRow adds what the row of the table directory says, if it is on this page. No other table has one
-// row of so many columns.
+// addRow adds what the row of the table directory says, if it is on this page. No other table has
+// rows of so many columns.
 func (l *logged) addRow(page []byte) {
 	row, ok := onlyRow(page)
 	if !ok {
@@ -236,7 +236,7 @@ func (l *logged) addRow(page []byte) {
 		if revision, ok := row[1].(int64); ok {
 			l.marks = append(l.marks, fmt.Sprint("r", revision), fmt.Sprint("r", revision-1))
 		}
-	case columnsOfDirectory:
+	case columnsOfDirectory, columnsBeforeChanges:
 		mark, _ := row[3].(string)
 		previous, _ := row[4].(string)
 		l.marks = append(l.marks, mark, previous)
@@ -246,7 +246,10 @@ func (l *logged) addRow(page []byte) {
 	}
 }
 
-const columnsOfDirectory = 7
+const (
+	columnsOfDirectory   = 11
+	columnsBeforeChanges = 7 // of a version that recorded no changes
+)
 
 // A checksum is that of SQLite's log, over all that was added.
 type checksum struct {

@@ -39,7 +39,7 @@ func put(t *testing.T, store *Store, from, to int32, name string) {
 	for id := from; id < to; id++ {
 		users = append(users, directory.User{ID: id, Name: name, Age: 1})
 	}
-	if _, err := store.Put(t.Context(), users); err != nil {
+	if _, err := writeAll(t, store, users); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -340,7 +340,7 @@ func TestWhatACrashOfAnOldVersionLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantUsers(t, store, map[int32]string{1: "Old"})
-	if epoch, err := store.Epoch(t.Context()); len(epoch) != 32 || err != nil {
+	if epoch, err := epochOf(t, store); len(epoch) != 32 || err != nil {
 		t.Errorf("epoch %q, %v", epoch, err)
 	}
 	store.Close()

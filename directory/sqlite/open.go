@@ -4,9 +4,9 @@
 // do not wait for it (write-ahead log). When a method returns without an error, its change is on
 // disk. Open refuses the database of another program, so that no table is added to it.
 //
-// If the file is moved away while it is open, the next Revision notices it. Until the file, or
+// If the file is moved away while it is open, the next State notices it. Until the file, or
 // another store, is at the path again, every method fails with directory.ErrUnavailable. If another
-// program changes the file, the next Revision notices that, too, and is raised.
+// program changes the file, the next State notices that, too, and raises the revision.
 //
 // Backup copies a store while it is used, Restore puts a copy in the place of a store, and Check
 // looks for damage. An orderly way to move a store is to close it, and move its one file.
@@ -45,6 +45,9 @@ const (
 	busyTimeout = 5 * time.Second
 	// applicationID marks the file as Roster's ("Rost"; PRAGMA application_id).
 	applicationID = 0x526f7374
+	// writing are the parameters of a connection that writes. What is deleted is overwritten with
+	// zeros: names and addresses must not stay in pages that nobody uses.
+	writing = "_txlock=immediate&_synchronous=FULL&_pragma=secure_delete(1)"
 )
 
 // Config configures Open. The zero value means the defaults.
@@ -56,6 +59,17 @@ type Config struct {
 	// Warn gets a sentence for what is suspicious about the store, when it is opened or later: its log
 	// is missing. Nil drops it.
 	Warn func(string)
+	// History is how much of the past is kept for Changes.
+	History History
+}
+
+// History says which changes are kept. The zero value of a field means its default.
+type History struct {
+	// Age is how long a change is kept: 7 days by default.
+	Age time.Duration
+	// Changes is how many of those are kept: 1,000,000 by default, and more if they are of one revision, which is
+	// kept as a whole.
+	Changes int64
 }
 
 // Open is Config.Open with the defaults.
@@ -67,6 +81,15 @@ func Open(ctx context.Context, path string) (*Store, error) { return Config{}.Op
 func (c Config) Open(ctx context.Context, path string) (*Store, error) {
 	if c.Warn == nil {
 		c.Warn = func(string) {}
+	}
+	if c.History.Age == 0 {
+		c.History.Age = defaultAge
+	}
+	if c.History.Changes == 0 {
+		c.History.Changes = defaultChanges
+	}
+	if c.History.Age < 0 || c.History.Changes < 0 {
+		return nil, fmt.Errorf("a history of %v and %d changes cannot be kept: give numbers that are not negative", c.History.Age, c.History.Changes)
 	}
 	if err := checkPath(path); err != nil {
 		return nil, err
@@ -93,7 +116,7 @@ func (c Config) Open(ctx context.Context, path string) (*Store, error) {
 		lock.release()
 		return nil, err
 	}
-	return &Store{path: path, lock: lock, warn: c.Warn, db: db}, nil
+	return &Store{path: path, lock: lock, warn: c.Warn, history: c.History, db: db}, nil
 }
 
 // prepare makes the file at path ready to be opened, while no other process has it open: it creates
@@ -134,7 +157,7 @@ func (c Config) prepare(ctx context.Context, path string) error {
 			return err
 		}
 	}
-	db := open(path, "_txlock=immediate&_synchronous=FULL")
+	db := open(path, writing)
 	defer db.Close()
 	db.SetMaxOpenConns(1)
 	if err := migrate(ctx, db); err != nil {
@@ -278,7 +301,7 @@ var errIncomplete = errors.New("this is an incomplete copy, which has no users: 
 	"and its users were still in the log beside it. Delete it, and make a copy with roster backup")
 
 // schemaVersion is the number of the newest migration.
-const schemaVersion = 2
+const schemaVersion = 3
 
 // checkSchema refuses a file whose schema is from a newer version of Roster, and one that lacks it.
 func checkSchema(ctx context.Context, db *sql.DB, mayBeNew, logMissing bool) error {
@@ -301,6 +324,19 @@ func checkSchema(ctx context.Context, db *sql.DB, mayBeNew, logMissing bool) err
 	// A new file gets its tables before its log. Versions that had them in the log had one.
 	if !mayBeNew || mode == "wal" && logMissing {
 		return errIncomplete
+	}
+	return nil
+}
+
+// checkUpToDate refuses a file that only a process which may write could bring up to date.
+func checkUpToDate(ctx context.Context, db querier) error {
+	var version int
+	if err := db.QueryRowContext(ctx, "SELECT user_version FROM pragma_user_version").Scan(&version); err != nil {
+		return err
+	}
+	if version < schemaVersion {
+		return fmt.Errorf("%w, and its schema is version %d, which this version of Roster has to bring up to date: "+
+			"let a user who may write to it and to its directory open it once", directory.ErrReadOnly, version)
 	}
 	return nil
 }

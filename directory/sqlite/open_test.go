@@ -142,20 +142,17 @@ func TestTheEpochOfAnotherFileInItsPlace(t *testing.T) {
 	backup(t, path, "Ann")
 	copyFile(t, path, copied) // with the same epoch
 	stores := []*Store{filled(t, path, "Ben"), filled(t, path, "Ben")}
-	epoch, err := stores[0].Epoch(t.Context())
+	epoch, err := epochOf(t, stores[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := []int64{revision(t, stores[0]), revision(t, stores[1])}
 	move(t, copied, path)
-	for i, store := range stores {
-		if after := revision(t, store); after <= before[i] {
-			t.Errorf("revision %d after %d", after, before[i])
-		}
+	for _, store := range stores {
+		revision(t, store)
 		wantName(t, store, "Ann")
 	}
-	first, err := stores[0].Epoch(t.Context())
-	if second, err2 := stores[1].Epoch(t.Context()); err != nil || err2 != nil || first != second || first == epoch {
+	first, err := epochOf(t, stores[0])
+	if second, err2 := epochOf(t, stores[1]); err != nil || err2 != nil || first != second || first == epoch {
 		t.Errorf("epochs %s, %v and %s, %v; it was %s", first, err, second, err2, epoch)
 	}
 	if a, b := revision(t, stores[0]), revision(t, stores[1]); a != b {
@@ -201,8 +198,12 @@ func TestTheLogAfterAnImport(t *testing.T) {
 			store := filled(t, path, "Ann")
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			change, err := store.Import(ctx)
+			change, err := store.Import(ctx, "")
 			if err != nil {
+				t.Fatal(err)
+			}
+			// With so few pages in memory it writes to the log before its end, as a large one does.
+			if _, err := change.(*importing).tx.Exec(setCache(500)); err != nil {
 				t.Fatal(err)
 			}
 			batch := make([]directory.User, 1000)

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"strconv"
 	"sync"
@@ -13,13 +14,12 @@ import (
 // The statements of a Store. Ids are passed as one JSON array, so that one prepared statement
 // serves batches of any size.
 const (
-	selectUsers = `SELECT u.id, u.name, u.age, u.email
+	userColumns = `u.id, u.name, u.age, u.email, u.created, u.updated, u.revision`
+	selectUsers = `SELECT ` + userColumns + `
 		FROM json_each(?) AS asked CROSS JOIN users AS u ON u.id = asked.value`
-	selectRevision = `SELECT revision FROM directory WHERE one = 1`
-	nextRevision   = `UPDATE directory SET revision = revision + 1, ` + setMark + ` WHERE one = 1 RETURNING revision`
-	deleteUsers    = `DELETE FROM users WHERE id IN (SELECT value FROM json_each(?))`
-	countUsers     = `SELECT count(*) FROM users`
-	selectEpoch    = `SELECT epoch FROM directory WHERE one = 1`
+	selectState = `SELECT epoch, revision, oldest FROM directory WHERE one = 1`
+	countUsers  = `SELECT count(*) FROM users`
+	selectEpoch = `SELECT epoch FROM directory WHERE one = 1`
 
 	// markChange is a change that leaves the users as they are. Every change sets a new mark: log.go
 	// has what for.
@@ -33,9 +33,11 @@ var setBusyTimeout = fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Millise
 
 // Store is a directory.Store on one SQLite file.
 type Store struct {
-	path string
-	lock *storeLock
-	warn func(string)
+	path    string
+	lock    *storeLock
+	warn    func(string)
+	history History
+	places  places
 
 	// checking is held while a call checks whether the path still names the open file, and opens
 	// another.
@@ -45,7 +47,7 @@ type Store struct {
 	db          *database  // the open one
 	unavailable error      // why db must not be used now
 	closed      bool
-	newest      int64 // the highest revision that was returned
+	ownEpochs   int // how many epochs this process had for itself
 }
 
 // Close implements directory.Store. The last process that closes the store leaves one file, which
@@ -72,17 +74,6 @@ func (s *Store) Close() error {
 	return err
 }
 
-// Epoch implements directory.Store.
-func (s *Store) Epoch(ctx context.Context) (string, error) {
-	db, err := s.use()
-	if err != nil {
-		return "", err
-	}
-	defer s.done(db)
-	epoch, err := readEpoch(ctx, db.reader)
-	return epoch, s.failed(db, err)
-}
-
 // readEpoch returns the epoch of a file, empty if its schema is from before there were epochs.
 func readEpoch(ctx context.Context, from querier) (epoch string, err error) {
 	var version int
@@ -94,7 +85,7 @@ func readEpoch(ctx context.Context, from querier) (epoch string, err error) {
 }
 
 // Get implements directory.Store.
-func (s *Store) Get(ctx context.Context, ids []int32) ([]directory.User, error) {
+func (s *Store) Get(ctx context.Context, ids []int32) ([]directory.Record, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -107,22 +98,36 @@ func (s *Store) Get(ctx context.Context, ids []int32) ([]directory.User, error) 
 	return users, s.failed(db, err)
 }
 
-func (db *database) get(ctx context.Context, ids []int32) ([]directory.User, error) {
+func (db *database) get(ctx context.Context, ids []int32) ([]directory.Record, error) {
 	rows, err := db.users.QueryContext(ctx, jsonArray(ids))
 	if err != nil {
 		return nil, err
 	}
+	return scanUsers(rows, make([]directory.Record, 0, len(ids)))
+}
+
+// scanUsers appends the users of rows, which it closes.
+func scanUsers(rows *sql.Rows, users []directory.Record) ([]directory.Record, error) {
 	defer rows.Close()
-	users := make([]directory.User, 0, len(ids))
 	for rows.Next() {
-		var u directory.User
-		if err := rows.Scan(&u.ID, &u.Name, &u.Age, &u.Email); err != nil {
+		var u directory.Record
+		if err := scanUser(rows, &u); err != nil {
 			return nil, err
 		}
 		users = append(users, u)
 	}
 	return users, rows.Err()
 }
+
+func scanUser(rows *sql.Rows, u *directory.Record) error {
+	var created, updated int64
+	err := rows.Scan(&u.ID, &u.Name, &u.Age, &u.Email, &created, &updated, &u.Revision)
+	u.Created, u.Updated = moment(created), moment(updated)
+	return err
+}
+
+// moment returns the time of so many microseconds since 1970.
+func moment(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
 
 // distinct returns ids without repeats, or ids itself if there are none.
 func distinct(ids []int32) []int32 {
@@ -152,21 +157,55 @@ func jsonArray(ids []int32) string {
 	return string(append(text, ']'))
 }
 
-// Revision implements directory.Store. It also checks whether the file was moved away or replaced, or
+// State implements directory.Store. It also checks whether the file was moved away or replaced, or
 // changed by another program.
-func (s *Store) Revision(ctx context.Context) (revision int64, err error) {
+func (s *Store) State(ctx context.Context) (state directory.State, err error) {
 	s.checkFile(ctx)
 	db, err := s.use()
 	if err != nil {
-		return 0, err
+		return state, err
 	}
 	defer s.done(db)
 	s.noticeEdits(ctx, db)
-	if err := db.revision.QueryRowContext(ctx).Scan(&revision); err != nil {
-		return 0, s.failed(db, err)
-	}
-	return s.reported(db, revision), nil
+	state, err = s.scanState(db, db.state.QueryRowContext(ctx))
+	return state, s.failed(db, err)
 }
+
+func (s *Store) readState(ctx context.Context, db *database, from querier) (directory.State, error) {
+	return s.scanState(db, from.QueryRowContext(ctx, selectState))
+}
+
+func (s *Store) scanState(db *database, row *sql.Row) (state directory.State, err error) {
+	if err := row.Scan(&state.Epoch, &state.Revision, &state.Oldest); err != nil {
+		return directory.State{}, err
+	}
+	state.Epoch = s.epoch(db, state.Epoch)
+	return state, nil
+}
+
+// reading runs do in one transaction that reads, so that all it reads is of one state.
+func (s *Store) reading(ctx context.Context, pick func(*database) *sql.DB, do func(db *database, tx *sql.Tx, state directory.State) error) error {
+	db, err := s.use()
+	if err != nil {
+		return err
+	}
+	defer s.done(db)
+	tx, err := pick(db).BeginTx(ctx, nil)
+	if err != nil {
+		return s.failed(db, err)
+	}
+	defer tx.Rollback()
+	state, err := s.readState(ctx, db, tx)
+	if err == nil {
+		err = do(db, tx, state)
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err() // the context also ends the transaction, and either may be reported
+	}
+	return err
+}
+
+func reader(db *database) *sql.DB { return db.reader }
 
 // Count implements directory.Store.
 func (s *Store) Count(ctx context.Context) (count int64, err error) {
@@ -177,46 +216,6 @@ func (s *Store) Count(ctx context.Context) (count int64, err error) {
 	defer s.done(db)
 	err = db.reader.QueryRowContext(ctx, countUsers).Scan(&count)
 	return count, s.failed(db, err)
-}
-
-// Put implements directory.Store.
-func (s *Store) Put(ctx context.Context, users []directory.User) (int64, error) {
-	// If two users have the same id, only the last one is kept, at its own position.
-	last := make(map[int32]int, len(users))
-	for i := range users {
-		last[users[i].ID] = i
-	}
-	kept := make([]directory.User, 0, len(last))
-	for i := range users {
-		if err := validate(&users[i]); err != nil {
-			return 0, err
-		}
-		if last[users[i].ID] == i {
-			kept = append(kept, users[i])
-		}
-	}
-	change, err := s.begin(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer change.Rollback()
-	if _, err := change.Add(ctx, kept); err != nil {
-		return 0, err
-	}
-	return change.Commit(ctx)
-}
-
-// Delete implements directory.Store.
-func (s *Store) Delete(ctx context.Context, ids []int32) (int64, error) {
-	change, err := s.begin(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer change.Rollback()
-	if _, err := change.tx.ExecContext(ctx, deleteUsers, jsonArray(ids)); err != nil {
-		return 0, s.failed(change.db, err)
-	}
-	return change.Commit(ctx)
 }
 
 func validate(u *directory.User) error {

@@ -77,12 +77,12 @@ func TestLockedByAnotherProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	if _, err := store.Put(t.Context(), []directory.User{{ID: 1, Name: "A"}}); err != nil {
+	if _, err := writeAll(t, store, []directory.User{{ID: 1, Name: "A"}}); err != nil {
 		t.Fatal(err)
 	}
 	other := execute(t, path, "BEGIN IMMEDIATE")
 	began := time.Now()
-	_, err = store.Put(t.Context(), []directory.User{{ID: 2, Name: "B"}})
+	_, err = writeAll(t, store, []directory.User{{ID: 2, Name: "B"}})
 	if !errors.Is(err, directory.ErrUnavailable) || !strings.Contains(err.Error(), "another program has locked "+path+" for longer than 5s") {
 		t.Fatalf("got %v", err)
 	}
@@ -95,7 +95,7 @@ func TestLockedByAnotherProgram(t *testing.T) {
 	if err := other.Exec("ROLLBACK"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Put(t.Context(), []directory.User{{ID: 2, Name: "B"}}); err != nil {
+	if _, err := writeAll(t, store, []directory.User{{ID: 2, Name: "B"}}); err != nil {
 		t.Fatalf("after the lock was let go: %v", err)
 	}
 }
@@ -110,7 +110,7 @@ func TestDamagedFile(t *testing.T) {
 	for id := range int32(20_000) {
 		users = append(users, directory.User{ID: id, Name: fmt.Sprint("User ", id)})
 	}
-	if _, err := store.Put(t.Context(), users); err != nil {
+	if _, err := writeAll(t, store, users); err != nil {
 		t.Fatal(err)
 	}
 	store.Close()
@@ -139,7 +139,7 @@ func TestImportEndsWithItsContext(t *testing.T) {
 	}
 	defer store.Close()
 	ctx, cancel := context.WithCancel(t.Context())
-	change, err := store.Import(ctx)
+	change, err := store.Import(ctx, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,9 +153,32 @@ func TestImportEndsWithItsContext(t *testing.T) {
 	if n, err := store.Count(t.Context()); n != 0 || err != nil {
 		t.Fatalf("count %d, %v", n, err)
 	}
-	if _, err := store.Put(t.Context(), []directory.User{{ID: 1, Name: "A"}}); err != nil {
+	if _, err := writeAll(t, store, []directory.User{{ID: 1, Name: "A"}}); err != nil {
 		t.Fatalf("the write lock was not let go: %v", err)
 	}
+}
+
+// writeAll creates or replaces users, and returns the revision.
+func writeAll(t *testing.T, store *Store, users []directory.User) (int64, error) {
+	t.Helper()
+	var change directory.Write
+	for _, u := range users {
+		change.Updates = append(change.Updates, directory.Update{User: u, Fields: directory.AllFields, Replace: true})
+	}
+	written, err := store.Write(t.Context(), change)
+	return written.State.Revision, err
+}
+
+func revisionOf(t *testing.T, store *Store) (int64, error) {
+	t.Helper()
+	state, err := store.State(t.Context())
+	return state.Revision, err
+}
+
+func epochOf(t *testing.T, store *Store) (string, error) {
+	t.Helper()
+	state, err := store.State(t.Context())
+	return state.Epoch, err
 }
 
 func write(t *testing.T, path, content string) {

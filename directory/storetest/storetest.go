@@ -28,38 +28,43 @@ type Opener func() (directory.Store, error)
 
 // Run runs the suite; fresh gives each test data of its own, empty at first.
 func Run(t *testing.T, fresh func(*testing.T) Opener) {
-	tests := []struct {
-		name string
-		test func(*testing.T, fixture)
-	}{
-		{"a new store is empty", testEmpty},
-		{"get leaves unknown ids out and answers each id once", testGet},
-		{"get answers ten thousand ids in one call", testGetMany},
-		{"every int32 is an id", testExtremeIDs},
-		{"put replaces and the last of two wins", testPutReplaces},
-		{"one invalid user refuses the whole put", testPutInvalid},
-		{"delete removes and ignores unknown ids", testDelete},
-		{"each change raises the revision by one", testRevision},
-		{"all changes and all processes are in one epoch", testEpoch},
-		{"an import is seen all at once or not at all", testImportAtomic},
-		{"an import reports duplicates and keeps the first", testImportDuplicates},
-		{"an import full of duplicates takes no longer for it", testImportManyDuplicates},
-		{"an import replaces what was there", testImportReplaces},
-		{"an invalid user ends an import", testImportInvalid},
-		{"an import removes the users that it has not added", testImportRemoves},
-		{"a rollback leaves no trace", testRollback},
-		{"a reader goes on while a writer holds the lock", testReaderNotBlocked},
-		{"writes of many goroutines all arrive", testConcurrentWrites},
-		{"what one process commits the other reads", testTwoProcesses},
-		{"two processes may open new data at once", testOpenTogether},
-		{"a context that ended is the error", testContext},
-		{"data is there after closing", testDurable},
-	}
+	tests := slices.Concat(coreTests, writeTests, listTests, historyTests, importTests)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			test.test(t, fixture{t, fresh(t), fresh})
 		})
 	}
+}
+
+// A test is one promise of a Store.
+type test struct {
+	name string
+	test func(*testing.T, fixture)
+}
+
+var coreTests = []test{
+	{"a new store is empty", testEmpty},
+	{"get leaves unknown ids out and answers each id once", testGet},
+	{"get answers ten thousand ids in one call", testGetMany},
+	{"every int32 is an id", testExtremeIDs},
+	{"a write replaces a user", testPutReplaces},
+	{"one invalid user refuses the whole write", testPutInvalid},
+	{"delete removes and ignores unknown ids", testDelete},
+	{"each change raises the revision by one", testRevision},
+	{"all changes and all processes are in one epoch", testEpoch},
+	{"an import is seen all at once or not at all", testImportAtomic},
+	{"an import reports duplicates and keeps the first", testImportDuplicates},
+	{"an import full of duplicates takes no longer for it", testImportManyDuplicates},
+	{"an import replaces what was there", testImportReplaces},
+	{"an invalid user ends an import", testImportInvalid},
+	{"an import removes the users that it has not added", testImportRemoves},
+	{"a rollback leaves no trace", testRollback},
+	{"a reader goes on while a writer holds the lock", testReaderNotBlocked},
+	{"writes of many goroutines all arrive", testConcurrentWrites},
+	{"what one process commits the other reads", testTwoProcesses},
+	{"two processes may open new data at once", testOpenTogether},
+	{"a context that ended is the error", testContext},
+	{"data is there after closing", testDurable},
 }
 
 type fixture struct {
@@ -80,42 +85,67 @@ func (f fixture) open() directory.Store {
 
 func (f fixture) put(store directory.Store, users ...directory.User) int64 {
 	f.Helper()
-	revision, err := store.Put(f.Context(), users)
-	if err != nil {
-		f.Fatalf("put: %v", err)
+	return f.write(store, putting(users...)).State.Revision
+}
+
+// putting is the change that creates or replaces these users.
+func putting(users ...directory.User) directory.Write {
+	change := directory.Write{Actor: "storetest"}
+	for _, u := range users {
+		change.Updates = append(change.Updates, directory.Update{User: u, Fields: directory.AllFields, Replace: true})
 	}
-	return revision
+	return change
+}
+
+func (f fixture) write(store directory.Store, change directory.Write) directory.Written {
+	f.Helper()
+	written, err := store.Write(f.Context(), change)
+	if err != nil {
+		f.Fatalf("write: %v", err)
+	}
+	return written
+}
+
+// plain returns users without their times and revisions.
+func plain(records []directory.Record) []directory.User {
+	users := make([]directory.User, len(records))
+	for i := range records {
+		users[i] = records[i].User
+	}
+	return users
 }
 
 // want compares what store has under ids, in the order of their ids.
 func (f fixture) want(store directory.Store, ids []int32, want ...directory.User) {
 	f.Helper()
-	got, err := store.Get(f.Context(), ids)
+	records, err := store.Get(f.Context(), ids)
 	if err != nil {
 		f.Fatalf("get %v: %v", ids, err)
 	}
+	got := plain(records)
 	slices.SortFunc(got, func(a, b directory.User) int { return cmp.Compare(a.ID, b.ID) })
 	if !slices.Equal(got, want) {
 		f.Fatalf("get %v:\n got %v\nwant %v", ids, got, want)
 	}
 }
 
+func (f fixture) state(store directory.Store) directory.State {
+	f.Helper()
+	state, err := store.State(f.Context())
+	if err != nil {
+		f.Fatalf("state: %v", err)
+	}
+	return state
+}
+
 func (f fixture) revision(store directory.Store) int64 {
 	f.Helper()
-	revision, err := store.Revision(f.Context())
-	if err != nil {
-		f.Fatalf("revision: %v", err)
-	}
-	return revision
+	return f.state(store).Revision
 }
 
 func (f fixture) epoch(store directory.Store) string {
 	f.Helper()
-	epoch, err := store.Epoch(f.Context())
-	if err != nil {
-		f.Fatalf("epoch: %v", err)
-	}
-	return epoch
+	return f.state(store).Epoch
 }
 
 func (f fixture) count(store directory.Store) int64 {
@@ -129,7 +159,7 @@ func (f fixture) count(store directory.Store) int64 {
 
 func (f fixture) begin(store directory.Store) directory.Import {
 	f.Helper()
-	change, err := store.Import(f.Context())
+	change, err := store.Import(f.Context(), "storetest")
 	if err != nil {
 		f.Fatalf("import: %v", err)
 	}
@@ -149,11 +179,11 @@ func (f fixture) add(change directory.Import, users ...directory.User) []int {
 
 func (f fixture) commit(change directory.Import) int64 {
 	f.Helper()
-	revision, err := change.Commit(f.Context())
+	done, err := change.Commit(f.Context())
 	if err != nil {
 		f.Fatalf("commit: %v", err)
 	}
-	return revision
+	return done.State.Revision
 }
 
 func user(id int32) directory.User {
@@ -209,7 +239,7 @@ func testPutReplaces(t *testing.T, f fixture) {
 	store := f.open()
 	f.put(store, user(1))
 	older := directory.User{ID: 1, Name: "Older", Age: 41, Email: "o@example.com"}
-	f.put(store, user(1), user(2), older)
+	f.put(store, older, user(2))
 	f.want(store, []int32{1, 2}, older, user(2))
 	if n := f.count(store); n != 2 {
 		t.Fatalf("count %d, want 2", n)
@@ -219,7 +249,7 @@ func testPutReplaces(t *testing.T, f fixture) {
 func testPutInvalid(t *testing.T, f fixture) {
 	store := f.open()
 	before := f.revision(store)
-	_, err := store.Put(t.Context(), []directory.User{user(1), {ID: 2, Name: "B", Age: -1}})
+	_, err := store.Write(t.Context(), putting(user(1), directory.User{ID: 2, Name: "B", Age: -1}))
 	if !errors.Is(err, directory.ErrInvalid) {
 		t.Fatalf("got %v, want ErrInvalid", err)
 	}
@@ -232,20 +262,25 @@ func testPutInvalid(t *testing.T, f fixture) {
 func testDelete(t *testing.T, f fixture) {
 	store := f.open()
 	f.put(store, user(1), user(2))
-	if _, err := store.Delete(t.Context(), []int32{2, 77}); err != nil {
-		t.Fatal(err)
+	written := f.write(store, deleting(2, 77))
+	if !slices.Equal(written.Deleted, []int32{2}) {
+		t.Fatalf("deleted %v, want 2", written.Deleted)
 	}
 	f.want(store, []int32{1, 2}, user(1))
+}
+
+func deleting(ids ...int32) (change directory.Write) {
+	for _, id := range ids {
+		change.Deletes = append(change.Deletes, directory.Delete{ID: id, AllowMissing: true})
+	}
+	return change
 }
 
 func testRevision(t *testing.T, f fixture) {
 	store := f.open()
 	start := f.revision(store)
 	got := []int64{f.put(store, users(0, 200)...)}
-	deleted, err := store.Delete(t.Context(), []int32{5})
-	if err != nil {
-		t.Fatal(err)
-	}
+	deleted := f.write(store, deleting(5)).State.Revision
 	change := f.begin(store)
 	f.add(change, user(9))
 	got = append(got, deleted, f.commit(change), f.revision(store))
@@ -424,7 +459,7 @@ func testConcurrentWrites(t *testing.T, f fixture) {
 	var group sync.WaitGroup
 	for i := range int32(40) {
 		group.Go(func() {
-			if _, err := stores[i%2].Put(t.Context(), users(i*10, i*10+10)); err != nil {
+			if _, err := stores[i%2].Write(t.Context(), putting(users(i*10, i*10+10)...)); err != nil {
 				t.Errorf("put %d: %v", i, err)
 			}
 		})
@@ -471,11 +506,16 @@ func testContext(t *testing.T, f fixture) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	calls := map[string]func() error{
-		"get":      func() error { _, err := store.Get(ended, []int32{1}); return err },
-		"put":      func() error { _, err := store.Put(ended, users(0, 1)); return err },
-		"delete":   func() error { _, err := store.Delete(ended, []int32{1}); return err },
-		"import":   func() error { _, err := store.Import(ended); return err },
-		"revision": func() error { _, err := store.Revision(ended); return err },
+		"get":     func() error { _, err := store.Get(ended, []int32{1}); return err },
+		"write":   func() error { _, err := store.Write(ended, putting(user(1))); return err },
+		"import":  func() error { _, err := store.Import(ended, ""); return err },
+		"state":   func() error { _, err := store.State(ended); return err },
+		"list":    func() error { _, err := store.List(ended, directory.Query{Limit: 1}); return err },
+		"changes": func() error { _, _, err := store.Changes(ended, directory.Cursor{}, 1); return err },
+		"export": func() error {
+			_, err := store.Export(ended, directory.Filter{}, func(directory.State, []directory.Record) error { return nil })
+			return err
+		},
 	}
 	for name, call := range calls {
 		if err := call(); !errors.Is(err, context.Canceled) {

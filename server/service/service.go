@@ -27,9 +27,9 @@ const compressMinBytes = 1024
 type Config struct {
 	// Directory answers look-ups; without it, MyService and DirectoryService are not mounted.
 	Directory *directory.Directory
-	// MaxBatch is how many ids one call may have.
+	// MaxBatch is how many ids or entries one call may have.
 	MaxBatch int
-	// MaxWatches is how many calls may follow the port's health at a time.
+	// MaxWatches is how many calls may follow the port's health at a time, and how many the users.
 	MaxWatches int
 	// Drain tells whether the port is on its way out; nil never is.
 	Drain *drain.State

@@ -77,18 +77,21 @@ var (
 	descRefusals   = desc("roster_http2_refusals_total", "Requests and connections that the HTTP/2 engine refused without calling a handler.", "reason")
 	descTimeouts   = desc("roster_http2_timeouts_total", "HTTP/2 connections closed because the peer was too slow.", "reason")
 
-	descHits     = desc("roster_cache_hits_total", "Ids found in the cache.")
-	descMisses   = desc("roster_cache_misses_total", "Ids not found in the cache.")
-	descCached   = desc("roster_cache_entries", "Ids in the cache, including those known not to exist.")
-	descCapacity = desc("roster_cache_capacity_entries", "Maximum number of ids in the cache.")
-	descLoads    = desc("roster_cache_loads_total", "Queries to the store for ids missing in the cache, by whether they succeeded.", "outcome")
-	descSkipped  = desc("roster_access_log_skipped_total", "Requests that the access log left out because of its rate.")
-	descDropped  = desc("roster_log_lines_dropped_total", "Lines of the log that were dropped because its reader stood still or its writer failed.")
-	descUsers    = desc("roster_users", "Users in the store.")
-	descSize     = desc("roster_store_size_bytes", "Size of the store's files: the data and its write-ahead log.", "file")
-	descReloads  = desc("roster_reloads_total", "Reloads of files that had changed, by whether they could be used.", "files", "outcome")
-	descSpans    = desc("roster_trace_spans_total", "Spans that were exported to the collector, or lost because the export failed.", "outcome")
-	descPollAge  = desc("roster_store_poll_age_seconds", "Time since the store last answered with its revision: the maximum age of answers from the cache.")
+	descHits      = desc("roster_cache_hits_total", "Ids found in the cache.")
+	descMisses    = desc("roster_cache_misses_total", "Ids not found in the cache.")
+	descCached    = desc("roster_cache_entries", "Ids in the cache, including those known not to exist.")
+	descCapacity  = desc("roster_cache_capacity_entries", "Maximum number of ids in the cache.")
+	descLoads     = desc("roster_cache_loads_total", "Queries to the store for ids missing in the cache, by whether they succeeded.", "outcome")
+	descSkipped   = desc("roster_access_log_skipped_total", "Requests that the access log left out because of its rate.")
+	descDropped   = desc("roster_log_lines_dropped_total", "Lines of the log that were dropped because its reader stood still or its writer failed.")
+	descUsers     = desc("roster_users", "Users in the store.")
+	descSize      = desc("roster_store_size_bytes", "Size of the store's files: the data and its write-ahead log.", "file")
+	descReloads   = desc("roster_reloads_total", "Reloads of files that had changed, by whether they could be used.", "files", "outcome")
+	descSpans     = desc("roster_trace_spans_total", "Spans that were exported to the collector, or lost because the export failed.", "outcome")
+	descWrites    = desc("roster_directory_writes_total", "Changes of the directory made through this process, imports included.")
+	descWatches   = desc("roster_directory_watches_open", "Open calls of WatchUsers.")
+	descUnwatched = desc("roster_directory_watches_dropped_total", "Calls of WatchUsers that this process ended: slow, since the caller did not keep up; lost, since their place is no longer in the history.", "reason")
+	descPollAge   = desc("roster_store_poll_age_seconds", "Time since the store last answered with its revision: the maximum age of answers from the cache.")
 )
 
 // usualCodes are the error codes that are exported at zero, so that their first occurrence shows in
@@ -98,6 +101,7 @@ var usualCodes = []string{"no_error", "cancel", "refused_stream", "protocol_erro
 var allDescs = []*prometheus.Desc{
 	descBuild, descInFlight, descDraining, descExpiry, descAccepted, descRefused, descOpen, descH2Conns, descStreams, descStreamsNow,
 	descResets, descGoAways, descRefusals, descTimeouts, descHits, descMisses, descCached, descCapacity, descLoads, descSkipped, descDropped, descUsers, descSize, descReloads, descSpans, descPollAge,
+	descWrites, descWatches, descUnwatched,
 }
 
 // Describe implements prometheus.Collector.
@@ -141,6 +145,10 @@ func (s *scraped) Collect(ch chan<- prometheus.Metric) {
 		counter(descLoads, stats.Loads, "ok")
 		counter(descLoads, stats.LoadFailures, "error")
 		gauge(descPollAge, time.Since(stats.Answered).Seconds())
+		counter(descWrites, stats.Writes)
+		gauge(descWatches, float64(stats.Watches))
+		counter(descUnwatched, stats.WatchesSlow, "slow")
+		counter(descUnwatched, stats.WatchesLost, "lost")
 	}
 	if s.sources.Users != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -55,7 +55,7 @@ func (r Reason) String() string {
 	case WrongProtocol:
 		return "the server does not speak what it was called in"
 	case NoService:
-		return "the server does not have this method of MyService"
+		return "the server does not have this method"
 	case NoAnswer:
 		return "it listens but did not answer in time"
 	case Unavailable:

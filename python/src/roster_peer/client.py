@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterable
 from types import TracebackType
 
@@ -13,7 +12,7 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 
 from roster_peer.address import Address
-from roster_peer.errors import CallError
+from roster_peer.connection import authorization, call_error, channel_options
 from roster_peer.tls import TLS
 from roster_peer.user import INT32_MAX, INT32_MIN, User
 
@@ -50,8 +49,8 @@ class Client:
         self.address = address
         self._tls = tls
         clear_ok = token_in_clear or tls is not None or parsed.is_loopback()
-        self._metadata = _metadata(token, clear_ok)
-        options = _channel_options(parsed)
+        self._metadata = authorization(token, clear_ok)
+        options = channel_options(parsed)
         self._channel = (
             grpc.insecure_channel(str(parsed), options)
             if tls is None
@@ -81,7 +80,7 @@ class Client:
         try:
             return _users(self._user(request, timeout=timeout, metadata=self._metadata))
         except grpc.RpcError as error:
-            raise _call_error(self.address, self._tls, "get", timeout, error) from error
+            raise call_error(self.address, self._tls, "get", timeout, error) from error
 
     def health(self, timeout: float | None = 1.0) -> None:
         """Returns if the server answers and its store does.
@@ -96,7 +95,7 @@ class Client:
         try:
             self._health(Empty(), timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise _call_error(
+            raise call_error(
                 self.address, self._tls, "health", timeout, error
             ) from error
 
@@ -151,8 +150,8 @@ class AsyncClient:
         self.address = address
         self._tls = tls
         clear_ok = token_in_clear or tls is not None or parsed.is_loopback()
-        self._metadata = _metadata(token, clear_ok)
-        options = _channel_options(parsed)
+        self._metadata = authorization(token, clear_ok)
+        options = channel_options(parsed)
         self._channel = (
             grpc.aio.insecure_channel(str(parsed), options)
             if tls is None
@@ -172,14 +171,14 @@ class AsyncClient:
                 await self._user(request, timeout=timeout, metadata=self._metadata)
             )
         except grpc.RpcError as error:
-            raise _call_error(self.address, self._tls, "get", timeout, error) from error
+            raise call_error(self.address, self._tls, "get", timeout, error) from error
 
     async def health(self, timeout: float | None = 1.0) -> None:
         """As Client.health, but after close it raises grpcio's UsageError."""
         try:
             await self._health(Empty(), timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise _call_error(
+            raise call_error(
                 self.address, self._tls, "health", timeout, error
             ) from error
 
@@ -199,30 +198,6 @@ class AsyncClient:
         await self.close()
 
 
-def _channel_options(address: Address) -> list[tuple[str, int]]:
-    # If http_proxy is set in the environment, grpcio would send even calls to the
-    # loopback to the proxy.
-    return [("grpc.enable_http_proxy", 0)] if address.is_loopback() else []
-
-
-def _metadata(token: str | None, clear_ok: bool) -> tuple[tuple[str, str], ...]:
-    """Returns the metadata of every call. Errors do not contain the token."""
-    if token is None:
-        return ()
-    # RFC 6750 §2.1; grpcio would only say "metadata was invalid".
-    if not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", token):
-        raise ValueError(
-            "the token is empty or has a character that no token has: a space, a "
-            "line's end or a quotation mark, perhaps"
-        )
-    if not clear_ok:
-        raise ValueError(
-            "the token would cross the network in the clear: call with tls, or say "
-            "that the network is encrypted by itself (token_in_clear)"
-        )
-    return (("authorization", f"Bearer {token}"),)
-
-
 def _request(ids: Iterable[int]) -> api_pb2.UserReq:
     ids = list(ids)
     for id_ in ids:
@@ -233,59 +208,3 @@ def _request(ids: Iterable[int]) -> api_pb2.UserReq:
 
 def _users(reply: api_pb2.UserReply) -> list[User]:
     return [User(user.name, user.age, user.email) for user in reply.data]
-
-
-def _call_error(
-    address: str,
-    tls: TLS | None,
-    method: str,
-    timeout: float | None,
-    error: grpc.RpcError,
-) -> CallError:
-    # Every RpcError that a unary call raises is a grpc.Call or an AioRpcError.
-    code: grpc.StatusCode = error.code()
-    details: str = error.details() or ""
-    words = _words(code, details, timeout)
-    if tls is not None and code is grpc.StatusCode.UNAVAILABLE:
-        words = f"{_tls_words(tls, details)} ({details})"
-    return CallError(address, method, code, details, words)
-
-
-def _tls_words(tls: TLS, details: str) -> str:
-    """Says what grpcio's text for a failed handshake means."""
-    if "CERTIFICATE_VERIFY_FAILED" in details:
-        return (
-            "the server's certificate is not trusted: trust its issuer (ca), use a "
-            "name that is in it, or see that it has not expired and that this "
-            "machine's clock is right"
-        )
-    if "WRONG_VERSION_NUMBER" in details:
-        return "the server speaks plain gRPC and was called with TLS"
-    # grpcio does not distinguish these: a server that refuses the certificate
-    # closes the connection, and grpcio does not pass its alert on.
-    certificate = "accept the certificate shown" if tls.cert else "go without one"
-    return (
-        "no answer: nothing listens there, it does not serve gRPC with TLS, it asks "
-        f"for client certificates and may not {certificate}, or it is going away"
-    )
-
-
-def _words(code: grpc.StatusCode, details: str, timeout: float | None) -> str:
-    """Says what the status means to the user, with the server's text."""
-    advice = {
-        grpc.StatusCode.UNAVAILABLE: (
-            "no answer: nothing listens there, it is not a plain gRPC server, or "
-            "it is going away"
-        ),
-        grpc.StatusCode.DEADLINE_EXCEEDED: f"no answer within {timeout} s",
-        grpc.StatusCode.UNIMPLEMENTED: "the server does not host MyService",
-        grpc.StatusCode.RESOURCE_EXHAUSTED: (
-            "over a limit, such as 4 MiB for a reply; ask for fewer ids at a time"
-        ),
-    }.get(code, "")
-    # A Python handler that returns None gets this from grpcio.
-    if code is grpc.StatusCode.INTERNAL and "serialize response" in details:
-        advice = "the server's handler returned no message"
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED and timeout is not None:
-        return advice
-    return f"{advice} ({details})" if advice and details else advice or details

@@ -16,6 +16,9 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -28,18 +31,136 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Kind is what happened.
+type Change_Kind int32
+
+const (
+	Change_KIND_UNSPECIFIED Change_Kind = 0
+	// The user is there, at the beginning of a watch from the beginning.
+	Change_KIND_EXISTING Change_Kind = 1
+	Change_KIND_CREATED  Change_Kind = 2
+	Change_KIND_UPDATED  Change_Kind = 3
+	Change_KIND_DELETED  Change_Kind = 4
+	// The user matched the filter and no longer does; user is not set.
+	Change_KIND_LEFT Change_Kind = 5
+)
+
+// Enum value maps for Change_Kind.
+var (
+	Change_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_EXISTING",
+		2: "KIND_CREATED",
+		3: "KIND_UPDATED",
+		4: "KIND_DELETED",
+		5: "KIND_LEFT",
+	}
+	Change_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_EXISTING":    1,
+		"KIND_CREATED":     2,
+		"KIND_UPDATED":     3,
+		"KIND_DELETED":     4,
+		"KIND_LEFT":        5,
+	}
+)
+
+func (x Change_Kind) Enum() *Change_Kind {
+	p := new(Change_Kind)
+	*p = x
+	return p
+}
+
+func (x Change_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Change_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_roster_v1_directory_proto_enumTypes[0].Descriptor()
+}
+
+func (Change_Kind) Type() protoreflect.EnumType {
+	return &file_roster_v1_directory_proto_enumTypes[0]
+}
+
+func (x Change_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Change_Kind.Descriptor instead.
+func (Change_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{20, 0}
+}
+
+// GetUserRequest names one user.
+type GetUserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id; any int32.
+	Id int32 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The answer has all changes up to this revision. 0 asks for none.
+	MinRevision   int64 `protobuf:"varint,2,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUserRequest) Reset() {
+	*x = GetUserRequest{}
+	mi := &file_roster_v1_directory_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUserRequest) ProtoMessage() {}
+
+func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUserRequest.ProtoReflect.Descriptor instead.
+func (*GetUserRequest) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *GetUserRequest) GetId() int32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *GetUserRequest) GetMinRevision() int64 {
+	if x != nil {
+		return x.MinRevision
+	}
+	return 0
+}
+
 // BatchGetUsersRequest lists the ids to look up.
 type BatchGetUsersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The ids; any int32 may be one. A repeated id is answered once.
-	Ids           []int32 `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	Ids []int32 `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	// The answer has all changes up to this revision. 0 asks for none.
+	MinRevision   int64 `protobuf:"varint,2,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchGetUsersRequest) Reset() {
 	*x = BatchGetUsersRequest{}
-	mi := &file_roster_v1_directory_proto_msgTypes[0]
+	mi := &file_roster_v1_directory_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -51,7 +172,7 @@ func (x *BatchGetUsersRequest) String() string {
 func (*BatchGetUsersRequest) ProtoMessage() {}
 
 func (x *BatchGetUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_directory_proto_msgTypes[0]
+	mi := &file_roster_v1_directory_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -64,7 +185,7 @@ func (x *BatchGetUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetUsersRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetUsersRequest) Descriptor() ([]byte, []int) {
-	return file_roster_v1_directory_proto_rawDescGZIP(), []int{0}
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *BatchGetUsersRequest) GetIds() []int32 {
@@ -72,6 +193,13 @@ func (x *BatchGetUsersRequest) GetIds() []int32 {
 		return x.Ids
 	}
 	return nil
+}
+
+func (x *BatchGetUsersRequest) GetMinRevision() int64 {
+	if x != nil {
+		return x.MinRevision
+	}
+	return 0
 }
 
 // BatchGetUsersResponse has each id of the request once: in users or in
@@ -88,7 +216,7 @@ type BatchGetUsersResponse struct {
 
 func (x *BatchGetUsersResponse) Reset() {
 	*x = BatchGetUsersResponse{}
-	mi := &file_roster_v1_directory_proto_msgTypes[1]
+	mi := &file_roster_v1_directory_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -100,7 +228,7 @@ func (x *BatchGetUsersResponse) String() string {
 func (*BatchGetUsersResponse) ProtoMessage() {}
 
 func (x *BatchGetUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_directory_proto_msgTypes[1]
+	mi := &file_roster_v1_directory_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -113,7 +241,7 @@ func (x *BatchGetUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetUsersResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetUsersResponse) Descriptor() ([]byte, []int) {
-	return file_roster_v1_directory_proto_rawDescGZIP(), []int{1}
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *BatchGetUsersResponse) GetUsers() []*User {
@@ -128,6 +256,1471 @@ func (x *BatchGetUsersResponse) GetUnknownIds() []int32 {
 		return x.UnknownIds
 	}
 	return nil
+}
+
+// ListUsersRequest asks for a page of users.
+type ListUsersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The most users that the page has, up to 1,000; 0 means 50.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; empty for the first page. Filter and
+	// order must be those of the first page.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Which users: empty for all, or name = "Ann", email = "ann@*" or both with AND
+	// between them. A * at the end stands for any text. Case does not count. A
+	// backslash before a " or another backslash, or before a * at the end, takes
+	// its meaning away.
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// "id" (also if empty) or "name", which orders without regard to case and users
+	// of the same name by their ids. " desc" after it turns the order round.
+	OrderBy string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	// Asks for total_size, which reads all users that match.
+	ShowTotal bool `protobuf:"varint,5,opt,name=show_total,json=showTotal,proto3" json:"show_total,omitempty"`
+	// The answer has all changes up to this revision. 0 asks for none.
+	MinRevision   int64 `protobuf:"varint,6,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsersRequest) Reset() {
+	*x = ListUsersRequest{}
+	mi := &file_roster_v1_directory_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsersRequest) ProtoMessage() {}
+
+func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
+func (*ListUsersRequest) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ListUsersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListUsersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListUsersRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListUsersRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+func (x *ListUsersRequest) GetShowTotal() bool {
+	if x != nil {
+		return x.ShowTotal
+	}
+	return false
+}
+
+func (x *ListUsersRequest) GetMinRevision() int64 {
+	if x != nil {
+		return x.MinRevision
+	}
+	return 0
+}
+
+// ListUsersResponse is a page of users.
+type ListUsersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Users []*User                `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The number of all users that match, if it was asked for.
+	TotalSize int64 `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
+	// The revision of the first page: a WatchUsers from it tells of everything that
+	// the pages lack.
+	Revision      int64  `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	Epoch         string `protobuf:"bytes,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsersResponse) Reset() {
+	*x = ListUsersResponse{}
+	mi := &file_roster_v1_directory_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsersResponse) ProtoMessage() {}
+
+func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
+func (*ListUsersResponse) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListUsersResponse) GetUsers() []*User {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *ListUsersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListUsersResponse) GetTotalSize() int64 {
+	if x != nil {
+		return x.TotalSize
+	}
+	return 0
+}
+
+func (x *ListUsersResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListUsersResponse) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+// CreateUserRequest has the user to add.
+type CreateUserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// With the id 0 it gets one that no user has had: one more than the highest that
+	// was ever used. Output-only fields are ignored.
+	User *User `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// Does everything but write: the answer is the user as it would be.
+	ValidateOnly  bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateUserRequest) Reset() {
+	*x = CreateUserRequest{}
+	mi := &file_roster_v1_directory_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateUserRequest) ProtoMessage() {}
+
+func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateUserRequest.ProtoReflect.Descriptor instead.
+func (*CreateUserRequest) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CreateUserRequest) GetUser() *User {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *CreateUserRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// UpdateUserRequest says what is to be changed.
+type UpdateUserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// user.id says whom. user.etag, unless it is empty, must be the present one.
+	// Other output-only fields are ignored.
+	// The rules of User hold for the fields that the mask names: the server checks
+	// them.
+	User *User `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// The fields to change: name, age, email, or * for all three. If it is empty,
+	// those of user that are not zero.
+	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	// Does everything but write: the answer is the user as it would be.
+	ValidateOnly  bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateUserRequest) Reset() {
+	*x = UpdateUserRequest{}
+	mi := &file_roster_v1_directory_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateUserRequest) ProtoMessage() {}
+
+func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateUserRequest.ProtoReflect.Descriptor instead.
+func (*UpdateUserRequest) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UpdateUserRequest) GetUser() *User {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *UpdateUserRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+func (x *UpdateUserRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// DeleteUserRequest says whom to remove.
+type DeleteUserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    int32                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Unless it is empty, the user's present etag.
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// A user that does not exist is no error.
+	AllowMissing bool `protobuf:"varint,3,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	// Does everything but write.
+	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteUserRequest) Reset() {
+	*x = DeleteUserRequest{}
+	mi := &file_roster_v1_directory_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteUserRequest) ProtoMessage() {}
+
+func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
+func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DeleteUserRequest) GetId() int32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *DeleteUserRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *DeleteUserRequest) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+func (x *DeleteUserRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// DeleteUserResponse says that the user is gone.
+type DeleteUserResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The revision of the change, or of the directory if there was none.
+	Revision      int64  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Epoch         string `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteUserResponse) Reset() {
+	*x = DeleteUserResponse{}
+	mi := &file_roster_v1_directory_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteUserResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteUserResponse) ProtoMessage() {}
+
+func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteUserResponse.ProtoReflect.Descriptor instead.
+func (*DeleteUserResponse) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DeleteUserResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *DeleteUserResponse) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+// BatchUpdateUsersRequest lists changes that are made at once.
+type BatchUpdateUsersRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Creates []*CreateUserRequest   `protobuf:"bytes,1,rep,name=creates,proto3" json:"creates,omitempty"`
+	Updates []*UpdateUserRequest   `protobuf:"bytes,2,rep,name=updates,proto3" json:"updates,omitempty"`
+	Deletes []*DeleteUserRequest   `protobuf:"bytes,3,rep,name=deletes,proto3" json:"deletes,omitempty"`
+	// Does everything but write. The validate_only of the entries must not be set.
+	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchUpdateUsersRequest) Reset() {
+	*x = BatchUpdateUsersRequest{}
+	mi := &file_roster_v1_directory_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchUpdateUsersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchUpdateUsersRequest) ProtoMessage() {}
+
+func (x *BatchUpdateUsersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchUpdateUsersRequest.ProtoReflect.Descriptor instead.
+func (*BatchUpdateUsersRequest) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *BatchUpdateUsersRequest) GetCreates() []*CreateUserRequest {
+	if x != nil {
+		return x.Creates
+	}
+	return nil
+}
+
+func (x *BatchUpdateUsersRequest) GetUpdates() []*UpdateUserRequest {
+	if x != nil {
+		return x.Updates
+	}
+	return nil
+}
+
+func (x *BatchUpdateUsersRequest) GetDeletes() []*DeleteUserRequest {
+	if x != nil {
+		return x.Deletes
+	}
+	return nil
+}
+
+func (x *BatchUpdateUsersRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// BatchUpdateUsersResponse says what was changed.
+type BatchUpdateUsersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The users of creates and of updates, in their order.
+	Created []*User `protobuf:"bytes,1,rep,name=created,proto3" json:"created,omitempty"`
+	Updated []*User `protobuf:"bytes,2,rep,name=updated,proto3" json:"updated,omitempty"`
+	// The revision of the change.
+	Revision      int64  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Epoch         string `protobuf:"bytes,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchUpdateUsersResponse) Reset() {
+	*x = BatchUpdateUsersResponse{}
+	mi := &file_roster_v1_directory_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchUpdateUsersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchUpdateUsersResponse) ProtoMessage() {}
+
+func (x *BatchUpdateUsersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchUpdateUsersResponse.ProtoReflect.Descriptor instead.
+func (*BatchUpdateUsersResponse) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *BatchUpdateUsersResponse) GetCreated() []*User {
+	if x != nil {
+		return x.Created
+	}
+	return nil
+}
+
+func (x *BatchUpdateUsersResponse) GetUpdated() []*User {
+	if x != nil {
+		return x.Updated
+	}
+	return nil
+}
+
+func (x *BatchUpdateUsersResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *BatchUpdateUsersResponse) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+// ImportUsersRequest is one part of an import.
+type ImportUsersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A few hundred users are a good number for a message. An id of 0 is the id 0.
+	// Rows are numbered from 1 over all messages. The server checks each row.
+	Users []*User `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	// Only the first message may have it.
+	Options       *ImportOptions `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportUsersRequest) Reset() {
+	*x = ImportUsersRequest{}
+	mi := &file_roster_v1_directory_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportUsersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportUsersRequest) ProtoMessage() {}
+
+func (x *ImportUsersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportUsersRequest.ProtoReflect.Descriptor instead.
+func (*ImportUsersRequest) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ImportUsersRequest) GetUsers() []*User {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *ImportUsersRequest) GetOptions() *ImportOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+// ImportOptions say how to import.
+type ImportOptions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One row refused refuses all.
+	Atomic bool `protobuf:"varint,1,opt,name=atomic,proto3" json:"atomic,omitempty"`
+	// Remove the users that are not in the import. Needs atomic.
+	Mirror bool `protobuf:"varint,2,opt,name=mirror,proto3" json:"mirror,omitempty"`
+	// With mirror: refuse to remove more users than this. 0 means no limit.
+	MaxRemovals int64 `protobuf:"varint,3,opt,name=max_removals,json=maxRemovals,proto3" json:"max_removals,omitempty"`
+	// Does everything but write.
+	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportOptions) Reset() {
+	*x = ImportOptions{}
+	mi := &file_roster_v1_directory_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportOptions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportOptions) ProtoMessage() {}
+
+func (x *ImportOptions) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportOptions.ProtoReflect.Descriptor instead.
+func (*ImportOptions) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ImportOptions) GetAtomic() bool {
+	if x != nil {
+		return x.Atomic
+	}
+	return false
+}
+
+func (x *ImportOptions) GetMirror() bool {
+	if x != nil {
+		return x.Mirror
+	}
+	return false
+}
+
+func (x *ImportOptions) GetMaxRemovals() int64 {
+	if x != nil {
+		return x.MaxRemovals
+	}
+	return 0
+}
+
+func (x *ImportOptions) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// ImportUsersResponse says what an import has done.
+type ImportUsersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The users of the import that the directory has now, changed or not.
+	Imported int64 `protobuf:"varint,1,opt,name=imported,proto3" json:"imported,omitempty"`
+	// How many rows were refused, and the first hundred of them.
+	Refused     int64         `protobuf:"varint,2,opt,name=refused,proto3" json:"refused,omitempty"`
+	RefusedRows []*RefusedRow `protobuf:"bytes,3,rep,name=refused_rows,json=refusedRows,proto3" json:"refused_rows,omitempty"`
+	Revision    int64         `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	Epoch       string        `protobuf:"bytes,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Of imported.
+	Created   int64 `protobuf:"varint,6,opt,name=created,proto3" json:"created,omitempty"`
+	Updated   int64 `protobuf:"varint,7,opt,name=updated,proto3" json:"updated,omitempty"`
+	Unchanged int64 `protobuf:"varint,8,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	// The users that mirror removed.
+	Removed       int64 `protobuf:"varint,9,opt,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportUsersResponse) Reset() {
+	*x = ImportUsersResponse{}
+	mi := &file_roster_v1_directory_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportUsersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportUsersResponse) ProtoMessage() {}
+
+func (x *ImportUsersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportUsersResponse.ProtoReflect.Descriptor instead.
+func (*ImportUsersResponse) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ImportUsersResponse) GetImported() int64 {
+	if x != nil {
+		return x.Imported
+	}
+	return 0
+}
+
+func (x *ImportUsersResponse) GetRefused() int64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *ImportUsersResponse) GetRefusedRows() []*RefusedRow {
+	if x != nil {
+		return x.RefusedRows
+	}
+	return nil
+}
+
+func (x *ImportUsersResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ImportUsersResponse) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+func (x *ImportUsersResponse) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *ImportUsersResponse) GetUpdated() int64 {
+	if x != nil {
+		return x.Updated
+	}
+	return 0
+}
+
+func (x *ImportUsersResponse) GetUnchanged() int64 {
+	if x != nil {
+		return x.Unchanged
+	}
+	return 0
+}
+
+func (x *ImportUsersResponse) GetRemoved() int64 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+// RefusedRow is a row that was not imported.
+type RefusedRow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From 1.
+	Row           int64  `protobuf:"varint,1,opt,name=row,proto3" json:"row,omitempty"`
+	Id            int32  `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefusedRow) Reset() {
+	*x = RefusedRow{}
+	mi := &file_roster_v1_directory_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefusedRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefusedRow) ProtoMessage() {}
+
+func (x *RefusedRow) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefusedRow.ProtoReflect.Descriptor instead.
+func (*RefusedRow) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RefusedRow) GetRow() int64 {
+	if x != nil {
+		return x.Row
+	}
+	return 0
+}
+
+func (x *RefusedRow) GetId() int32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *RefusedRow) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ExportUsersRequest says which users to export.
+type ExportUsersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in ListUsersRequest.
+	Filter        string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportUsersRequest) Reset() {
+	*x = ExportUsersRequest{}
+	mi := &file_roster_v1_directory_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportUsersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportUsersRequest) ProtoMessage() {}
+
+func (x *ExportUsersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportUsersRequest.ProtoReflect.Descriptor instead.
+func (*ExportUsersRequest) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ExportUsersRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+// ExportUsersResponse is a part of an export.
+type ExportUsersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Users []*User                `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	// The revision that the export has the users of; the same in every message.
+	Revision      int64  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Epoch         string `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportUsersResponse) Reset() {
+	*x = ExportUsersResponse{}
+	mi := &file_roster_v1_directory_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportUsersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportUsersResponse) ProtoMessage() {}
+
+func (x *ExportUsersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportUsersResponse.ProtoReflect.Descriptor instead.
+func (*ExportUsersResponse) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ExportUsersResponse) GetUsers() []*User {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *ExportUsersResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ExportUsersResponse) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+// WatchUsersRequest says where to begin.
+type WatchUsersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where to begin; now, if nothing is set.
+	//
+	// Types that are valid to be assigned to Start:
+	//
+	//	*WatchUsersRequest_FromRevision
+	//	*WatchUsersRequest_FromBeginning
+	Start isWatchUsersRequest_Start `protobuf_oneof:"start"`
+	// The epoch of from_revision; empty for whichever there is.
+	Epoch string `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// As in ListUsersRequest. A user that no longer matches after a change is told
+	// of once more, as LEFT.
+	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	// How often to say up to which revision everything has been sent, 100 ms to 10
+	// min; 10 s if it is not set.
+	ProgressInterval *durationpb.Duration `protobuf:"bytes,5,opt,name=progress_interval,json=progressInterval,proto3" json:"progress_interval,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *WatchUsersRequest) Reset() {
+	*x = WatchUsersRequest{}
+	mi := &file_roster_v1_directory_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchUsersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchUsersRequest) ProtoMessage() {}
+
+func (x *WatchUsersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchUsersRequest.ProtoReflect.Descriptor instead.
+func (*WatchUsersRequest) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *WatchUsersRequest) GetStart() isWatchUsersRequest_Start {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *WatchUsersRequest) GetFromRevision() int64 {
+	if x != nil {
+		if x, ok := x.Start.(*WatchUsersRequest_FromRevision); ok {
+			return x.FromRevision
+		}
+	}
+	return 0
+}
+
+func (x *WatchUsersRequest) GetFromBeginning() bool {
+	if x != nil {
+		if x, ok := x.Start.(*WatchUsersRequest_FromBeginning); ok {
+			return x.FromBeginning
+		}
+	}
+	return false
+}
+
+func (x *WatchUsersRequest) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+func (x *WatchUsersRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *WatchUsersRequest) GetProgressInterval() *durationpb.Duration {
+	if x != nil {
+		return x.ProgressInterval
+	}
+	return nil
+}
+
+type isWatchUsersRequest_Start interface {
+	isWatchUsersRequest_Start()
+}
+
+type WatchUsersRequest_FromRevision struct {
+	// After this revision, so 0 asks for the whole history.
+	FromRevision int64 `protobuf:"varint,1,opt,name=from_revision,json=fromRevision,proto3,oneof"`
+}
+
+type WatchUsersRequest_FromBeginning struct {
+	// With all users, as changes of the kind EXISTING, then a progress message,
+	// and then the changes.
+	FromBeginning bool `protobuf:"varint,2,opt,name=from_beginning,json=fromBeginning,proto3,oneof"`
+}
+
+func (*WatchUsersRequest_FromRevision) isWatchUsersRequest_Start() {}
+
+func (*WatchUsersRequest_FromBeginning) isWatchUsersRequest_Start() {}
+
+// WatchUsersResponse is one piece of news.
+type WatchUsersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Event:
+	//
+	//	*WatchUsersResponse_Change
+	//	*WatchUsersResponse_Progress
+	Event         isWatchUsersResponse_Event `protobuf_oneof:"event"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchUsersResponse) Reset() {
+	*x = WatchUsersResponse{}
+	mi := &file_roster_v1_directory_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchUsersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchUsersResponse) ProtoMessage() {}
+
+func (x *WatchUsersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchUsersResponse.ProtoReflect.Descriptor instead.
+func (*WatchUsersResponse) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *WatchUsersResponse) GetEvent() isWatchUsersResponse_Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *WatchUsersResponse) GetChange() *Change {
+	if x != nil {
+		if x, ok := x.Event.(*WatchUsersResponse_Change); ok {
+			return x.Change
+		}
+	}
+	return nil
+}
+
+func (x *WatchUsersResponse) GetProgress() *Progress {
+	if x != nil {
+		if x, ok := x.Event.(*WatchUsersResponse_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
+type isWatchUsersResponse_Event interface {
+	isWatchUsersResponse_Event()
+}
+
+type WatchUsersResponse_Change struct {
+	Change *Change `protobuf:"bytes,1,opt,name=change,proto3,oneof"`
+}
+
+type WatchUsersResponse_Progress struct {
+	Progress *Progress `protobuf:"bytes,2,opt,name=progress,proto3,oneof"`
+}
+
+func (*WatchUsersResponse_Change) isWatchUsersResponse_Event() {}
+
+func (*WatchUsersResponse_Progress) isWatchUsersResponse_Event() {}
+
+// Progress says that everything up to a revision has been sent.
+type Progress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Epoch         string                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Progress) Reset() {
+	*x = Progress{}
+	mi := &file_roster_v1_directory_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Progress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Progress) ProtoMessage() {}
+
+func (x *Progress) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Progress.ProtoReflect.Descriptor instead.
+func (*Progress) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Progress) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Progress) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+// Change is what one revision did to one user.
+type Change struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  Change_Kind            `protobuf:"varint,1,opt,name=kind,proto3,enum=roster.v1.Change_Kind" json:"kind,omitempty"`
+	// The user's id.
+	Id int32 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	// The user after the change; not set for one that was deleted or left.
+	User     *User `protobuf:"bytes,3,opt,name=user,proto3" json:"user,omitempty"`
+	Revision int64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	// In ListChanges only: who made the change, and when.
+	Actor         string                 `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Change) Reset() {
+	*x = Change{}
+	mi := &file_roster_v1_directory_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Change) ProtoMessage() {}
+
+func (x *Change) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Change.ProtoReflect.Descriptor instead.
+func (*Change) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Change) GetKind() Change_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Change_KIND_UNSPECIFIED
+}
+
+func (x *Change) GetId() int32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Change) GetUser() *User {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *Change) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Change) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Change) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+// ListChangesRequest asks for a page of the history.
+type ListChangesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The changes after this revision: 0 is the beginning of the directory.
+	FromRevision int64 `protobuf:"varint,1,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"`
+	// The most changes that the page has, up to 1,000; 0 means 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; it takes the place of from_revision.
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// The epoch of from_revision; empty for whichever there is.
+	Epoch         string `protobuf:"bytes,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListChangesRequest) Reset() {
+	*x = ListChangesRequest{}
+	mi := &file_roster_v1_directory_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListChangesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListChangesRequest) ProtoMessage() {}
+
+func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListChangesRequest.ProtoReflect.Descriptor instead.
+func (*ListChangesRequest) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListChangesRequest) GetFromRevision() int64 {
+	if x != nil {
+		return x.FromRevision
+	}
+	return 0
+}
+
+func (x *ListChangesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListChangesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListChangesRequest) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+// ListChangesResponse is a page of the history.
+type ListChangesResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Changes []*Change              `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Empty if these were the last changes.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The revision of the directory when the page was read.
+	Revision      int64  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Epoch         string `protobuf:"bytes,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListChangesResponse) Reset() {
+	*x = ListChangesResponse{}
+	mi := &file_roster_v1_directory_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListChangesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListChangesResponse) ProtoMessage() {}
+
+func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_directory_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListChangesResponse.ProtoReflect.Descriptor instead.
+func (*ListChangesResponse) Descriptor() ([]byte, []int) {
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListChangesResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ListChangesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListChangesResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListChangesResponse) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
 }
 
 // User is one entry of the directory. Spaces (of Unicode, line breaks included)
@@ -149,14 +1742,24 @@ type User struct {
 	// 4.10.5.1.5) and with letters beyond ASCII (RFC 6531): a local part, an @,
 	// and a domain with labels of at most 63 characters. At most 320 bytes (RFC
 	// 5321 section 4.5.3.1). No characters that a name must not have.
-	Email         string `protobuf:"bytes,4,opt,name=email,proto3" json:"email,omitempty"`
+	Email string `protobuf:"bytes,4,opt,name=email,proto3" json:"email,omitempty"`
+	// Output only: when the user was created, by the clock of the server. Of a
+	// user from before there were times it is when the store was brought up to
+	// date.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// Output only: when the user was last changed.
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Output only, and taken by writes: it changes with every change of the user.
+	Etag string `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Output only: the revision of the user's last change.
+	Revision      int64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_roster_v1_directory_proto_msgTypes[2]
+	mi := &file_roster_v1_directory_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -168,7 +1771,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_directory_proto_msgTypes[2]
+	mi := &file_roster_v1_directory_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -181,7 +1784,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_roster_v1_directory_proto_rawDescGZIP(), []int{2}
+	return file_roster_v1_directory_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *User) GetId() int32 {
@@ -212,17 +1815,161 @@ func (x *User) GetEmail() string {
 	return ""
 }
 
+func (x *User) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *User) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+func (x *User) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *User) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 var File_roster_v1_directory_proto protoreflect.FileDescriptor
 
 const file_roster_v1_directory_proto_rawDesc = "" +
 	"\n" +
-	"\x19roster/v1/directory.proto\x12\troster.v1\x1a\x1bbuf/validate/validate.proto\"5\n" +
+	"\x19roster/v1/directory.proto\x12\troster.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"L\n" +
+	"\x0eGetUserRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x05R\x02id\x12*\n" +
+	"\fmin_revision\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\vminRevision\"a\n" +
 	"\x14BatchGetUsersRequest\x12\x1d\n" +
-	"\x03ids\x18\x01 \x03(\x05B\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\x03ids\"_\n" +
+	"\x03ids\x18\x01 \x03(\x05B\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\x03ids\x12*\n" +
+	"\fmin_revision\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\vminRevision\"_\n" +
 	"\x15BatchGetUsersResponse\x12%\n" +
 	"\x05users\x18\x01 \x03(\v2\x0f.roster.v1.UserR\x05users\x12\x1f\n" +
 	"\vunknown_ids\x18\x02 \x03(\x05R\n" +
-	"unknownIds\"\x98\x0f\n" +
+	"unknownIds\"\xf5\x01\n" +
+	"\x10ListUsersRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\tpageToken\x12 \n" +
+	"\x06filter\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\x06filter\x12\"\n" +
+	"\border_by\x18\x04 \x01(\tB\a\xbaH\x04r\x02(@R\aorderBy\x12\x1d\n" +
+	"\n" +
+	"show_total\x18\x05 \x01(\bR\tshowTotal\x12*\n" +
+	"\fmin_revision\x18\x06 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\vminRevision\"\xb3\x01\n" +
+	"\x11ListUsersResponse\x12%\n" +
+	"\x05users\x18\x01 \x03(\v2\x0f.roster.v1.UserR\x05users\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
+	"\n" +
+	"total_size\x18\x03 \x01(\x03R\ttotalSize\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\tR\x05epoch\"e\n" +
+	"\x11CreateUserRequest\x12+\n" +
+	"\x04user\x18\x01 \x01(\v2\x0f.roster.v1.UserB\x06\xbaH\x03\xc8\x01\x01R\x04user\x12#\n" +
+	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\"\xa2\x01\n" +
+	"\x11UpdateUserRequest\x12+\n" +
+	"\x04user\x18\x01 \x01(\v2\x0f.roster.v1.UserB\x06\xbaH\x03\xd8\x01\x03R\x04user\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\x12#\n" +
+	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\"\x8b\x01\n" +
+	"\x11DeleteUserRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x1c\n" +
+	"\x04etag\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x04etag\x12#\n" +
+	"\rallow_missing\x18\x03 \x01(\bR\fallowMissing\x12#\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"F\n" +
+	"\x12DeleteUserResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\tR\x05epoch\"\x87\x02\n" +
+	"\x17BatchUpdateUsersRequest\x12A\n" +
+	"\acreates\x18\x01 \x03(\v2\x1c.roster.v1.CreateUserRequestB\t\xbaH\x06\x92\x01\x03\x10\x90NR\acreates\x12A\n" +
+	"\aupdates\x18\x02 \x03(\v2\x1c.roster.v1.UpdateUserRequestB\t\xbaH\x06\x92\x01\x03\x10\x90NR\aupdates\x12A\n" +
+	"\adeletes\x18\x03 \x03(\v2\x1c.roster.v1.DeleteUserRequestB\t\xbaH\x06\x92\x01\x03\x10\x90NR\adeletes\x12#\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"\xa2\x01\n" +
+	"\x18BatchUpdateUsersResponse\x12)\n" +
+	"\acreated\x18\x01 \x03(\v2\x0f.roster.v1.UserR\acreated\x12)\n" +
+	"\aupdated\x18\x02 \x03(\v2\x0f.roster.v1.UserR\aupdated\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\tR\x05epoch\"\x7f\n" +
+	"\x12ImportUsersRequest\x125\n" +
+	"\x05users\x18\x01 \x03(\v2\x0f.roster.v1.UserB\x0e\xbaH\v\x92\x01\b\x10\x90N\"\x03\xd8\x01\x03R\x05users\x122\n" +
+	"\aoptions\x18\x02 \x01(\v2\x18.roster.v1.ImportOptionsR\aoptions\"\x90\x01\n" +
+	"\rImportOptions\x12\x16\n" +
+	"\x06atomic\x18\x01 \x01(\bR\x06atomic\x12\x16\n" +
+	"\x06mirror\x18\x02 \x01(\bR\x06mirror\x12*\n" +
+	"\fmax_removals\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\vmaxRemovals\x12#\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"\xa3\x02\n" +
+	"\x13ImportUsersResponse\x12\x1a\n" +
+	"\bimported\x18\x01 \x01(\x03R\bimported\x12\x18\n" +
+	"\arefused\x18\x02 \x01(\x03R\arefused\x128\n" +
+	"\frefused_rows\x18\x03 \x03(\v2\x15.roster.v1.RefusedRowR\vrefusedRows\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\tR\x05epoch\x12\x18\n" +
+	"\acreated\x18\x06 \x01(\x03R\acreated\x12\x18\n" +
+	"\aupdated\x18\a \x01(\x03R\aupdated\x12\x1c\n" +
+	"\tunchanged\x18\b \x01(\x03R\tunchanged\x12\x18\n" +
+	"\aremoved\x18\t \x01(\x03R\aremoved\"F\n" +
+	"\n" +
+	"RefusedRow\x12\x10\n" +
+	"\x03row\x18\x01 \x01(\x03R\x03row\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\x05R\x02id\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"6\n" +
+	"\x12ExportUsersRequest\x12 \n" +
+	"\x06filter\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\x06filter\"n\n" +
+	"\x13ExportUsersResponse\x12%\n" +
+	"\x05users\x18\x01 \x03(\v2\x0f.roster.v1.UserR\x05users\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\tR\x05epoch\"\x92\x02\n" +
+	"\x11WatchUsersRequest\x12.\n" +
+	"\rfrom_revision\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\ffromRevision\x12'\n" +
+	"\x0efrom_beginning\x18\x02 \x01(\bH\x00R\rfromBeginning\x12\x1d\n" +
+	"\x05epoch\x18\x03 \x01(\tB\a\xbaH\x04r\x02(@R\x05epoch\x12 \n" +
+	"\x06filter\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\x06filter\x12Z\n" +
+	"\x11progress_interval\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x03\b\xd8\x042\x05\x10\x80\xc2\xd7/R\x10progressIntervalB\a\n" +
+	"\x05start\"}\n" +
+	"\x12WatchUsersResponse\x12+\n" +
+	"\x06change\x18\x01 \x01(\v2\x11.roster.v1.ChangeH\x00R\x06change\x121\n" +
+	"\bprogress\x18\x02 \x01(\v2\x13.roster.v1.ProgressH\x00R\bprogressB\a\n" +
+	"\x05event\"<\n" +
+	"\bProgress\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\tR\x05epoch\"\xc1\x02\n" +
+	"\x06Change\x12*\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x16.roster.v1.Change.KindR\x04kind\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\x05R\x02id\x12#\n" +
+	"\x04user\x18\x03 \x01(\v2\x0f.roster.v1.UserR\x04user\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\x12\x14\n" +
+	"\x05actor\x18\x05 \x01(\tR\x05actor\x12.\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"t\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rKIND_EXISTING\x10\x01\x12\x10\n" +
+	"\fKIND_CREATED\x10\x02\x12\x10\n" +
+	"\fKIND_UPDATED\x10\x03\x12\x10\n" +
+	"\fKIND_DELETED\x10\x04\x12\r\n" +
+	"\tKIND_LEFT\x10\x05\"\xb3\x01\n" +
+	"\x12ListChangesRequest\x12,\n" +
+	"\rfrom_revision\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\ffromRevision\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\tpageToken\x12\x1d\n" +
+	"\x05epoch\x18\x04 \x01(\tB\a\xbaH\x04r\x02(@R\x05epoch\"\x9c\x01\n" +
+	"\x13ListChangesResponse\x12+\n" +
+	"\achanges\x18\x01 \x03(\v2\x11.roster.v1.ChangeR\achanges\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\tR\x05epoch\"\xcc\x10\n" +
 	"\x04User\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x85\x05\n" +
 	"\x04name\x18\x02 \x01(\tB\xf0\x04\xbaH\xec\x04\xba\x01}\n" +
@@ -232,9 +1979,29 @@ const file_roster_v1_directory_proto_rawDesc = "" +
 	"\xbaH\a\x1a\x05\x18\x96\x01(\x00R\x03age\x12\xd9\t\n" +
 	"\x05email\x18\x04 \x01(\tB\xc2\t\xbaH\xbe\t\xba\x01\xcc\x05\n" +
 	"\x12user.email.address\x123must be one e-mail address, such as ann@example.com\x1a\x80\x05size(this) > 320 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*(?:(?:[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]|[^\\x00-\\x7f\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}])+@(?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}](?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}-]*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}])?\\.)*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}](?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}-]*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}])?)?[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\") && !this.matches(r\"@[^@]*[^.@\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]{64}\")\xba\x01\xe2\x03\n" +
-	"\x15user.email.characters\x12Qmust not contain a control, invisible or direction-changing character, nor U+FFFD\x1a\xf5\x02size(this) > 320 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*[^\\x00-\\x1f\\x7f-\\x9f\\x{ad}\\x{115f}\\x{1160}\\x{180e}\\x{200b}\\x{2028}-\\x{202e}\\x{2060}-\\x{206f}\\x{2800}\\x{3164}\\x{feff}\\x{ffa0}\\x{fff0}-\\x{ffff}\\x{e0000}-\\x{e0fff}]*[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\")\xd8\x01\x01r\x03(\xc0\x02R\x05email2k\n" +
-	"\x10DirectoryService\x12W\n" +
-	"\rBatchGetUsers\x12\x1f.roster.v1.BatchGetUsersRequest\x1a .roster.v1.BatchGetUsersResponse\"\x03\x90\x02\x01B\x92\x01\n" +
+	"\x15user.email.characters\x12Qmust not contain a control, invisible or direction-changing character, nor U+FFFD\x1a\xf5\x02size(this) > 320 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*[^\\x00-\\x1f\\x7f-\\x9f\\x{ad}\\x{115f}\\x{1160}\\x{180e}\\x{200b}\\x{2028}-\\x{202e}\\x{2060}-\\x{206f}\\x{2800}\\x{3164}\\x{feff}\\x{ffa0}\\x{fff0}-\\x{ffff}\\x{e0000}-\\x{e0fff}]*[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\")\xd8\x01\x01r\x03(\xc0\x02R\x05email\x12;\n" +
+	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\x12\x1c\n" +
+	"\x04etag\x18\a \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x04etag\x12\x1a\n" +
+	"\brevision\x18\b \x01(\x03R\brevision2\xe0\x06\n" +
+	"\x10DirectoryService\x12:\n" +
+	"\aGetUser\x12\x19.roster.v1.GetUserRequest\x1a\x0f.roster.v1.User\"\x03\x90\x02\x01\x12W\n" +
+	"\rBatchGetUsers\x12\x1f.roster.v1.BatchGetUsersRequest\x1a .roster.v1.BatchGetUsersResponse\"\x03\x90\x02\x01\x12K\n" +
+	"\tListUsers\x12\x1b.roster.v1.ListUsersRequest\x1a\x1c.roster.v1.ListUsersResponse\"\x03\x90\x02\x01\x12;\n" +
+	"\n" +
+	"CreateUser\x12\x1c.roster.v1.CreateUserRequest\x1a\x0f.roster.v1.User\x12;\n" +
+	"\n" +
+	"UpdateUser\x12\x1c.roster.v1.UpdateUserRequest\x1a\x0f.roster.v1.User\x12I\n" +
+	"\n" +
+	"DeleteUser\x12\x1c.roster.v1.DeleteUserRequest\x1a\x1d.roster.v1.DeleteUserResponse\x12[\n" +
+	"\x10BatchUpdateUsers\x12\".roster.v1.BatchUpdateUsersRequest\x1a#.roster.v1.BatchUpdateUsersResponse\x12N\n" +
+	"\vImportUsers\x12\x1d.roster.v1.ImportUsersRequest\x1a\x1e.roster.v1.ImportUsersResponse(\x01\x12S\n" +
+	"\vExportUsers\x12\x1d.roster.v1.ExportUsersRequest\x1a\x1e.roster.v1.ExportUsersResponse\"\x03\x90\x02\x010\x01\x12P\n" +
+	"\n" +
+	"WatchUsers\x12\x1c.roster.v1.WatchUsersRequest\x1a\x1d.roster.v1.WatchUsersResponse\"\x03\x90\x02\x010\x01\x12Q\n" +
+	"\vListChanges\x12\x1d.roster.v1.ListChangesRequest\x1a\x1e.roster.v1.ListChangesResponse\"\x03\x90\x02\x01B\x92\x01\n" +
 	"\rcom.roster.v1B\x0eDirectoryProtoP\x01Z,example.com/roster/gen/go/roster/v1;rosterv1\xa2\x02\x03RXX\xaa\x02\tRoster.V1\xca\x02\tRoster\\V1\xe2\x02\x15Roster\\V1\\GPBMetadata\xea\x02\n" +
 	"Roster::V1b\x06proto3"
 
@@ -250,21 +2017,89 @@ func file_roster_v1_directory_proto_rawDescGZIP() []byte {
 	return file_roster_v1_directory_proto_rawDescData
 }
 
-var file_roster_v1_directory_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_roster_v1_directory_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_roster_v1_directory_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_roster_v1_directory_proto_goTypes = []any{
-	(*BatchGetUsersRequest)(nil),  // 0: roster.v1.BatchGetUsersRequest
-	(*BatchGetUsersResponse)(nil), // 1: roster.v1.BatchGetUsersResponse
-	(*User)(nil),                  // 2: roster.v1.User
+	(Change_Kind)(0),                 // 0: roster.v1.Change.Kind
+	(*GetUserRequest)(nil),           // 1: roster.v1.GetUserRequest
+	(*BatchGetUsersRequest)(nil),     // 2: roster.v1.BatchGetUsersRequest
+	(*BatchGetUsersResponse)(nil),    // 3: roster.v1.BatchGetUsersResponse
+	(*ListUsersRequest)(nil),         // 4: roster.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),        // 5: roster.v1.ListUsersResponse
+	(*CreateUserRequest)(nil),        // 6: roster.v1.CreateUserRequest
+	(*UpdateUserRequest)(nil),        // 7: roster.v1.UpdateUserRequest
+	(*DeleteUserRequest)(nil),        // 8: roster.v1.DeleteUserRequest
+	(*DeleteUserResponse)(nil),       // 9: roster.v1.DeleteUserResponse
+	(*BatchUpdateUsersRequest)(nil),  // 10: roster.v1.BatchUpdateUsersRequest
+	(*BatchUpdateUsersResponse)(nil), // 11: roster.v1.BatchUpdateUsersResponse
+	(*ImportUsersRequest)(nil),       // 12: roster.v1.ImportUsersRequest
+	(*ImportOptions)(nil),            // 13: roster.v1.ImportOptions
+	(*ImportUsersResponse)(nil),      // 14: roster.v1.ImportUsersResponse
+	(*RefusedRow)(nil),               // 15: roster.v1.RefusedRow
+	(*ExportUsersRequest)(nil),       // 16: roster.v1.ExportUsersRequest
+	(*ExportUsersResponse)(nil),      // 17: roster.v1.ExportUsersResponse
+	(*WatchUsersRequest)(nil),        // 18: roster.v1.WatchUsersRequest
+	(*WatchUsersResponse)(nil),       // 19: roster.v1.WatchUsersResponse
+	(*Progress)(nil),                 // 20: roster.v1.Progress
+	(*Change)(nil),                   // 21: roster.v1.Change
+	(*ListChangesRequest)(nil),       // 22: roster.v1.ListChangesRequest
+	(*ListChangesResponse)(nil),      // 23: roster.v1.ListChangesResponse
+	(*User)(nil),                     // 24: roster.v1.User
+	(*fieldmaskpb.FieldMask)(nil),    // 25: google.protobuf.FieldMask
+	(*durationpb.Duration)(nil),      // 26: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 27: google.protobuf.Timestamp
 }
 var file_roster_v1_directory_proto_depIdxs = []int32{
-	2, // 0: roster.v1.BatchGetUsersResponse.users:type_name -> roster.v1.User
-	0, // 1: roster.v1.DirectoryService.BatchGetUsers:input_type -> roster.v1.BatchGetUsersRequest
-	1, // 2: roster.v1.DirectoryService.BatchGetUsers:output_type -> roster.v1.BatchGetUsersResponse
-	2, // [2:3] is the sub-list for method output_type
-	1, // [1:2] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	24, // 0: roster.v1.BatchGetUsersResponse.users:type_name -> roster.v1.User
+	24, // 1: roster.v1.ListUsersResponse.users:type_name -> roster.v1.User
+	24, // 2: roster.v1.CreateUserRequest.user:type_name -> roster.v1.User
+	24, // 3: roster.v1.UpdateUserRequest.user:type_name -> roster.v1.User
+	25, // 4: roster.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
+	6,  // 5: roster.v1.BatchUpdateUsersRequest.creates:type_name -> roster.v1.CreateUserRequest
+	7,  // 6: roster.v1.BatchUpdateUsersRequest.updates:type_name -> roster.v1.UpdateUserRequest
+	8,  // 7: roster.v1.BatchUpdateUsersRequest.deletes:type_name -> roster.v1.DeleteUserRequest
+	24, // 8: roster.v1.BatchUpdateUsersResponse.created:type_name -> roster.v1.User
+	24, // 9: roster.v1.BatchUpdateUsersResponse.updated:type_name -> roster.v1.User
+	24, // 10: roster.v1.ImportUsersRequest.users:type_name -> roster.v1.User
+	13, // 11: roster.v1.ImportUsersRequest.options:type_name -> roster.v1.ImportOptions
+	15, // 12: roster.v1.ImportUsersResponse.refused_rows:type_name -> roster.v1.RefusedRow
+	24, // 13: roster.v1.ExportUsersResponse.users:type_name -> roster.v1.User
+	26, // 14: roster.v1.WatchUsersRequest.progress_interval:type_name -> google.protobuf.Duration
+	21, // 15: roster.v1.WatchUsersResponse.change:type_name -> roster.v1.Change
+	20, // 16: roster.v1.WatchUsersResponse.progress:type_name -> roster.v1.Progress
+	0,  // 17: roster.v1.Change.kind:type_name -> roster.v1.Change.Kind
+	24, // 18: roster.v1.Change.user:type_name -> roster.v1.User
+	27, // 19: roster.v1.Change.time:type_name -> google.protobuf.Timestamp
+	21, // 20: roster.v1.ListChangesResponse.changes:type_name -> roster.v1.Change
+	27, // 21: roster.v1.User.create_time:type_name -> google.protobuf.Timestamp
+	27, // 22: roster.v1.User.update_time:type_name -> google.protobuf.Timestamp
+	1,  // 23: roster.v1.DirectoryService.GetUser:input_type -> roster.v1.GetUserRequest
+	2,  // 24: roster.v1.DirectoryService.BatchGetUsers:input_type -> roster.v1.BatchGetUsersRequest
+	4,  // 25: roster.v1.DirectoryService.ListUsers:input_type -> roster.v1.ListUsersRequest
+	6,  // 26: roster.v1.DirectoryService.CreateUser:input_type -> roster.v1.CreateUserRequest
+	7,  // 27: roster.v1.DirectoryService.UpdateUser:input_type -> roster.v1.UpdateUserRequest
+	8,  // 28: roster.v1.DirectoryService.DeleteUser:input_type -> roster.v1.DeleteUserRequest
+	10, // 29: roster.v1.DirectoryService.BatchUpdateUsers:input_type -> roster.v1.BatchUpdateUsersRequest
+	12, // 30: roster.v1.DirectoryService.ImportUsers:input_type -> roster.v1.ImportUsersRequest
+	16, // 31: roster.v1.DirectoryService.ExportUsers:input_type -> roster.v1.ExportUsersRequest
+	18, // 32: roster.v1.DirectoryService.WatchUsers:input_type -> roster.v1.WatchUsersRequest
+	22, // 33: roster.v1.DirectoryService.ListChanges:input_type -> roster.v1.ListChangesRequest
+	24, // 34: roster.v1.DirectoryService.GetUser:output_type -> roster.v1.User
+	3,  // 35: roster.v1.DirectoryService.BatchGetUsers:output_type -> roster.v1.BatchGetUsersResponse
+	5,  // 36: roster.v1.DirectoryService.ListUsers:output_type -> roster.v1.ListUsersResponse
+	24, // 37: roster.v1.DirectoryService.CreateUser:output_type -> roster.v1.User
+	24, // 38: roster.v1.DirectoryService.UpdateUser:output_type -> roster.v1.User
+	9,  // 39: roster.v1.DirectoryService.DeleteUser:output_type -> roster.v1.DeleteUserResponse
+	11, // 40: roster.v1.DirectoryService.BatchUpdateUsers:output_type -> roster.v1.BatchUpdateUsersResponse
+	14, // 41: roster.v1.DirectoryService.ImportUsers:output_type -> roster.v1.ImportUsersResponse
+	17, // 42: roster.v1.DirectoryService.ExportUsers:output_type -> roster.v1.ExportUsersResponse
+	19, // 43: roster.v1.DirectoryService.WatchUsers:output_type -> roster.v1.WatchUsersResponse
+	23, // 44: roster.v1.DirectoryService.ListChanges:output_type -> roster.v1.ListChangesResponse
+	34, // [34:45] is the sub-list for method output_type
+	23, // [23:34] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_roster_v1_directory_proto_init() }
@@ -272,18 +2107,27 @@ func file_roster_v1_directory_proto_init() {
 	if File_roster_v1_directory_proto != nil {
 		return
 	}
+	file_roster_v1_directory_proto_msgTypes[17].OneofWrappers = []any{
+		(*WatchUsersRequest_FromRevision)(nil),
+		(*WatchUsersRequest_FromBeginning)(nil),
+	}
+	file_roster_v1_directory_proto_msgTypes[18].OneofWrappers = []any{
+		(*WatchUsersResponse_Change)(nil),
+		(*WatchUsersResponse_Progress)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roster_v1_directory_proto_rawDesc), len(file_roster_v1_directory_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   3,
+			NumEnums:      1,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_roster_v1_directory_proto_goTypes,
 		DependencyIndexes: file_roster_v1_directory_proto_depIdxs,
+		EnumInfos:         file_roster_v1_directory_proto_enumTypes,
 		MessageInfos:      file_roster_v1_directory_proto_msgTypes,
 	}.Build()
 	File_roster_v1_directory_proto = out.File

@@ -12,31 +12,138 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19roster/v1/directory.proto\x12\troster.v1\x1a\x1b\x62uf/validate/validate.proto\"5\n\x14\x42\x61tchGetUsersRequest\x12\x1d\n\x03ids\x18\x01 \x03(\x05\x42\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90NR\x03ids\"_\n\x15\x42\x61tchGetUsersResponse\x12%\n\x05users\x18\x01 \x03(\x0b\x32\x0f.roster.v1.UserR\x05users\x12\x1f\n\x0bunknown_ids\x18\x02 \x03(\x05R\nunknownIds\"\x98\x0f\n\x04User\x12\x0e\n\x02id\x18\x01 \x01(\x05R\x02id\x12\x85\x05\n\x04name\x18\x02 \x01(\tB\xf0\x04\xbaH\xec\x04\xba\x01}\n\x11user.name.visible\x12\x1dmust have a visible character\x1aIthis == \"\" || size(this) > 256 || this.matches(r\"[\\p{L}\\p{N}\\p{P}\\p{S}]\")\xba\x01\xe1\x03\n\x14user.name.characters\x12Qmust not contain a control, invisible or direction-changing character, nor U+FFFD\x1a\xf5\x02size(this) > 256 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*[^\\x00-\\x1f\\x7f-\\x9f\\x{ad}\\x{115f}\\x{1160}\\x{180e}\\x{200b}\\x{2028}-\\x{202e}\\x{2060}-\\x{206f}\\x{2800}\\x{3164}\\x{feff}\\x{ffa0}\\x{fff0}-\\x{ffff}\\x{e0000}-\\x{e0fff}]*[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\")r\x05 \x01(\x80\x02R\x04name\x12\x1c\n\x03\x61ge\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x96\x01(\x00R\x03\x61ge\x12\xd9\t\n\x05\x65mail\x18\x04 \x01(\tB\xc2\t\xbaH\xbe\t\xba\x01\xcc\x05\n\x12user.email.address\x12\x33must be one e-mail address, such as ann@example.com\x1a\x80\x05size(this) > 320 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*(?:(?:[a-zA-Z0-9.!#$%&\'*+/=?^_`{|}~-]|[^\\x00-\\x7f\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}])+@(?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}](?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}-]*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}])?\\.)*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}](?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}-]*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}])?)?[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\") && !this.matches(r\"@[^@]*[^.@\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]{64}\")\xba\x01\xe2\x03\n\x15user.email.characters\x12Qmust not contain a control, invisible or direction-changing character, nor U+FFFD\x1a\xf5\x02size(this) > 320 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*[^\\x00-\\x1f\\x7f-\\x9f\\x{ad}\\x{115f}\\x{1160}\\x{180e}\\x{200b}\\x{2028}-\\x{202e}\\x{2060}-\\x{206f}\\x{2800}\\x{3164}\\x{feff}\\x{ffa0}\\x{fff0}-\\x{ffff}\\x{e0000}-\\x{e0fff}]*[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\")\xd8\x01\x01r\x03(\xc0\x02R\x05\x65mail2k\n\x10\x44irectoryService\x12W\n\rBatchGetUsers\x12\x1f.roster.v1.BatchGetUsersRequest\x1a .roster.v1.BatchGetUsersResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19roster/v1/directory.proto\x12\troster.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"L\n\x0eGetUserRequest\x12\x0e\n\x02id\x18\x01 \x01(\x05R\x02id\x12*\n\x0cmin_revision\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0bminRevision\"a\n\x14\x42\x61tchGetUsersRequest\x12\x1d\n\x03ids\x18\x01 \x03(\x05\x42\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90NR\x03ids\x12*\n\x0cmin_revision\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0bminRevision\"_\n\x15\x42\x61tchGetUsersResponse\x12%\n\x05users\x18\x01 \x03(\x0b\x32\x0f.roster.v1.UserR\x05users\x12\x1f\n\x0bunknown_ids\x18\x02 \x03(\x05R\nunknownIds\"\xf5\x01\n\x10ListUsersRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10R\tpageToken\x12 \n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10R\x06\x66ilter\x12\"\n\x08order_by\x18\x04 \x01(\tB\x07\xbaH\x04r\x02(@R\x07orderBy\x12\x1d\n\nshow_total\x18\x05 \x01(\x08R\tshowTotal\x12*\n\x0cmin_revision\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0bminRevision\"\xb3\x01\n\x11ListUsersResponse\x12%\n\x05users\x18\x01 \x03(\x0b\x32\x0f.roster.v1.UserR\x05users\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\x12\x1a\n\x08revision\x18\x04 \x01(\x03R\x08revision\x12\x14\n\x05\x65poch\x18\x05 \x01(\tR\x05\x65poch\"e\n\x11\x43reateUserRequest\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x0f.roster.v1.UserB\x06\xbaH\x03\xc8\x01\x01R\x04user\x12#\n\rvalidate_only\x18\x02 \x01(\x08R\x0cvalidateOnly\"\xa2\x01\n\x11UpdateUserRequest\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x0f.roster.v1.UserB\x06\xbaH\x03\xd8\x01\x03R\x04user\x12;\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\x12#\n\rvalidate_only\x18\x03 \x01(\x08R\x0cvalidateOnly\"\x8b\x01\n\x11\x44\x65leteUserRequest\x12\x0e\n\x02id\x18\x01 \x01(\x05R\x02id\x12\x1c\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02R\x04\x65tag\x12#\n\rallow_missing\x18\x03 \x01(\x08R\x0c\x61llowMissing\x12#\n\rvalidate_only\x18\x04 \x01(\x08R\x0cvalidateOnly\"F\n\x12\x44\x65leteUserResponse\x12\x1a\n\x08revision\x18\x01 \x01(\x03R\x08revision\x12\x14\n\x05\x65poch\x18\x02 \x01(\tR\x05\x65poch\"\x87\x02\n\x17\x42\x61tchUpdateUsersRequest\x12\x41\n\x07\x63reates\x18\x01 \x03(\x0b\x32\x1c.roster.v1.CreateUserRequestB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x07\x63reates\x12\x41\n\x07updates\x18\x02 \x03(\x0b\x32\x1c.roster.v1.UpdateUserRequestB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x07updates\x12\x41\n\x07\x64\x65letes\x18\x03 \x03(\x0b\x32\x1c.roster.v1.DeleteUserRequestB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x07\x64\x65letes\x12#\n\rvalidate_only\x18\x04 \x01(\x08R\x0cvalidateOnly\"\xa2\x01\n\x18\x42\x61tchUpdateUsersResponse\x12)\n\x07\x63reated\x18\x01 \x03(\x0b\x32\x0f.roster.v1.UserR\x07\x63reated\x12)\n\x07updated\x18\x02 \x03(\x0b\x32\x0f.roster.v1.UserR\x07updated\x12\x1a\n\x08revision\x18\x03 \x01(\x03R\x08revision\x12\x14\n\x05\x65poch\x18\x04 \x01(\tR\x05\x65poch\"\x7f\n\x12ImportUsersRequest\x12\x35\n\x05users\x18\x01 \x03(\x0b\x32\x0f.roster.v1.UserB\x0e\xbaH\x0b\x92\x01\x08\x10\x90N\"\x03\xd8\x01\x03R\x05users\x12\x32\n\x07options\x18\x02 \x01(\x0b\x32\x18.roster.v1.ImportOptionsR\x07options\"\x90\x01\n\rImportOptions\x12\x16\n\x06\x61tomic\x18\x01 \x01(\x08R\x06\x61tomic\x12\x16\n\x06mirror\x18\x02 \x01(\x08R\x06mirror\x12*\n\x0cmax_removals\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0bmaxRemovals\x12#\n\rvalidate_only\x18\x04 \x01(\x08R\x0cvalidateOnly\"\xa3\x02\n\x13ImportUsersResponse\x12\x1a\n\x08imported\x18\x01 \x01(\x03R\x08imported\x12\x18\n\x07refused\x18\x02 \x01(\x03R\x07refused\x12\x38\n\x0crefused_rows\x18\x03 \x03(\x0b\x32\x15.roster.v1.RefusedRowR\x0brefusedRows\x12\x1a\n\x08revision\x18\x04 \x01(\x03R\x08revision\x12\x14\n\x05\x65poch\x18\x05 \x01(\tR\x05\x65poch\x12\x18\n\x07\x63reated\x18\x06 \x01(\x03R\x07\x63reated\x12\x18\n\x07updated\x18\x07 \x01(\x03R\x07updated\x12\x1c\n\tunchanged\x18\x08 \x01(\x03R\tunchanged\x12\x18\n\x07removed\x18\t \x01(\x03R\x07removed\"F\n\nRefusedRow\x12\x10\n\x03row\x18\x01 \x01(\x03R\x03row\x12\x0e\n\x02id\x18\x02 \x01(\x05R\x02id\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\"6\n\x12\x45xportUsersRequest\x12 \n\x06\x66ilter\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10R\x06\x66ilter\"n\n\x13\x45xportUsersResponse\x12%\n\x05users\x18\x01 \x03(\x0b\x32\x0f.roster.v1.UserR\x05users\x12\x1a\n\x08revision\x18\x02 \x01(\x03R\x08revision\x12\x14\n\x05\x65poch\x18\x03 \x01(\tR\x05\x65poch\"\x92\x02\n\x11WatchUsersRequest\x12.\n\rfrom_revision\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\x0c\x66romRevision\x12\'\n\x0e\x66rom_beginning\x18\x02 \x01(\x08H\x00R\rfromBeginning\x12\x1d\n\x05\x65poch\x18\x03 \x01(\tB\x07\xbaH\x04r\x02(@R\x05\x65poch\x12 \n\x06\x66ilter\x18\x04 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10R\x06\x66ilter\x12Z\n\x11progress_interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x03\x08\xd8\x04\x32\x05\x10\x80\xc2\xd7/R\x10progressIntervalB\x07\n\x05start\"}\n\x12WatchUsersResponse\x12+\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x11.roster.v1.ChangeH\x00R\x06\x63hange\x12\x31\n\x08progress\x18\x02 \x01(\x0b\x32\x13.roster.v1.ProgressH\x00R\x08progressB\x07\n\x05\x65vent\"<\n\x08Progress\x12\x1a\n\x08revision\x18\x01 \x01(\x03R\x08revision\x12\x14\n\x05\x65poch\x18\x02 \x01(\tR\x05\x65poch\"\xc1\x02\n\x06\x43hange\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x16.roster.v1.Change.KindR\x04kind\x12\x0e\n\x02id\x18\x02 \x01(\x05R\x02id\x12#\n\x04user\x18\x03 \x01(\x0b\x32\x0f.roster.v1.UserR\x04user\x12\x1a\n\x08revision\x18\x04 \x01(\x03R\x08revision\x12\x14\n\x05\x61\x63tor\x18\x05 \x01(\tR\x05\x61\x63tor\x12.\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\"t\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKIND_EXISTING\x10\x01\x12\x10\n\x0cKIND_CREATED\x10\x02\x12\x10\n\x0cKIND_UPDATED\x10\x03\x12\x10\n\x0cKIND_DELETED\x10\x04\x12\r\n\tKIND_LEFT\x10\x05\"\xb3\x01\n\x12ListChangesRequest\x12,\n\rfrom_revision\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0c\x66romRevision\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10R\tpageToken\x12\x1d\n\x05\x65poch\x18\x04 \x01(\tB\x07\xbaH\x04r\x02(@R\x05\x65poch\"\x9c\x01\n\x13ListChangesResponse\x12+\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x11.roster.v1.ChangeR\x07\x63hanges\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n\x08revision\x18\x03 \x01(\x03R\x08revision\x12\x14\n\x05\x65poch\x18\x04 \x01(\tR\x05\x65poch\"\xcc\x10\n\x04User\x12\x0e\n\x02id\x18\x01 \x01(\x05R\x02id\x12\x85\x05\n\x04name\x18\x02 \x01(\tB\xf0\x04\xbaH\xec\x04\xba\x01}\n\x11user.name.visible\x12\x1dmust have a visible character\x1aIthis == \"\" || size(this) > 256 || this.matches(r\"[\\p{L}\\p{N}\\p{P}\\p{S}]\")\xba\x01\xe1\x03\n\x14user.name.characters\x12Qmust not contain a control, invisible or direction-changing character, nor U+FFFD\x1a\xf5\x02size(this) > 256 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*[^\\x00-\\x1f\\x7f-\\x9f\\x{ad}\\x{115f}\\x{1160}\\x{180e}\\x{200b}\\x{2028}-\\x{202e}\\x{2060}-\\x{206f}\\x{2800}\\x{3164}\\x{feff}\\x{ffa0}\\x{fff0}-\\x{ffff}\\x{e0000}-\\x{e0fff}]*[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\")r\x05 \x01(\x80\x02R\x04name\x12\x1c\n\x03\x61ge\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x96\x01(\x00R\x03\x61ge\x12\xd9\t\n\x05\x65mail\x18\x04 \x01(\tB\xc2\t\xbaH\xbe\t\xba\x01\xcc\x05\n\x12user.email.address\x12\x33must be one e-mail address, such as ann@example.com\x1a\x80\x05size(this) > 320 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*(?:(?:[a-zA-Z0-9.!#$%&\'*+/=?^_`{|}~-]|[^\\x00-\\x7f\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}])+@(?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}](?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}-]*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}])?\\.)*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}](?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}-]*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}])?)?[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\") && !this.matches(r\"@[^@]*[^.@\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]{64}\")\xba\x01\xe2\x03\n\x15user.email.characters\x12Qmust not contain a control, invisible or direction-changing character, nor U+FFFD\x1a\xf5\x02size(this) > 320 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*[^\\x00-\\x1f\\x7f-\\x9f\\x{ad}\\x{115f}\\x{1160}\\x{180e}\\x{200b}\\x{2028}-\\x{202e}\\x{2060}-\\x{206f}\\x{2800}\\x{3164}\\x{feff}\\x{ffa0}\\x{fff0}-\\x{ffff}\\x{e0000}-\\x{e0fff}]*[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\")\xd8\x01\x01r\x03(\xc0\x02R\x05\x65mail\x12;\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x1c\n\x04\x65tag\x18\x07 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02R\x04\x65tag\x12\x1a\n\x08revision\x18\x08 \x01(\x03R\x08revision2\xe0\x06\n\x10\x44irectoryService\x12:\n\x07GetUser\x12\x19.roster.v1.GetUserRequest\x1a\x0f.roster.v1.User\"\x03\x90\x02\x01\x12W\n\rBatchGetUsers\x12\x1f.roster.v1.BatchGetUsersRequest\x1a .roster.v1.BatchGetUsersResponse\"\x03\x90\x02\x01\x12K\n\tListUsers\x12\x1b.roster.v1.ListUsersRequest\x1a\x1c.roster.v1.ListUsersResponse\"\x03\x90\x02\x01\x12;\n\nCreateUser\x12\x1c.roster.v1.CreateUserRequest\x1a\x0f.roster.v1.User\x12;\n\nUpdateUser\x12\x1c.roster.v1.UpdateUserRequest\x1a\x0f.roster.v1.User\x12I\n\nDeleteUser\x12\x1c.roster.v1.DeleteUserRequest\x1a\x1d.roster.v1.DeleteUserResponse\x12[\n\x10\x42\x61tchUpdateUsers\x12\".roster.v1.BatchUpdateUsersRequest\x1a#.roster.v1.BatchUpdateUsersResponse\x12N\n\x0bImportUsers\x12\x1d.roster.v1.ImportUsersRequest\x1a\x1e.roster.v1.ImportUsersResponse(\x01\x12S\n\x0b\x45xportUsers\x12\x1d.roster.v1.ExportUsersRequest\x1a\x1e.roster.v1.ExportUsersResponse\"\x03\x90\x02\x01\x30\x01\x12P\n\nWatchUsers\x12\x1c.roster.v1.WatchUsersRequest\x1a\x1d.roster.v1.WatchUsersResponse\"\x03\x90\x02\x01\x30\x01\x12Q\n\x0bListChanges\x12\x1d.roster.v1.ListChangesRequest\x1a\x1e.roster.v1.ListChangesResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'roster.v1.directory_pb2', globals())
 if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
+  _GETUSERREQUEST.fields_by_name['min_revision']._options = None
+  _GETUSERREQUEST.fields_by_name['min_revision']._serialized_options = b'\272H\004\"\002(\000'
   _BATCHGETUSERSREQUEST.fields_by_name['ids']._options = None
   _BATCHGETUSERSREQUEST.fields_by_name['ids']._serialized_options = b'\272H\010\222\001\005\010\001\020\220N'
+  _BATCHGETUSERSREQUEST.fields_by_name['min_revision']._options = None
+  _BATCHGETUSERSREQUEST.fields_by_name['min_revision']._serialized_options = b'\272H\004\"\002(\000'
+  _LISTUSERSREQUEST.fields_by_name['page_size']._options = None
+  _LISTUSERSREQUEST.fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _LISTUSERSREQUEST.fields_by_name['page_token']._options = None
+  _LISTUSERSREQUEST.fields_by_name['page_token']._serialized_options = b'\272H\005r\003(\200\020'
+  _LISTUSERSREQUEST.fields_by_name['filter']._options = None
+  _LISTUSERSREQUEST.fields_by_name['filter']._serialized_options = b'\272H\005r\003(\200\020'
+  _LISTUSERSREQUEST.fields_by_name['order_by']._options = None
+  _LISTUSERSREQUEST.fields_by_name['order_by']._serialized_options = b'\272H\004r\002(@'
+  _LISTUSERSREQUEST.fields_by_name['min_revision']._options = None
+  _LISTUSERSREQUEST.fields_by_name['min_revision']._serialized_options = b'\272H\004\"\002(\000'
+  _CREATEUSERREQUEST.fields_by_name['user']._options = None
+  _CREATEUSERREQUEST.fields_by_name['user']._serialized_options = b'\272H\003\310\001\001'
+  _UPDATEUSERREQUEST.fields_by_name['user']._options = None
+  _UPDATEUSERREQUEST.fields_by_name['user']._serialized_options = b'\272H\003\330\001\003'
+  _DELETEUSERREQUEST.fields_by_name['etag']._options = None
+  _DELETEUSERREQUEST.fields_by_name['etag']._serialized_options = b'\272H\005r\003(\200\002'
+  _BATCHUPDATEUSERSREQUEST.fields_by_name['creates']._options = None
+  _BATCHUPDATEUSERSREQUEST.fields_by_name['creates']._serialized_options = b'\272H\006\222\001\003\020\220N'
+  _BATCHUPDATEUSERSREQUEST.fields_by_name['updates']._options = None
+  _BATCHUPDATEUSERSREQUEST.fields_by_name['updates']._serialized_options = b'\272H\006\222\001\003\020\220N'
+  _BATCHUPDATEUSERSREQUEST.fields_by_name['deletes']._options = None
+  _BATCHUPDATEUSERSREQUEST.fields_by_name['deletes']._serialized_options = b'\272H\006\222\001\003\020\220N'
+  _IMPORTUSERSREQUEST.fields_by_name['users']._options = None
+  _IMPORTUSERSREQUEST.fields_by_name['users']._serialized_options = b'\272H\013\222\001\010\020\220N\"\003\330\001\003'
+  _IMPORTOPTIONS.fields_by_name['max_removals']._options = None
+  _IMPORTOPTIONS.fields_by_name['max_removals']._serialized_options = b'\272H\004\"\002(\000'
+  _EXPORTUSERSREQUEST.fields_by_name['filter']._options = None
+  _EXPORTUSERSREQUEST.fields_by_name['filter']._serialized_options = b'\272H\005r\003(\200\020'
+  _WATCHUSERSREQUEST.fields_by_name['from_revision']._options = None
+  _WATCHUSERSREQUEST.fields_by_name['from_revision']._serialized_options = b'\272H\004\"\002(\000'
+  _WATCHUSERSREQUEST.fields_by_name['epoch']._options = None
+  _WATCHUSERSREQUEST.fields_by_name['epoch']._serialized_options = b'\272H\004r\002(@'
+  _WATCHUSERSREQUEST.fields_by_name['filter']._options = None
+  _WATCHUSERSREQUEST.fields_by_name['filter']._serialized_options = b'\272H\005r\003(\200\020'
+  _WATCHUSERSREQUEST.fields_by_name['progress_interval']._options = None
+  _WATCHUSERSREQUEST.fields_by_name['progress_interval']._serialized_options = b'\272H\017\252\001\014\"\003\010\330\0042\005\020\200\302\327/'
+  _LISTCHANGESREQUEST.fields_by_name['from_revision']._options = None
+  _LISTCHANGESREQUEST.fields_by_name['from_revision']._serialized_options = b'\272H\004\"\002(\000'
+  _LISTCHANGESREQUEST.fields_by_name['page_size']._options = None
+  _LISTCHANGESREQUEST.fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _LISTCHANGESREQUEST.fields_by_name['page_token']._options = None
+  _LISTCHANGESREQUEST.fields_by_name['page_token']._serialized_options = b'\272H\005r\003(\200\020'
+  _LISTCHANGESREQUEST.fields_by_name['epoch']._options = None
+  _LISTCHANGESREQUEST.fields_by_name['epoch']._serialized_options = b'\272H\004r\002(@'
   _USER.fields_by_name['name']._options = None
   _USER.fields_by_name['name']._serialized_options = b'\272H\354\004\272\001}\n\021user.name.visible\022\035must have a visible character\032Ithis == \"\" || size(this) > 256 || this.matches(r\"[\\p{L}\\p{N}\\p{P}\\p{S}]\")\272\001\341\003\n\024user.name.characters\022Qmust not contain a control, invisible or direction-changing character, nor U+FFFD\032\365\002size(this) > 256 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*[^\\x00-\\x1f\\x7f-\\x9f\\x{ad}\\x{115f}\\x{1160}\\x{180e}\\x{200b}\\x{2028}-\\x{202e}\\x{2060}-\\x{206f}\\x{2800}\\x{3164}\\x{feff}\\x{ffa0}\\x{fff0}-\\x{ffff}\\x{e0000}-\\x{e0fff}]*[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\")r\005 \001(\200\002'
   _USER.fields_by_name['age']._options = None
   _USER.fields_by_name['age']._serialized_options = b'\272H\007\032\005\030\226\001(\000'
   _USER.fields_by_name['email']._options = None
   _USER.fields_by_name['email']._serialized_options = b'\272H\276\t\272\001\314\005\n\022user.email.address\0223must be one e-mail address, such as ann@example.com\032\200\005size(this) > 320 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*(?:(?:[a-zA-Z0-9.!#$%&\'*+/=?^_`{|}~-]|[^\\x00-\\x7f\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}])+@(?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}](?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}-]*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}])?\\.)*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}](?:[a-zA-Z0-9\\p{L}\\p{M}\\p{N}-]*[a-zA-Z0-9\\p{L}\\p{M}\\p{N}])?)?[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\") && !this.matches(r\"@[^@]*[^.@\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]{64}\")\272\001\342\003\n\025user.email.characters\022Qmust not contain a control, invisible or direction-changing character, nor U+FFFD\032\365\002size(this) > 320 || this.matches(r\"^[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*[^\\x00-\\x1f\\x7f-\\x9f\\x{ad}\\x{115f}\\x{1160}\\x{180e}\\x{200b}\\x{2028}-\\x{202e}\\x{2060}-\\x{206f}\\x{2800}\\x{3164}\\x{feff}\\x{ffa0}\\x{fff0}-\\x{ffff}\\x{e0000}-\\x{e0fff}]*[\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]*$\")\330\001\001r\003(\300\002'
+  _USER.fields_by_name['etag']._options = None
+  _USER.fields_by_name['etag']._serialized_options = b'\272H\005r\003(\200\002'
+  _DIRECTORYSERVICE.methods_by_name['GetUser']._options = None
+  _DIRECTORYSERVICE.methods_by_name['GetUser']._serialized_options = b'\220\002\001'
   _DIRECTORYSERVICE.methods_by_name['BatchGetUsers']._options = None
   _DIRECTORYSERVICE.methods_by_name['BatchGetUsers']._serialized_options = b'\220\002\001'
-  _BATCHGETUSERSREQUEST._serialized_start=69
-  _BATCHGETUSERSREQUEST._serialized_end=122
-  _BATCHGETUSERSRESPONSE._serialized_start=124
-  _BATCHGETUSERSRESPONSE._serialized_end=219
-  _USER._serialized_start=222
-  _USER._serialized_end=2166
-  _DIRECTORYSERVICE._serialized_start=2168
-  _DIRECTORYSERVICE._serialized_end=2275
+  _DIRECTORYSERVICE.methods_by_name['ListUsers']._options = None
+  _DIRECTORYSERVICE.methods_by_name['ListUsers']._serialized_options = b'\220\002\001'
+  _DIRECTORYSERVICE.methods_by_name['ExportUsers']._options = None
+  _DIRECTORYSERVICE.methods_by_name['ExportUsers']._serialized_options = b'\220\002\001'
+  _DIRECTORYSERVICE.methods_by_name['WatchUsers']._options = None
+  _DIRECTORYSERVICE.methods_by_name['WatchUsers']._serialized_options = b'\220\002\001'
+  _DIRECTORYSERVICE.methods_by_name['ListChanges']._options = None
+  _DIRECTORYSERVICE.methods_by_name['ListChanges']._serialized_options = b'\220\002\001'
+  _GETUSERREQUEST._serialized_start=168
+  _GETUSERREQUEST._serialized_end=244
+  _BATCHGETUSERSREQUEST._serialized_start=246
+  _BATCHGETUSERSREQUEST._serialized_end=343
+  _BATCHGETUSERSRESPONSE._serialized_start=345
+  _BATCHGETUSERSRESPONSE._serialized_end=440
+  _LISTUSERSREQUEST._serialized_start=443
+  _LISTUSERSREQUEST._serialized_end=688
+  _LISTUSERSRESPONSE._serialized_start=691
+  _LISTUSERSRESPONSE._serialized_end=870
+  _CREATEUSERREQUEST._serialized_start=872
+  _CREATEUSERREQUEST._serialized_end=973
+  _UPDATEUSERREQUEST._serialized_start=976
+  _UPDATEUSERREQUEST._serialized_end=1138
+  _DELETEUSERREQUEST._serialized_start=1141
+  _DELETEUSERREQUEST._serialized_end=1280
+  _DELETEUSERRESPONSE._serialized_start=1282
+  _DELETEUSERRESPONSE._serialized_end=1352
+  _BATCHUPDATEUSERSREQUEST._serialized_start=1355
+  _BATCHUPDATEUSERSREQUEST._serialized_end=1618
+  _BATCHUPDATEUSERSRESPONSE._serialized_start=1621
+  _BATCHUPDATEUSERSRESPONSE._serialized_end=1783
+  _IMPORTUSERSREQUEST._serialized_start=1785
+  _IMPORTUSERSREQUEST._serialized_end=1912
+  _IMPORTOPTIONS._serialized_start=1915
+  _IMPORTOPTIONS._serialized_end=2059
+  _IMPORTUSERSRESPONSE._serialized_start=2062
+  _IMPORTUSERSRESPONSE._serialized_end=2353
+  _REFUSEDROW._serialized_start=2355
+  _REFUSEDROW._serialized_end=2425
+  _EXPORTUSERSREQUEST._serialized_start=2427
+  _EXPORTUSERSREQUEST._serialized_end=2481
+  _EXPORTUSERSRESPONSE._serialized_start=2483
+  _EXPORTUSERSRESPONSE._serialized_end=2593
+  _WATCHUSERSREQUEST._serialized_start=2596
+  _WATCHUSERSREQUEST._serialized_end=2870
+  _WATCHUSERSRESPONSE._serialized_start=2872
+  _WATCHUSERSRESPONSE._serialized_end=2997
+  _PROGRESS._serialized_start=2999
+  _PROGRESS._serialized_end=3059
+  _CHANGE._serialized_start=3062
+  _CHANGE._serialized_end=3383
+  _CHANGE_KIND._serialized_start=3267
+  _CHANGE_KIND._serialized_end=3383
+  _LISTCHANGESREQUEST._serialized_start=3386
+  _LISTCHANGESREQUEST._serialized_end=3565
+  _LISTCHANGESRESPONSE._serialized_start=3568
+  _LISTCHANGESRESPONSE._serialized_end=3724
+  _USER._serialized_start=3727
+  _USER._serialized_end=5851
+  _DIRECTORYSERVICE._serialized_start=5854
+  _DIRECTORYSERVICE._serialized_end=6718
 # @@protoc_insertion_point(module_scope)

@@ -6,7 +6,18 @@ from roster.v1 import directory_pb2 as roster_dot_v1_dot_directory__pb2
 
 
 class DirectoryServiceStub(object):
-    """DirectoryService looks users up.
+    """DirectoryService is the directory: its users, and the history of their
+    changes.
+
+    Every change raises the revision of the directory by one. Revisions count
+    within an epoch, which is another one once the data were restored from a
+    backup or replaced: keep both if you keep a revision.
+
+    Reads need the role read, writes and ListChanges the role write. Errors that
+    every method may have: UNAVAILABLE when the store does not answer,
+    INVALID_ARGUMENT with a google.rpc.BadRequest that names each field for a
+    request that breaks a rule of its message. A write that fails has changed
+    nothing, unless its error is CANCELLED or DEADLINE_EXCEEDED: then look.
     """
 
     def __init__(self, channel):
@@ -15,24 +26,202 @@ class DirectoryServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.GetUser = channel.unary_unary(
+                '/roster.v1.DirectoryService/GetUser',
+                request_serializer=roster_dot_v1_dot_directory__pb2.GetUserRequest.SerializeToString,
+                response_deserializer=roster_dot_v1_dot_directory__pb2.User.FromString,
+                )
         self.BatchGetUsers = channel.unary_unary(
                 '/roster.v1.DirectoryService/BatchGetUsers',
                 request_serializer=roster_dot_v1_dot_directory__pb2.BatchGetUsersRequest.SerializeToString,
                 response_deserializer=roster_dot_v1_dot_directory__pb2.BatchGetUsersResponse.FromString,
                 )
+        self.ListUsers = channel.unary_unary(
+                '/roster.v1.DirectoryService/ListUsers',
+                request_serializer=roster_dot_v1_dot_directory__pb2.ListUsersRequest.SerializeToString,
+                response_deserializer=roster_dot_v1_dot_directory__pb2.ListUsersResponse.FromString,
+                )
+        self.CreateUser = channel.unary_unary(
+                '/roster.v1.DirectoryService/CreateUser',
+                request_serializer=roster_dot_v1_dot_directory__pb2.CreateUserRequest.SerializeToString,
+                response_deserializer=roster_dot_v1_dot_directory__pb2.User.FromString,
+                )
+        self.UpdateUser = channel.unary_unary(
+                '/roster.v1.DirectoryService/UpdateUser',
+                request_serializer=roster_dot_v1_dot_directory__pb2.UpdateUserRequest.SerializeToString,
+                response_deserializer=roster_dot_v1_dot_directory__pb2.User.FromString,
+                )
+        self.DeleteUser = channel.unary_unary(
+                '/roster.v1.DirectoryService/DeleteUser',
+                request_serializer=roster_dot_v1_dot_directory__pb2.DeleteUserRequest.SerializeToString,
+                response_deserializer=roster_dot_v1_dot_directory__pb2.DeleteUserResponse.FromString,
+                )
+        self.BatchUpdateUsers = channel.unary_unary(
+                '/roster.v1.DirectoryService/BatchUpdateUsers',
+                request_serializer=roster_dot_v1_dot_directory__pb2.BatchUpdateUsersRequest.SerializeToString,
+                response_deserializer=roster_dot_v1_dot_directory__pb2.BatchUpdateUsersResponse.FromString,
+                )
+        self.ImportUsers = channel.stream_unary(
+                '/roster.v1.DirectoryService/ImportUsers',
+                request_serializer=roster_dot_v1_dot_directory__pb2.ImportUsersRequest.SerializeToString,
+                response_deserializer=roster_dot_v1_dot_directory__pb2.ImportUsersResponse.FromString,
+                )
+        self.ExportUsers = channel.unary_stream(
+                '/roster.v1.DirectoryService/ExportUsers',
+                request_serializer=roster_dot_v1_dot_directory__pb2.ExportUsersRequest.SerializeToString,
+                response_deserializer=roster_dot_v1_dot_directory__pb2.ExportUsersResponse.FromString,
+                )
+        self.WatchUsers = channel.unary_stream(
+                '/roster.v1.DirectoryService/WatchUsers',
+                request_serializer=roster_dot_v1_dot_directory__pb2.WatchUsersRequest.SerializeToString,
+                response_deserializer=roster_dot_v1_dot_directory__pb2.WatchUsersResponse.FromString,
+                )
+        self.ListChanges = channel.unary_unary(
+                '/roster.v1.DirectoryService/ListChanges',
+                request_serializer=roster_dot_v1_dot_directory__pb2.ListChangesRequest.SerializeToString,
+                response_deserializer=roster_dot_v1_dot_directory__pb2.ListChangesResponse.FromString,
+                )
 
 
 class DirectoryServiceServicer(object):
-    """DirectoryService looks users up.
+    """DirectoryService is the directory: its users, and the history of their
+    changes.
+
+    Every change raises the revision of the directory by one. Revisions count
+    within an epoch, which is another one once the data were restored from a
+    backup or replaced: keep both if you keep a revision.
+
+    Reads need the role read, writes and ListChanges the role write. Errors that
+    every method may have: UNAVAILABLE when the store does not answer,
+    INVALID_ARGUMENT with a google.rpc.BadRequest that names each field for a
+    request that breaks a rule of its message. A write that fails has changed
+    nothing, unless its error is CANCELLED or DEADLINE_EXCEEDED: then look.
     """
+
+    def GetUser(self, request, context):
+        """GetUser answers one user.
+
+        Errors: NOT_FOUND; OUT_OF_RANGE for a min_revision in the future.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def BatchGetUsers(self, request, context):
         """BatchGetUsers answers the users that have one of the ids asked for, and
         says which ids nobody has.
 
         Errors: INVALID_ARGUMENT for no ids or more than 10,000; RESOURCE_EXHAUSTED
-        for more than the server's --max-batch, or a reply over 4 MiB; UNAVAILABLE
-        when the store does not answer.
+        for more than the server's --max-batch, or a reply over 4 MiB;
+        OUT_OF_RANGE for a min_revision in the future.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUsers(self, request, context):
+        """ListUsers answers one page of the users that match a filter. Pages follow
+        one another by the last user of the page before: a user that is there from
+        the first page to the last is listed once, whatever is written meanwhile.
+
+        Errors: INVALID_ARGUMENT for a filter, an order or a page token that cannot
+        be read, or a page token of another filter or order; OUT_OF_RANGE for a page
+        token of another epoch, or a min_revision in the future.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateUser(self, request, context):
+        """CreateUser adds a user.
+
+        Errors: ALREADY_EXISTS for an id or an email that another user has;
+        RESOURCE_EXHAUSTED when an id is asked for and 2147483647 has been used.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateUser(self, request, context):
+        """UpdateUser changes fields of a user.
+
+        Errors: NOT_FOUND; ABORTED if the user is no longer as user.etag says, with
+        the present User as a detail; ALREADY_EXISTS for an email that another user
+        has; INVALID_ARGUMENT for a mask of unknown or output-only fields, or an
+        etag of another user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteUser(self, request, context):
+        """DeleteUser removes a user.
+
+        Errors: NOT_FOUND unless allow_missing is set; ABORTED and
+        INVALID_ARGUMENT for etags as UpdateUser has them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchUpdateUsers(self, request, context):
+        """BatchUpdateUsers makes several changes at once, all of them or none: first
+        the deletes, then the updates, then the creates. Emails are compared once
+        all are made, so two users can swap theirs.
+
+        Errors: those of the three methods above, whose text says which entry is at
+        fault; INVALID_ARGUMENT if a user is named twice; RESOURCE_EXHAUSTED for
+        more entries than the server's --max-batch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportUsers(self, request_iterator, context):
+        """ImportUsers adds users, and replaces those whose id exists, in one change of
+        any size. A row that cannot be taken is refused with its number and the
+        reason, and the others are imported, unless the first message says atomic.
+        A stream that breaks off imports nothing.
+
+        Errors: INVALID_ARGUMENT with the first rows refused if the import is
+        atomic; UNAVAILABLE while another import runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportUsers(self, request, context):
+        """ExportUsers answers all users that match a filter, in the order of their
+        ids, as of one revision.
+
+        Errors: INVALID_ARGUMENT for a filter that cannot be read; ABORTED if the
+        caller reads so slowly that the store can no longer keep that revision.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchUsers(self, request, context):
+        """WatchUsers answers every change after a revision, once and in order, and
+        goes on as changes are made. Changes of one revision come one after another;
+        a progress message says that everything up to its revision has been sent.
+
+        Errors: OUT_OF_RANGE for a revision that is no longer in the history, is in
+        the future or of another epoch, also if the directory gets another epoch or
+        another program edits the store while the call runs: list the users, or
+        watch from the beginning, and go on from there. RESOURCE_EXHAUSTED for a
+        caller that reads too slowly: watch again from the last progress.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListChanges(self, request, context):
+        """ListChanges answers a page of the history: what was changed after a
+        revision, when, and by whom.
+
+        Errors: OUT_OF_RANGE as WatchUsers has it; INVALID_ARGUMENT for a page token
+        that cannot be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -41,10 +230,60 @@ class DirectoryServiceServicer(object):
 
 def add_DirectoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUser,
+                    request_deserializer=roster_dot_v1_dot_directory__pb2.GetUserRequest.FromString,
+                    response_serializer=roster_dot_v1_dot_directory__pb2.User.SerializeToString,
+            ),
             'BatchGetUsers': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchGetUsers,
                     request_deserializer=roster_dot_v1_dot_directory__pb2.BatchGetUsersRequest.FromString,
                     response_serializer=roster_dot_v1_dot_directory__pb2.BatchGetUsersResponse.SerializeToString,
+            ),
+            'ListUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsers,
+                    request_deserializer=roster_dot_v1_dot_directory__pb2.ListUsersRequest.FromString,
+                    response_serializer=roster_dot_v1_dot_directory__pb2.ListUsersResponse.SerializeToString,
+            ),
+            'CreateUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateUser,
+                    request_deserializer=roster_dot_v1_dot_directory__pb2.CreateUserRequest.FromString,
+                    response_serializer=roster_dot_v1_dot_directory__pb2.User.SerializeToString,
+            ),
+            'UpdateUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateUser,
+                    request_deserializer=roster_dot_v1_dot_directory__pb2.UpdateUserRequest.FromString,
+                    response_serializer=roster_dot_v1_dot_directory__pb2.User.SerializeToString,
+            ),
+            'DeleteUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUser,
+                    request_deserializer=roster_dot_v1_dot_directory__pb2.DeleteUserRequest.FromString,
+                    response_serializer=roster_dot_v1_dot_directory__pb2.DeleteUserResponse.SerializeToString,
+            ),
+            'BatchUpdateUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchUpdateUsers,
+                    request_deserializer=roster_dot_v1_dot_directory__pb2.BatchUpdateUsersRequest.FromString,
+                    response_serializer=roster_dot_v1_dot_directory__pb2.BatchUpdateUsersResponse.SerializeToString,
+            ),
+            'ImportUsers': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportUsers,
+                    request_deserializer=roster_dot_v1_dot_directory__pb2.ImportUsersRequest.FromString,
+                    response_serializer=roster_dot_v1_dot_directory__pb2.ImportUsersResponse.SerializeToString,
+            ),
+            'ExportUsers': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportUsers,
+                    request_deserializer=roster_dot_v1_dot_directory__pb2.ExportUsersRequest.FromString,
+                    response_serializer=roster_dot_v1_dot_directory__pb2.ExportUsersResponse.SerializeToString,
+            ),
+            'WatchUsers': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchUsers,
+                    request_deserializer=roster_dot_v1_dot_directory__pb2.WatchUsersRequest.FromString,
+                    response_serializer=roster_dot_v1_dot_directory__pb2.WatchUsersResponse.SerializeToString,
+            ),
+            'ListChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChanges,
+                    request_deserializer=roster_dot_v1_dot_directory__pb2.ListChangesRequest.FromString,
+                    response_serializer=roster_dot_v1_dot_directory__pb2.ListChangesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -54,8 +293,36 @@ def add_DirectoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DirectoryService(object):
-    """DirectoryService looks users up.
+    """DirectoryService is the directory: its users, and the history of their
+    changes.
+
+    Every change raises the revision of the directory by one. Revisions count
+    within an epoch, which is another one once the data were restored from a
+    backup or replaced: keep both if you keep a revision.
+
+    Reads need the role read, writes and ListChanges the role write. Errors that
+    every method may have: UNAVAILABLE when the store does not answer,
+    INVALID_ARGUMENT with a google.rpc.BadRequest that names each field for a
+    request that breaks a rule of its message. A write that fails has changed
+    nothing, unless its error is CANCELLED or DEADLINE_EXCEEDED: then look.
     """
+
+    @staticmethod
+    def GetUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/roster.v1.DirectoryService/GetUser',
+            roster_dot_v1_dot_directory__pb2.GetUserRequest.SerializeToString,
+            roster_dot_v1_dot_directory__pb2.User.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
     def BatchGetUsers(request,
@@ -71,5 +338,158 @@ class DirectoryService(object):
         return grpc.experimental.unary_unary(request, target, '/roster.v1.DirectoryService/BatchGetUsers',
             roster_dot_v1_dot_directory__pb2.BatchGetUsersRequest.SerializeToString,
             roster_dot_v1_dot_directory__pb2.BatchGetUsersResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/roster.v1.DirectoryService/ListUsers',
+            roster_dot_v1_dot_directory__pb2.ListUsersRequest.SerializeToString,
+            roster_dot_v1_dot_directory__pb2.ListUsersResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def CreateUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/roster.v1.DirectoryService/CreateUser',
+            roster_dot_v1_dot_directory__pb2.CreateUserRequest.SerializeToString,
+            roster_dot_v1_dot_directory__pb2.User.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def UpdateUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/roster.v1.DirectoryService/UpdateUser',
+            roster_dot_v1_dot_directory__pb2.UpdateUserRequest.SerializeToString,
+            roster_dot_v1_dot_directory__pb2.User.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DeleteUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/roster.v1.DirectoryService/DeleteUser',
+            roster_dot_v1_dot_directory__pb2.DeleteUserRequest.SerializeToString,
+            roster_dot_v1_dot_directory__pb2.DeleteUserResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def BatchUpdateUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/roster.v1.DirectoryService/BatchUpdateUsers',
+            roster_dot_v1_dot_directory__pb2.BatchUpdateUsersRequest.SerializeToString,
+            roster_dot_v1_dot_directory__pb2.BatchUpdateUsersResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ImportUsers(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(request_iterator, target, '/roster.v1.DirectoryService/ImportUsers',
+            roster_dot_v1_dot_directory__pb2.ImportUsersRequest.SerializeToString,
+            roster_dot_v1_dot_directory__pb2.ImportUsersResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ExportUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/roster.v1.DirectoryService/ExportUsers',
+            roster_dot_v1_dot_directory__pb2.ExportUsersRequest.SerializeToString,
+            roster_dot_v1_dot_directory__pb2.ExportUsersResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def WatchUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/roster.v1.DirectoryService/WatchUsers',
+            roster_dot_v1_dot_directory__pb2.WatchUsersRequest.SerializeToString,
+            roster_dot_v1_dot_directory__pb2.WatchUsersResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/roster.v1.DirectoryService/ListChanges',
+            roster_dot_v1_dot_directory__pb2.ListChangesRequest.SerializeToString,
+            roster_dot_v1_dot_directory__pb2.ListChangesResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

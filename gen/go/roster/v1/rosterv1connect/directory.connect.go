@@ -39,20 +39,117 @@ const (
 // reflection-formatted method names, remove the leading slash and convert the remaining slash to a
 // period.
 const (
+	// DirectoryServiceGetUserProcedure is the fully-qualified name of the DirectoryService's GetUser
+	// RPC.
+	DirectoryServiceGetUserProcedure = "/roster.v1.DirectoryService/GetUser"
 	// DirectoryServiceBatchGetUsersProcedure is the fully-qualified name of the DirectoryService's
 	// BatchGetUsers RPC.
 	DirectoryServiceBatchGetUsersProcedure = "/roster.v1.DirectoryService/BatchGetUsers"
+	// DirectoryServiceListUsersProcedure is the fully-qualified name of the DirectoryService's
+	// ListUsers RPC.
+	DirectoryServiceListUsersProcedure = "/roster.v1.DirectoryService/ListUsers"
+	// DirectoryServiceCreateUserProcedure is the fully-qualified name of the DirectoryService's
+	// CreateUser RPC.
+	DirectoryServiceCreateUserProcedure = "/roster.v1.DirectoryService/CreateUser"
+	// DirectoryServiceUpdateUserProcedure is the fully-qualified name of the DirectoryService's
+	// UpdateUser RPC.
+	DirectoryServiceUpdateUserProcedure = "/roster.v1.DirectoryService/UpdateUser"
+	// DirectoryServiceDeleteUserProcedure is the fully-qualified name of the DirectoryService's
+	// DeleteUser RPC.
+	DirectoryServiceDeleteUserProcedure = "/roster.v1.DirectoryService/DeleteUser"
+	// DirectoryServiceBatchUpdateUsersProcedure is the fully-qualified name of the DirectoryService's
+	// BatchUpdateUsers RPC.
+	DirectoryServiceBatchUpdateUsersProcedure = "/roster.v1.DirectoryService/BatchUpdateUsers"
+	// DirectoryServiceImportUsersProcedure is the fully-qualified name of the DirectoryService's
+	// ImportUsers RPC.
+	DirectoryServiceImportUsersProcedure = "/roster.v1.DirectoryService/ImportUsers"
+	// DirectoryServiceExportUsersProcedure is the fully-qualified name of the DirectoryService's
+	// ExportUsers RPC.
+	DirectoryServiceExportUsersProcedure = "/roster.v1.DirectoryService/ExportUsers"
+	// DirectoryServiceWatchUsersProcedure is the fully-qualified name of the DirectoryService's
+	// WatchUsers RPC.
+	DirectoryServiceWatchUsersProcedure = "/roster.v1.DirectoryService/WatchUsers"
+	// DirectoryServiceListChangesProcedure is the fully-qualified name of the DirectoryService's
+	// ListChanges RPC.
+	DirectoryServiceListChangesProcedure = "/roster.v1.DirectoryService/ListChanges"
 )
 
 // DirectoryServiceClient is a client for the roster.v1.DirectoryService service.
 type DirectoryServiceClient interface {
+	// GetUser answers one user.
+	//
+	// Errors: NOT_FOUND; OUT_OF_RANGE for a min_revision in the future.
+	GetUser(context.Context, *v1.GetUserRequest) (*v1.User, error)
 	// BatchGetUsers answers the users that have one of the ids asked for, and
 	// says which ids nobody has.
 	//
 	// Errors: INVALID_ARGUMENT for no ids or more than 10,000; RESOURCE_EXHAUSTED
-	// for more than the server's --max-batch, or a reply over 4 MiB; UNAVAILABLE
-	// when the store does not answer.
+	// for more than the server's --max-batch, or a reply over 4 MiB;
+	// OUT_OF_RANGE for a min_revision in the future.
 	BatchGetUsers(context.Context, *v1.BatchGetUsersRequest) (*v1.BatchGetUsersResponse, error)
+	// ListUsers answers one page of the users that match a filter. Pages follow
+	// one another by the last user of the page before: a user that is there from
+	// the first page to the last is listed once, whatever is written meanwhile.
+	//
+	// Errors: INVALID_ARGUMENT for a filter, an order or a page token that cannot
+	// be read, or a page token of another filter or order; OUT_OF_RANGE for a page
+	// token of another epoch, or a min_revision in the future.
+	ListUsers(context.Context, *v1.ListUsersRequest) (*v1.ListUsersResponse, error)
+	// CreateUser adds a user.
+	//
+	// Errors: ALREADY_EXISTS for an id or an email that another user has;
+	// RESOURCE_EXHAUSTED when an id is asked for and 2147483647 has been used.
+	CreateUser(context.Context, *v1.CreateUserRequest) (*v1.User, error)
+	// UpdateUser changes fields of a user.
+	//
+	// Errors: NOT_FOUND; ABORTED if the user is no longer as user.etag says, with
+	// the present User as a detail; ALREADY_EXISTS for an email that another user
+	// has; INVALID_ARGUMENT for a mask of unknown or output-only fields, or an
+	// etag of another user.
+	UpdateUser(context.Context, *v1.UpdateUserRequest) (*v1.User, error)
+	// DeleteUser removes a user.
+	//
+	// Errors: NOT_FOUND unless allow_missing is set; ABORTED and
+	// INVALID_ARGUMENT for etags as UpdateUser has them.
+	DeleteUser(context.Context, *v1.DeleteUserRequest) (*v1.DeleteUserResponse, error)
+	// BatchUpdateUsers makes several changes at once, all of them or none: first
+	// the deletes, then the updates, then the creates. Emails are compared once
+	// all are made, so two users can swap theirs.
+	//
+	// Errors: those of the three methods above, whose text says which entry is at
+	// fault; INVALID_ARGUMENT if a user is named twice; RESOURCE_EXHAUSTED for
+	// more entries than the server's --max-batch.
+	BatchUpdateUsers(context.Context, *v1.BatchUpdateUsersRequest) (*v1.BatchUpdateUsersResponse, error)
+	// ImportUsers adds users, and replaces those whose id exists, in one change of
+	// any size. A row that cannot be taken is refused with its number and the
+	// reason, and the others are imported, unless the first message says atomic.
+	// A stream that breaks off imports nothing.
+	//
+	// Errors: INVALID_ARGUMENT with the first rows refused if the import is
+	// atomic; UNAVAILABLE while another import runs.
+	ImportUsers(context.Context) (*connect.ClientStreamForClientSimple[v1.ImportUsersRequest, v1.ImportUsersResponse], error)
+	// ExportUsers answers all users that match a filter, in the order of their
+	// ids, as of one revision.
+	//
+	// Errors: INVALID_ARGUMENT for a filter that cannot be read; ABORTED if the
+	// caller reads so slowly that the store can no longer keep that revision.
+	ExportUsers(context.Context, *v1.ExportUsersRequest) (*connect.ServerStreamForClient[v1.ExportUsersResponse], error)
+	// WatchUsers answers every change after a revision, once and in order, and
+	// goes on as changes are made. Changes of one revision come one after another;
+	// a progress message says that everything up to its revision has been sent.
+	//
+	// Errors: OUT_OF_RANGE for a revision that is no longer in the history, is in
+	// the future or of another epoch, also if the directory gets another epoch or
+	// another program edits the store while the call runs: list the users, or
+	// watch from the beginning, and go on from there. RESOURCE_EXHAUSTED for a
+	// caller that reads too slowly: watch again from the last progress.
+	WatchUsers(context.Context, *v1.WatchUsersRequest) (*connect.ServerStreamForClient[v1.WatchUsersResponse], error)
+	// ListChanges answers a page of the history: what was changed after a
+	// revision, when, and by whom.
+	//
+	// Errors: OUT_OF_RANGE as WatchUsers has it; INVALID_ARGUMENT for a page token
+	// that cannot be read.
+	ListChanges(context.Context, *v1.ListChangesRequest) (*v1.ListChangesResponse, error)
 }
 
 // NewDirectoryServiceClient constructs a client for the roster.v1.DirectoryService service. By
@@ -66,10 +163,75 @@ func NewDirectoryServiceClient(httpClient connect.HTTPClient, baseURL string, op
 	baseURL = strings.TrimRight(baseURL, "/")
 	directoryServiceMethods := v1.File_roster_v1_directory_proto.Services().ByName("DirectoryService").Methods()
 	return &directoryServiceClient{
+		getUser: connect.NewClient[v1.GetUserRequest, v1.User](
+			httpClient,
+			baseURL+DirectoryServiceGetUserProcedure,
+			connect.WithSchema(directoryServiceMethods.ByName("GetUser")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		batchGetUsers: connect.NewClient[v1.BatchGetUsersRequest, v1.BatchGetUsersResponse](
 			httpClient,
 			baseURL+DirectoryServiceBatchGetUsersProcedure,
 			connect.WithSchema(directoryServiceMethods.ByName("BatchGetUsers")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listUsers: connect.NewClient[v1.ListUsersRequest, v1.ListUsersResponse](
+			httpClient,
+			baseURL+DirectoryServiceListUsersProcedure,
+			connect.WithSchema(directoryServiceMethods.ByName("ListUsers")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		createUser: connect.NewClient[v1.CreateUserRequest, v1.User](
+			httpClient,
+			baseURL+DirectoryServiceCreateUserProcedure,
+			connect.WithSchema(directoryServiceMethods.ByName("CreateUser")),
+			connect.WithClientOptions(opts...),
+		),
+		updateUser: connect.NewClient[v1.UpdateUserRequest, v1.User](
+			httpClient,
+			baseURL+DirectoryServiceUpdateUserProcedure,
+			connect.WithSchema(directoryServiceMethods.ByName("UpdateUser")),
+			connect.WithClientOptions(opts...),
+		),
+		deleteUser: connect.NewClient[v1.DeleteUserRequest, v1.DeleteUserResponse](
+			httpClient,
+			baseURL+DirectoryServiceDeleteUserProcedure,
+			connect.WithSchema(directoryServiceMethods.ByName("DeleteUser")),
+			connect.WithClientOptions(opts...),
+		),
+		batchUpdateUsers: connect.NewClient[v1.BatchUpdateUsersRequest, v1.BatchUpdateUsersResponse](
+			httpClient,
+			baseURL+DirectoryServiceBatchUpdateUsersProcedure,
+			connect.WithSchema(directoryServiceMethods.ByName("BatchUpdateUsers")),
+			connect.WithClientOptions(opts...),
+		),
+		importUsers: connect.NewClient[v1.ImportUsersRequest, v1.ImportUsersResponse](
+			httpClient,
+			baseURL+DirectoryServiceImportUsersProcedure,
+			connect.WithSchema(directoryServiceMethods.ByName("ImportUsers")),
+			connect.WithClientOptions(opts...),
+		),
+		exportUsers: connect.NewClient[v1.ExportUsersRequest, v1.ExportUsersResponse](
+			httpClient,
+			baseURL+DirectoryServiceExportUsersProcedure,
+			connect.WithSchema(directoryServiceMethods.ByName("ExportUsers")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		watchUsers: connect.NewClient[v1.WatchUsersRequest, v1.WatchUsersResponse](
+			httpClient,
+			baseURL+DirectoryServiceWatchUsersProcedure,
+			connect.WithSchema(directoryServiceMethods.ByName("WatchUsers")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listChanges: connect.NewClient[v1.ListChangesRequest, v1.ListChangesResponse](
+			httpClient,
+			baseURL+DirectoryServiceListChangesProcedure,
+			connect.WithSchema(directoryServiceMethods.ByName("ListChanges")),
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
@@ -78,7 +240,26 @@ func NewDirectoryServiceClient(httpClient connect.HTTPClient, baseURL string, op
 
 // directoryServiceClient implements DirectoryServiceClient.
 type directoryServiceClient struct {
-	batchGetUsers *connect.Client[v1.BatchGetUsersRequest, v1.BatchGetUsersResponse]
+	getUser          *connect.Client[v1.GetUserRequest, v1.User]
+	batchGetUsers    *connect.Client[v1.BatchGetUsersRequest, v1.BatchGetUsersResponse]
+	listUsers        *connect.Client[v1.ListUsersRequest, v1.ListUsersResponse]
+	createUser       *connect.Client[v1.CreateUserRequest, v1.User]
+	updateUser       *connect.Client[v1.UpdateUserRequest, v1.User]
+	deleteUser       *connect.Client[v1.DeleteUserRequest, v1.DeleteUserResponse]
+	batchUpdateUsers *connect.Client[v1.BatchUpdateUsersRequest, v1.BatchUpdateUsersResponse]
+	importUsers      *connect.Client[v1.ImportUsersRequest, v1.ImportUsersResponse]
+	exportUsers      *connect.Client[v1.ExportUsersRequest, v1.ExportUsersResponse]
+	watchUsers       *connect.Client[v1.WatchUsersRequest, v1.WatchUsersResponse]
+	listChanges      *connect.Client[v1.ListChangesRequest, v1.ListChangesResponse]
+}
+
+// GetUser calls roster.v1.DirectoryService.GetUser.
+func (c *directoryServiceClient) GetUser(ctx context.Context, req *v1.GetUserRequest) (*v1.User, error) {
+	response, err := c.getUser.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // BatchGetUsers calls roster.v1.DirectoryService.BatchGetUsers.
@@ -90,15 +271,151 @@ func (c *directoryServiceClient) BatchGetUsers(ctx context.Context, req *v1.Batc
 	return nil, err
 }
 
+// ListUsers calls roster.v1.DirectoryService.ListUsers.
+func (c *directoryServiceClient) ListUsers(ctx context.Context, req *v1.ListUsersRequest) (*v1.ListUsersResponse, error) {
+	response, err := c.listUsers.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// CreateUser calls roster.v1.DirectoryService.CreateUser.
+func (c *directoryServiceClient) CreateUser(ctx context.Context, req *v1.CreateUserRequest) (*v1.User, error) {
+	response, err := c.createUser.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// UpdateUser calls roster.v1.DirectoryService.UpdateUser.
+func (c *directoryServiceClient) UpdateUser(ctx context.Context, req *v1.UpdateUserRequest) (*v1.User, error) {
+	response, err := c.updateUser.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// DeleteUser calls roster.v1.DirectoryService.DeleteUser.
+func (c *directoryServiceClient) DeleteUser(ctx context.Context, req *v1.DeleteUserRequest) (*v1.DeleteUserResponse, error) {
+	response, err := c.deleteUser.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// BatchUpdateUsers calls roster.v1.DirectoryService.BatchUpdateUsers.
+func (c *directoryServiceClient) BatchUpdateUsers(ctx context.Context, req *v1.BatchUpdateUsersRequest) (*v1.BatchUpdateUsersResponse, error) {
+	response, err := c.batchUpdateUsers.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ImportUsers calls roster.v1.DirectoryService.ImportUsers.
+func (c *directoryServiceClient) ImportUsers(ctx context.Context) (*connect.ClientStreamForClientSimple[v1.ImportUsersRequest, v1.ImportUsersResponse], error) {
+	return c.importUsers.CallClientStreamSimple(ctx)
+}
+
+// ExportUsers calls roster.v1.DirectoryService.ExportUsers.
+func (c *directoryServiceClient) ExportUsers(ctx context.Context, req *v1.ExportUsersRequest) (*connect.ServerStreamForClient[v1.ExportUsersResponse], error) {
+	return c.exportUsers.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// WatchUsers calls roster.v1.DirectoryService.WatchUsers.
+func (c *directoryServiceClient) WatchUsers(ctx context.Context, req *v1.WatchUsersRequest) (*connect.ServerStreamForClient[v1.WatchUsersResponse], error) {
+	return c.watchUsers.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// ListChanges calls roster.v1.DirectoryService.ListChanges.
+func (c *directoryServiceClient) ListChanges(ctx context.Context, req *v1.ListChangesRequest) (*v1.ListChangesResponse, error) {
+	response, err := c.listChanges.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // DirectoryServiceHandler is an implementation of the roster.v1.DirectoryService service.
 type DirectoryServiceHandler interface {
+	// GetUser answers one user.
+	//
+	// Errors: NOT_FOUND; OUT_OF_RANGE for a min_revision in the future.
+	GetUser(context.Context, *v1.GetUserRequest) (*v1.User, error)
 	// BatchGetUsers answers the users that have one of the ids asked for, and
 	// says which ids nobody has.
 	//
 	// Errors: INVALID_ARGUMENT for no ids or more than 10,000; RESOURCE_EXHAUSTED
-	// for more than the server's --max-batch, or a reply over 4 MiB; UNAVAILABLE
-	// when the store does not answer.
+	// for more than the server's --max-batch, or a reply over 4 MiB;
+	// OUT_OF_RANGE for a min_revision in the future.
 	BatchGetUsers(context.Context, *v1.BatchGetUsersRequest) (*v1.BatchGetUsersResponse, error)
+	// ListUsers answers one page of the users that match a filter. Pages follow
+	// one another by the last user of the page before: a user that is there from
+	// the first page to the last is listed once, whatever is written meanwhile.
+	//
+	// Errors: INVALID_ARGUMENT for a filter, an order or a page token that cannot
+	// be read, or a page token of another filter or order; OUT_OF_RANGE for a page
+	// token of another epoch, or a min_revision in the future.
+	ListUsers(context.Context, *v1.ListUsersRequest) (*v1.ListUsersResponse, error)
+	// CreateUser adds a user.
+	//
+	// Errors: ALREADY_EXISTS for an id or an email that another user has;
+	// RESOURCE_EXHAUSTED when an id is asked for and 2147483647 has been used.
+	CreateUser(context.Context, *v1.CreateUserRequest) (*v1.User, error)
+	// UpdateUser changes fields of a user.
+	//
+	// Errors: NOT_FOUND; ABORTED if the user is no longer as user.etag says, with
+	// the present User as a detail; ALREADY_EXISTS for an email that another user
+	// has; INVALID_ARGUMENT for a mask of unknown or output-only fields, or an
+	// etag of another user.
+	UpdateUser(context.Context, *v1.UpdateUserRequest) (*v1.User, error)
+	// DeleteUser removes a user.
+	//
+	// Errors: NOT_FOUND unless allow_missing is set; ABORTED and
+	// INVALID_ARGUMENT for etags as UpdateUser has them.
+	DeleteUser(context.Context, *v1.DeleteUserRequest) (*v1.DeleteUserResponse, error)
+	// BatchUpdateUsers makes several changes at once, all of them or none: first
+	// the deletes, then the updates, then the creates. Emails are compared once
+	// all are made, so two users can swap theirs.
+	//
+	// Errors: those of the three methods above, whose text says which entry is at
+	// fault; INVALID_ARGUMENT if a user is named twice; RESOURCE_EXHAUSTED for
+	// more entries than the server's --max-batch.
+	BatchUpdateUsers(context.Context, *v1.BatchUpdateUsersRequest) (*v1.BatchUpdateUsersResponse, error)
+	// ImportUsers adds users, and replaces those whose id exists, in one change of
+	// any size. A row that cannot be taken is refused with its number and the
+	// reason, and the others are imported, unless the first message says atomic.
+	// A stream that breaks off imports nothing.
+	//
+	// Errors: INVALID_ARGUMENT with the first rows refused if the import is
+	// atomic; UNAVAILABLE while another import runs.
+	ImportUsers(context.Context, *connect.ClientStream[v1.ImportUsersRequest]) (*v1.ImportUsersResponse, error)
+	// ExportUsers answers all users that match a filter, in the order of their
+	// ids, as of one revision.
+	//
+	// Errors: INVALID_ARGUMENT for a filter that cannot be read; ABORTED if the
+	// caller reads so slowly that the store can no longer keep that revision.
+	ExportUsers(context.Context, *v1.ExportUsersRequest, *connect.ServerStream[v1.ExportUsersResponse]) error
+	// WatchUsers answers every change after a revision, once and in order, and
+	// goes on as changes are made. Changes of one revision come one after another;
+	// a progress message says that everything up to its revision has been sent.
+	//
+	// Errors: OUT_OF_RANGE for a revision that is no longer in the history, is in
+	// the future or of another epoch, also if the directory gets another epoch or
+	// another program edits the store while the call runs: list the users, or
+	// watch from the beginning, and go on from there. RESOURCE_EXHAUSTED for a
+	// caller that reads too slowly: watch again from the last progress.
+	WatchUsers(context.Context, *v1.WatchUsersRequest, *connect.ServerStream[v1.WatchUsersResponse]) error
+	// ListChanges answers a page of the history: what was changed after a
+	// revision, when, and by whom.
+	//
+	// Errors: OUT_OF_RANGE as WatchUsers has it; INVALID_ARGUMENT for a page token
+	// that cannot be read.
+	ListChanges(context.Context, *v1.ListChangesRequest) (*v1.ListChangesResponse, error)
 }
 
 // NewDirectoryServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -108,6 +425,13 @@ type DirectoryServiceHandler interface {
 // and JSON codecs. They also support gzip compression.
 func NewDirectoryServiceHandler(svc DirectoryServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
 	directoryServiceMethods := v1.File_roster_v1_directory_proto.Services().ByName("DirectoryService").Methods()
+	directoryServiceGetUserHandler := connect.NewUnaryHandlerSimple(
+		DirectoryServiceGetUserProcedure,
+		svc.GetUser,
+		connect.WithSchema(directoryServiceMethods.ByName("GetUser")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	directoryServiceBatchGetUsersHandler := connect.NewUnaryHandlerSimple(
 		DirectoryServiceBatchGetUsersProcedure,
 		svc.BatchGetUsers,
@@ -115,10 +439,88 @@ func NewDirectoryServiceHandler(svc DirectoryServiceHandler, opts ...connect.Han
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	directoryServiceListUsersHandler := connect.NewUnaryHandlerSimple(
+		DirectoryServiceListUsersProcedure,
+		svc.ListUsers,
+		connect.WithSchema(directoryServiceMethods.ByName("ListUsers")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	directoryServiceCreateUserHandler := connect.NewUnaryHandlerSimple(
+		DirectoryServiceCreateUserProcedure,
+		svc.CreateUser,
+		connect.WithSchema(directoryServiceMethods.ByName("CreateUser")),
+		connect.WithHandlerOptions(opts...),
+	)
+	directoryServiceUpdateUserHandler := connect.NewUnaryHandlerSimple(
+		DirectoryServiceUpdateUserProcedure,
+		svc.UpdateUser,
+		connect.WithSchema(directoryServiceMethods.ByName("UpdateUser")),
+		connect.WithHandlerOptions(opts...),
+	)
+	directoryServiceDeleteUserHandler := connect.NewUnaryHandlerSimple(
+		DirectoryServiceDeleteUserProcedure,
+		svc.DeleteUser,
+		connect.WithSchema(directoryServiceMethods.ByName("DeleteUser")),
+		connect.WithHandlerOptions(opts...),
+	)
+	directoryServiceBatchUpdateUsersHandler := connect.NewUnaryHandlerSimple(
+		DirectoryServiceBatchUpdateUsersProcedure,
+		svc.BatchUpdateUsers,
+		connect.WithSchema(directoryServiceMethods.ByName("BatchUpdateUsers")),
+		connect.WithHandlerOptions(opts...),
+	)
+	directoryServiceImportUsersHandler := connect.NewClientStreamHandlerSimple(
+		DirectoryServiceImportUsersProcedure,
+		svc.ImportUsers,
+		connect.WithSchema(directoryServiceMethods.ByName("ImportUsers")),
+		connect.WithHandlerOptions(opts...),
+	)
+	directoryServiceExportUsersHandler := connect.NewServerStreamHandlerSimple(
+		DirectoryServiceExportUsersProcedure,
+		svc.ExportUsers,
+		connect.WithSchema(directoryServiceMethods.ByName("ExportUsers")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	directoryServiceWatchUsersHandler := connect.NewServerStreamHandlerSimple(
+		DirectoryServiceWatchUsersProcedure,
+		svc.WatchUsers,
+		connect.WithSchema(directoryServiceMethods.ByName("WatchUsers")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	directoryServiceListChangesHandler := connect.NewUnaryHandlerSimple(
+		DirectoryServiceListChangesProcedure,
+		svc.ListChanges,
+		connect.WithSchema(directoryServiceMethods.ByName("ListChanges")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/roster.v1.DirectoryService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
+		case DirectoryServiceGetUserProcedure:
+			directoryServiceGetUserHandler.ServeHTTP(w, r)
 		case DirectoryServiceBatchGetUsersProcedure:
 			directoryServiceBatchGetUsersHandler.ServeHTTP(w, r)
+		case DirectoryServiceListUsersProcedure:
+			directoryServiceListUsersHandler.ServeHTTP(w, r)
+		case DirectoryServiceCreateUserProcedure:
+			directoryServiceCreateUserHandler.ServeHTTP(w, r)
+		case DirectoryServiceUpdateUserProcedure:
+			directoryServiceUpdateUserHandler.ServeHTTP(w, r)
+		case DirectoryServiceDeleteUserProcedure:
+			directoryServiceDeleteUserHandler.ServeHTTP(w, r)
+		case DirectoryServiceBatchUpdateUsersProcedure:
+			directoryServiceBatchUpdateUsersHandler.ServeHTTP(w, r)
+		case DirectoryServiceImportUsersProcedure:
+			directoryServiceImportUsersHandler.ServeHTTP(w, r)
+		case DirectoryServiceExportUsersProcedure:
+			directoryServiceExportUsersHandler.ServeHTTP(w, r)
+		case DirectoryServiceWatchUsersProcedure:
+			directoryServiceWatchUsersHandler.ServeHTTP(w, r)
+		case DirectoryServiceListChangesProcedure:
+			directoryServiceListChangesHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -128,6 +530,46 @@ func NewDirectoryServiceHandler(svc DirectoryServiceHandler, opts ...connect.Han
 // UnimplementedDirectoryServiceHandler returns CodeUnimplemented from all methods.
 type UnimplementedDirectoryServiceHandler struct{}
 
+func (UnimplementedDirectoryServiceHandler) GetUser(context.Context, *v1.GetUserRequest) (*v1.User, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("roster.v1.DirectoryService.GetUser is not implemented"))
+}
+
 func (UnimplementedDirectoryServiceHandler) BatchGetUsers(context.Context, *v1.BatchGetUsersRequest) (*v1.BatchGetUsersResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("roster.v1.DirectoryService.BatchGetUsers is not implemented"))
+}
+
+func (UnimplementedDirectoryServiceHandler) ListUsers(context.Context, *v1.ListUsersRequest) (*v1.ListUsersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("roster.v1.DirectoryService.ListUsers is not implemented"))
+}
+
+func (UnimplementedDirectoryServiceHandler) CreateUser(context.Context, *v1.CreateUserRequest) (*v1.User, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("roster.v1.DirectoryService.CreateUser is not implemented"))
+}
+
+func (UnimplementedDirectoryServiceHandler) UpdateUser(context.Context, *v1.UpdateUserRequest) (*v1.User, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("roster.v1.DirectoryService.UpdateUser is not implemented"))
+}
+
+func (UnimplementedDirectoryServiceHandler) DeleteUser(context.Context, *v1.DeleteUserRequest) (*v1.DeleteUserResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("roster.v1.DirectoryService.DeleteUser is not implemented"))
+}
+
+func (UnimplementedDirectoryServiceHandler) BatchUpdateUsers(context.Context, *v1.BatchUpdateUsersRequest) (*v1.BatchUpdateUsersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("roster.v1.DirectoryService.BatchUpdateUsers is not implemented"))
+}
+
+func (UnimplementedDirectoryServiceHandler) ImportUsers(context.Context, *connect.ClientStream[v1.ImportUsersRequest]) (*v1.ImportUsersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("roster.v1.DirectoryService.ImportUsers is not implemented"))
+}
+
+func (UnimplementedDirectoryServiceHandler) ExportUsers(context.Context, *v1.ExportUsersRequest, *connect.ServerStream[v1.ExportUsersResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("roster.v1.DirectoryService.ExportUsers is not implemented"))
+}
+
+func (UnimplementedDirectoryServiceHandler) WatchUsers(context.Context, *v1.WatchUsersRequest, *connect.ServerStream[v1.WatchUsersResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("roster.v1.DirectoryService.WatchUsers is not implemented"))
+}
+
+func (UnimplementedDirectoryServiceHandler) ListChanges(context.Context, *v1.ListChangesRequest) (*v1.ListChangesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("roster.v1.DirectoryService.ListChanges is not implemented"))
 }
