@@ -233,9 +233,10 @@ func TestWatchUsers(t *testing.T) {
 			}
 		}
 	}
-	now := watch(&rosterv1.WatchUsersRequest{})
+	seldom := durationpb.New(10 * time.Minute)
+	now := watch(&rosterv1.WatchUsersRequest{ProgressInterval: seldom})
 	now("progress 1")
-	beginning := watch(&rosterv1.WatchUsersRequest{Start: &rosterv1.WatchUsersRequest_FromBeginning{FromBeginning: true}})
+	beginning := watch(&rosterv1.WatchUsersRequest{Start: &rosterv1.WatchUsersRequest_FromBeginning{FromBeginning: true}, ProgressInterval: seldom})
 	beginning("KIND_EXISTING 1 Ann 0")
 	beginning("KIND_EXISTING 2 Ben 1")
 	beginning("progress 1")

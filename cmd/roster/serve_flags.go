@@ -110,7 +110,7 @@ func (f *serveFlags) table() []flagRow {
 		{limits, "max-deadline", into(&f.maxDeadline, time.Minute, positive),
 			"maximum duration of a call, whatever deadline the client sets; streams have no such limit"},
 		{limits, "max-watches", into(&f.maxWatches, 2_000, atLeastOne),
-			"maximum concurrent watches of the server's health (grpc.health.v1 Watch)"},
+			"maximum concurrent watches of the users (WatchUsers), and as many of the server's health (grpc.health.v1 Watch)"},
 		{limits, "rate-limit", into(&f.rateLimit, 0, checkRateLimit),
 			"maximum calls per second of one caller, known by its token, certificate or else address; 0 is no limit"},
 		{limits, "rate-burst", into(&f.rateBurst, 0, f.checkRateBurst),
