@@ -11,7 +11,7 @@ BUF      = $(GO) tool buf
 
 .DEFAULT_GOAL := help
 .PHONY: fuzz help run build install test lint generate checkgenerate checkdist \
-        test-go test-python test-web test-e2e conformance generate-conformance chromium clean
+        test-go test-python test-web test-e2e faults conformance generate-conformance chromium clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
