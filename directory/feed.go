@@ -30,7 +30,9 @@ type feed struct {
 	// reading has an element for each watch that reads the store.
 	reading chan struct{}
 
-	mu      sync.Mutex
+	// mu is locked to change the feed or another's watch. A watch that changes itself only reads the feed, so
+	// that a thousand of them do not queue.
+	mu      sync.RWMutex
 	watches map[*Watch]struct{}
 	closed  bool
 	// pages have all changes from first to end, the older ones first.
@@ -221,7 +223,7 @@ func (f *feed) needed(end Cursor, force bool) bool {
 	for w := range f.watches {
 		switch {
 		case w.err != nil, w.listing, w.cursor.before(f.first), !w.cursor.before(end):
-		case force, !w.asking && time.Since(w.left) > slowAfter:
+		case force, !w.asking.Load() && time.Since(time.Unix(0, w.left.Load())) > slowAfter:
 			w.err = fmt.Errorf("%w: watch again from revision %d", ErrSlow, w.cursor.Revision)
 			f.slow++
 		default:
@@ -241,7 +243,7 @@ func (f *feed) add(w *Watch, state State) error {
 	case len(f.watches) == 0, f.end.Epoch != state.Epoch:
 		f.restart(state)
 	}
-	w.left = time.Now()
+	w.left.Store(time.Now().UnixNano())
 	f.watches[w] = struct{}{}
 	f.nudge()
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -48,7 +49,7 @@ type Watch struct {
 	directory *Directory
 	filter    Filter
 
-	// These are guarded by the mu of the feed.
+	// These are guarded by the mu of the feed: locked for reading by Next, for writing by others.
 
 	// cursor is the place after what was returned; of a watch that still lists the users, where the
 	// changes go on.
@@ -60,8 +61,8 @@ type Watch struct {
 	listed  *PageKey
 	until   int64
 	// asking is set while Next runs; left is when it returned last.
-	asking bool
-	left   time.Time
+	asking atomic.Bool
+	left   atomic.Int64 // Unix time in nanoseconds
 	// asOf is a time at which there was nothing after cursor.
 	asOf time.Time
 }
@@ -127,35 +128,32 @@ func (w *Watch) upTo() State {
 // there. So does ErrSlow.
 func (w *Watch) Next(ctx context.Context) (Batch, error) {
 	f := w.directory.feed
-	f.mu.Lock()
-	w.asking = true
-	f.mu.Unlock()
+	w.asking.Store(true)
 	defer func() {
-		f.mu.Lock()
-		w.asking, w.left = false, time.Now()
-		f.mu.Unlock()
+		w.left.Store(time.Now().UnixNano())
+		w.asking.Store(false)
 	}()
 	for {
 		if err := ctx.Err(); err != nil {
 			return Batch{}, err
 		}
-		f.mu.Lock()
+		f.mu.RLock()
 		switch {
 		case w.err != nil:
-			defer f.mu.Unlock()
+			defer f.mu.RUnlock()
 			return Batch{}, w.err
 		case f.closed:
-			f.mu.Unlock()
+			f.mu.RUnlock()
 			return Batch{}, errClosed()
 		case w.listing:
-			f.mu.Unlock()
+			f.mu.RUnlock()
 			batch, err := w.list(ctx)
 			if err != nil || len(batch.Changes) > 0 {
 				return batch, err
 			}
 			continue
 		case w.cursor.before(f.first):
-			f.mu.Unlock()
+			f.mu.RUnlock()
 			return w.catchUp(ctx)
 		}
 		changes, end := f.after(w.cursor)
@@ -165,11 +163,11 @@ func (w *Watch) Next(ctx context.Context) (Batch, error) {
 				w.asOf = f.asOf
 			}
 			upTo := w.upTo()
-			f.mu.Unlock()
+			f.mu.RUnlock()
 			return Batch{Changes: w.filtered(changes), UpTo: upTo}, nil
 		}
 		news := f.news
-		f.mu.Unlock()
+		f.mu.RUnlock()
 		select {
 		case <-news:
 		case <-ctx.Done():
