@@ -268,8 +268,8 @@ type ListUsersRequest struct {
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Which users: empty for all, or name = "Ann", email = "ann@*" or both with AND
 	// between them. A * at the end stands for any text. Case does not count. A
-	// backslash before a " or another backslash, or before a * at the end, takes
-	// its meaning away.
+	// backslash before a ", a * or another backslash takes its meaning away, and a
+	// * elsewhere than at the end needs one.
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	// "id" (also if empty) or "name", which orders without regard to case and users
 	// of the same name by their ids. " desc" after it turns the order round.
@@ -965,7 +965,7 @@ type ImportUsersResponse struct {
 	RefusedRows []*RefusedRow `protobuf:"bytes,3,rep,name=refused_rows,json=refusedRows,proto3" json:"refused_rows,omitempty"`
 	Revision    int64         `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
 	Epoch       string        `protobuf:"bytes,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Of imported.
+	// Of imported; not counted with validate_only.
 	Created   int64 `protobuf:"varint,6,opt,name=created,proto3" json:"created,omitempty"`
 	Updated   int64 `protobuf:"varint,7,opt,name=updated,proto3" json:"updated,omitempty"`
 	Unchanged int64 `protobuf:"varint,8,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
@@ -1346,8 +1346,8 @@ type WatchUsersRequest_FromRevision struct {
 }
 
 type WatchUsersRequest_FromBeginning struct {
-	// With all users, as changes of the kind EXISTING, then a progress message,
-	// and then the changes.
+	// With all users, as changes of the kind EXISTING, and what was changed while
+	// they were read, then a progress message, and then the changes.
 	FromBeginning bool `protobuf:"varint,2,opt,name=from_beginning,json=fromBeginning,proto3,oneof"`
 }
 

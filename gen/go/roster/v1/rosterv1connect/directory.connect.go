@@ -126,7 +126,8 @@ type DirectoryServiceClient interface {
 	// A stream that breaks off imports nothing.
 	//
 	// Errors: INVALID_ARGUMENT with the first rows refused if the import is
-	// atomic; UNAVAILABLE while another import runs.
+	// atomic; FAILED_PRECONDITION if a mirror would remove more than max_removals;
+	// UNAVAILABLE while another import runs.
 	ImportUsers(context.Context) (*connect.ClientStreamForClientSimple[v1.ImportUsersRequest, v1.ImportUsersResponse], error)
 	// ExportUsers answers all users that match a filter, in the order of their
 	// ids, as of one revision.
@@ -392,7 +393,8 @@ type DirectoryServiceHandler interface {
 	// A stream that breaks off imports nothing.
 	//
 	// Errors: INVALID_ARGUMENT with the first rows refused if the import is
-	// atomic; UNAVAILABLE while another import runs.
+	// atomic; FAILED_PRECONDITION if a mirror would remove more than max_removals;
+	// UNAVAILABLE while another import runs.
 	ImportUsers(context.Context, *connect.ClientStream[v1.ImportUsersRequest]) (*v1.ImportUsersResponse, error)
 	// ExportUsers answers all users that match a filter, in the order of their
 	// ids, as of one revision.
