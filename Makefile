@@ -11,7 +11,7 @@ BUF      = $(GO) tool buf
 
 .DEFAULT_GOAL := help
 .PHONY: fuzz help run build install test lint generate checkgenerate checkdist \
-        test-go test-python test-web test-e2e conformance generate-conformance chromium clean
+        test-go test-python test-web test-e2e faults conformance generate-conformance chromium clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -109,6 +109,7 @@ test-e2e: ## Call the real binary with every client (RUN=TestGoClient: that test
 	ROSTER_E2E_NEWEST=$(abspath $(VENV)/newest) ROSTER_E2E_OLDEST=$(abspath $(VENV)/oldest) ROSTER_E2E_WEB=$(abspath web) ROSTER_E2E_GRPCWEB=$(abspath e2e/grpcweb) \
 		ROSTER_E2E_PACKAGES=$(abspath build/readme) \
 		$(GO) test -count=1 -timeout 15m -v $(if $(RUN),-run '$(RUN)') ./e2e
+	$(GO) test -count=1 -timeout 15m -v $(if $(RUN),-run '$(RUN)') ./e2e/faults
 
 # RACE=-race builds the programs under test with the race detector.
 conformance: venv-newest ## Hold server, bridge and Go client to h2spec and connectrpc/conformance
@@ -207,6 +208,9 @@ bench-attacks: build bench-peers ## Attack Roster on loopback and measure it int
 
 bench-flood: build bench-peers ## Flood Roster from one caller and measure another's calls into docs/benchmarks.md (about 4 minutes)
 	$(BENCHING) $@ $(BENCHFLAGS)
+
+faults: ## Kill servers and imports, fill the disk and share the file RUNS=200 times; runs that build/faults.txt has are not made again
+	$(GO) test -count=1 -v -timeout 0 -run '^TestFaults$$' ./e2e/faults -runs $(or $(RUNS),200) -record $(abspath build/faults.txt)
 
 soak: ## Load a race-built Roster for DURATION=30m and look for leaks
 	$(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./e2e -soak $(or $(DURATION),30m)

@@ -19,6 +19,7 @@ import (
 
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
+	"example.com/roster/directory/storetest"
 )
 
 // counting is a real store that counts the look-ups, and can hold or fail them.
@@ -28,7 +29,7 @@ type counting struct {
 	hold func(ids []int32) error
 }
 
-func (c *counting) Get(ctx context.Context, ids []int32) ([]directory.User, error) {
+func (c *counting) Get(ctx context.Context, ids []int32) ([]directory.Record, error) {
 	c.gets.Add(1)
 	users, err := c.Store.Get(ctx, ids)
 	if c.hold != nil {
@@ -59,11 +60,9 @@ func newDirectory(t *testing.T, store directory.Store, config directory.Config) 
 	return d
 }
 
-func put(t *testing.T, store interface {
-	Put(context.Context, []directory.User) error
-}, users ...directory.User) {
+func put(t testing.TB, store storetest.Writer, users ...directory.User) {
 	t.Helper()
-	if err := store.Put(t.Context(), users); err != nil {
+	if err := storetest.Put(t.Context(), store, users...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -109,13 +108,13 @@ func TestRenderedUsersInTheOrderAsked(t *testing.T) {
 		t.Fatal(got)
 	}
 	// Registered on a directory that has cached users already.
-	upper := d.Render("upper", func(dst []byte, user *directory.User) ([]byte, error) {
+	upper := d.Render("upper", func(dst []byte, user *directory.Record, _ string) ([]byte, error) {
 		return append(dst, strings.ToUpper(user.Name)...), nil
 	})
-	quoted := d.Render("quoted", func(dst []byte, user *directory.User) ([]byte, error) {
+	quoted := d.Render("quoted", func(dst []byte, user *directory.Record, _ string) ([]byte, error) {
 		return strconv.AppendQuote(dst, user.Name), nil
 	})
-	empty := d.Render("empty", func(dst []byte, user *directory.User) ([]byte, error) { return dst, nil })
+	empty := d.Render("empty", func(dst []byte, user *directory.Record, _ string) ([]byte, error) { return dst, nil })
 	if again := d.Render("quoted", nil); again != quoted {
 		t.Errorf("the same name again is %d, want %d", again, quoted)
 	}
@@ -158,7 +157,7 @@ func TestTooManyRenderings(t *testing.T) {
 		}
 	}()
 	for n := range 9 {
-		d.Render(strconv.Itoa(n), func(dst []byte, _ *directory.User) ([]byte, error) { return dst, nil })
+		d.Render(strconv.Itoa(n), func(dst []byte, _ *directory.Record, _ string) ([]byte, error) { return dst, nil })
 	}
 }
 
@@ -183,7 +182,7 @@ func TestRenderingsWhileTheDirectoryIsAsked(t *testing.T) {
 		})
 	}
 	for n := range 8 {
-		id := d.Render(strconv.Itoa(n), func(dst []byte, user *directory.User) ([]byte, error) {
+		id := d.Render(strconv.Itoa(n), func(dst []byte, user *directory.Record, _ string) ([]byte, error) {
 			return append(strconv.AppendInt(dst, int64(n), 10), user.Name...), nil
 		})
 		entries, err := d.Entries(t.Context(), nil, []int32{1, 2})
@@ -204,7 +203,7 @@ func TestWritesThroughTheDirectoryAreSeenAtOnce(t *testing.T) {
 	if got := names(t, d, 1, 2, 3); got != "Anna Ben Cem" {
 		t.Fatalf("after put: %q", got)
 	}
-	if err := d.Delete(t.Context(), []int32{2}); err != nil {
+	if _, err := d.Write(t.Context(), directory.Write{Deletes: []directory.Delete{{ID: 2}}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := names(t, d, 1, 2, 3); got != "Anna Cem" {
@@ -349,7 +348,7 @@ func TestAFailureIsNotCached(t *testing.T) {
 func TestABrokenRowEndsNothing(t *testing.T) {
 	d := newDirectory(t, openStore(t, filepath.Join(t.TempDir(), "r.db")), directory.Config{})
 	put(t, d, named(1, "Ann"), named(2, "Ben"))
-	d.Render("picky", func(dst []byte, user *directory.User) ([]byte, error) {
+	d.Render("picky", func(dst []byte, user *directory.Record, _ string) ([]byte, error) {
 		if user.ID == 2 {
 			return nil, errors.New("it is broken")
 		}
@@ -367,9 +366,7 @@ func TestABrokenRowEndsNothing(t *testing.T) {
 // A query for several ids fails for one of them: who waited for another id of it is answered.
 func TestADamagedUserFailsNobodyElse(t *testing.T) {
 	store := openStore(t, filepath.Join(t.TempDir(), "roster.db"))
-	if _, err := store.Put(t.Context(), []directory.User{named(1, "Ann"), named(2, "Ben")}); err != nil {
-		t.Fatal(err)
-	}
+	put(t, store, named(1, "Ann"), named(2, "Ben"))
 	asked, answer := make(chan struct{}, 10), make(chan struct{})
 	store.hold = func(ids []int32) error {
 		if slices.Contains(ids, 2) {
@@ -420,18 +417,14 @@ func TestAnAnswerFromBeforeAnotherProcessIsNotCached(t *testing.T) {
 	store := openStore(t, path)
 	d := newDirectory(t, store, directory.Config{PollInterval: 10 * time.Millisecond})
 	other := openStore(t, path)
-	if _, err := other.Put(t.Context(), []directory.User{named(1, "old")}); err != nil {
-		t.Fatal(err)
-	}
+	put(t, other, named(1, "old"))
 	time.Sleep(100 * time.Millisecond) // until that is noticed
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	store.hold = func([]int32) error { entered <- struct{}{}; <-release; return nil }
 	slow := make(chan string)
 	go func() { slow <- names(t, d, 1) }()
 	<-entered
-	if _, err := other.Put(t.Context(), []directory.User{named(1, "new")}); err != nil {
-		t.Fatal(err)
-	}
+	put(t, other, named(1, "new"))
 	time.Sleep(100 * time.Millisecond) // until that is noticed
 	close(release)
 	<-slow
@@ -481,7 +474,7 @@ func TestCoherenceUnderLoad(t *testing.T) {
 			if age == 0 {
 				continue
 			}
-			if d.Put(ctx, []directory.User{{ID: id, Name: "U", Age: age}}) == nil {
+			if storetest.Put(ctx, d, directory.User{ID: id, Name: "U", Age: age}) == nil {
 				written[id].Store(n)
 			}
 		}
@@ -526,21 +519,23 @@ func TestHealth(t *testing.T) {
 // silent is a store that never answers.
 type silent struct{ directory.Store }
 
-func (silent) Revision(ctx context.Context) (int64, error) {
+func (silent) State(ctx context.Context) (directory.State, error) {
 	<-ctx.Done()
-	return 0, ctx.Err()
+	return directory.State{}, ctx.Err()
 }
+
+func (silent) Compact(context.Context) error { return nil }
 
 type awake struct {
 	silent
 	asleep atomic.Bool
 }
 
-func (a *awake) Revision(ctx context.Context) (int64, error) {
+func (a *awake) State(ctx context.Context) (directory.State, error) {
 	if a.asleep.Load() {
-		return a.silent.Revision(ctx)
+		return a.silent.State(ctx)
 	}
-	return 1, nil
+	return directory.State{Epoch: "e", Revision: 1}, nil
 }
 
 func TestHealthWaitsOneSecond(t *testing.T) {
@@ -649,14 +644,14 @@ type deaf struct {
 	let chan struct{}
 }
 
-func (d *deaf) Revision(ctx context.Context) (int64, error) {
+func (d *deaf) State(ctx context.Context) (directory.State, error) {
 	if d.asleep.Load() {
 		<-d.let
 	}
-	return 1, nil
+	return directory.State{Epoch: "e", Revision: 1}, nil
 }
 
-func (d *deaf) Get(context.Context, []int32) ([]directory.User, error) {
+func (d *deaf) Get(context.Context, []int32) ([]directory.Record, error) {
 	if d.asleep.Load() {
 		<-d.let
 	}

@@ -31,12 +31,16 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer dir.Close()
-	csv := dir.Render("CSV", func(dst []byte, user *directory.User) ([]byte, error) {
+	csv := dir.Render("CSV", func(dst []byte, user *directory.Record, _ string) ([]byte, error) {
 		dst = append(append(dst, user.Name...), ',')
 		return strconv.AppendInt(dst, int64(user.Age), 10), nil
 	})
 
-	if err := dir.Put(ctx, []directory.User{{ID: 1, Name: "Ann", Age: 30}, {ID: 2, Name: "Ben", Age: 41}}); err != nil {
+	change := directory.Write{Actor: "example", Creates: []directory.Create{
+		{User: directory.User{ID: 1, Name: "Ann", Age: 30}},
+		{User: directory.User{ID: 2, Name: "Ben", Age: 41}},
+	}}
+	if _, err := dir.Write(ctx, change); err != nil {
 		log.Fatal(err)
 	}
 	users, err := dir.Users(ctx, []int32{2, 9, 1, 2})

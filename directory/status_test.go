@@ -17,11 +17,11 @@ type hanging struct {
 	release chan struct{}
 }
 
-func (h *hanging) Revision(context.Context) (int64, error) {
+func (h *hanging) State(context.Context) (directory.State, error) {
 	if h.on.Load() {
 		<-h.release
 	}
-	return 1, nil
+	return directory.State{Epoch: "e", Revision: 1}, nil
 }
 
 // A store that hangs does not hear that the time is up; who asks for its health does.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"example.com/roster/directory"
+	"example.com/roster/directory/storetest"
 )
 
 // One rule for what a name is and what an address is. The rules of the proto are compared with these
@@ -113,7 +114,7 @@ func TestPutNormalizes(t *testing.T) {
 	if want := (directory.User{ID: 1, Name: "Ann", Email: "a@b"}); err != nil || len(users) != 1 || *users[0] != want {
 		t.Errorf("%v, %v", users, err)
 	}
-	err = d.Put(t.Context(), []directory.User{{ID: 2, Name: "B"}, {ID: 3, Name: "\u200b"}})
+	err = storetest.Put(t.Context(), d, directory.User{ID: 2, Name: "B"}, directory.User{ID: 3, Name: "\u200b"})
 	if !errors.Is(err, directory.ErrInvalid) || !strings.HasPrefix(err.Error(), "id 3: ") {
 		t.Errorf("got %v", err)
 	}

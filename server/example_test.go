@@ -16,6 +16,7 @@ import (
 	"example.com/roster/client"
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
+	"example.com/roster/directory/storetest"
 	"example.com/roster/gen/go/grpc/health/v1/healthv1connect"
 	"example.com/roster/server"
 )
@@ -33,7 +34,7 @@ func ExampleServer() {
 		log.Fatal(err)
 	}
 	defer store.Close()
-	if _, err := store.Put(context.Background(), []directory.User{{ID: 1, Name: "Ann", Age: 30}}); err != nil {
+	if err := storetest.Put(context.Background(), store, directory.User{ID: 1, Name: "Ann", Age: 30}); err != nil {
 		log.Fatal(err)
 	}
 	dir, err := directory.New(context.Background(), store, directory.Config{})

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"example.com/roster/directory"
+	"example.com/roster/directory/storetest"
 )
 
 // get sends a GET, or another method, with a message in its query.
@@ -84,7 +85,7 @@ func TestAGETHasWhatCachesNeed(t *testing.T) {
 func TestAnETagChangesWithTheUsers(t *testing.T) {
 	p := start(t, Config{}, nil)
 	before, _ := p.get(true, "GET", "/MyService/User", `{"userIDs":[1]}`)
-	if err := p.server.config.Directory.Put(t.Context(), []directory.User{{ID: 1, Name: "Anna", Age: 31, Email: "ann@example.com"}}); err != nil {
+	if err := storetest.Put(t.Context(), p.server.config.Directory, directory.User{ID: 1, Name: "Anna", Age: 31, Email: "ann@example.com"}); err != nil {
 		t.Fatal(err)
 	}
 	after, body := p.get(true, "GET", "/MyService/User", `{"userIDs":[1]}`, "If-None-Match", before.Header.Get("ETag"))

@@ -22,6 +22,7 @@ import (
 
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
+	"example.com/roster/directory/storetest"
 	"example.com/roster/gen/go/apipb"
 	"example.com/roster/server/rpc"
 	"example.com/roster/server/rpc/rpctest"
@@ -68,11 +69,11 @@ func start(t *testing.T, config Config, wrap func(http.Handler) http.Handler, mo
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	if _, err := store.Put(t.Context(), []directory.User{
+	if err := storetest.Put(t.Context(), store, []directory.User{
 		{ID: 1, Name: "Ann", Age: 30, Email: "ann@example.com"},
 		{ID: 2, Name: "Ben", Age: 0, Email: ""},
 		{ID: 3, Name: strings.Repeat("C", 256), Age: 50, Email: strings.Repeat("c", 300) + "@c"},
-	}); err != nil {
+	}...); err != nil {
 		t.Fatal(err)
 	}
 	dir, err := directory.New(t.Context(), store, directory.Config{})

@@ -250,9 +250,9 @@ type countingStore struct {
 	asked int
 }
 
-func (c *countingStore) Revision(context.Context) (int64, error) {
+func (c *countingStore) State(context.Context) (directory.State, error) {
 	c.asked++
-	return 1, nil
+	return directory.State{Epoch: "e", Revision: 1}, nil
 }
 
 func TestReflection(t *testing.T) {

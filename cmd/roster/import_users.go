@@ -22,12 +22,15 @@ type importJob struct {
 	finish func(change directory.Import, stored int) error
 }
 
+// importActor is who has made the change of an import, in the history of the store.
+const importActor = "roster import"
+
 // errDuplicate is the error of a row that the reader has taken, and the store has not.
 var errDuplicate = errors.New("came before in this file")
 
 // importUsers does the job, and returns how many users it has stored.
 func importUsers(ctx context.Context, job importJob) (stored int, err error) {
-	change, err := job.store.Import(ctx)
+	change, err := job.store.Import(ctx, importActor)
 	if err != nil {
 		return 0, err
 	}

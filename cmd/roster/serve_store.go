@@ -83,19 +83,19 @@ func (s *servedStore) addSample(ctx context.Context, log *slog.Logger) error {
 // change, since counting reads all of it.
 func (s *servedStore) counter() func(context.Context) (int64, error) {
 	var mu sync.Mutex
-	counted, users := int64(-1), int64(0)
+	counted, users := directory.State{}, int64(0)
 	return func(ctx context.Context) (int64, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		revision, err := s.Revision(ctx)
-		if err != nil || revision == counted {
+		state, err := s.State(ctx)
+		if err != nil || state == counted {
 			return users, err
 		}
 		count, err := s.Count(ctx)
 		if err != nil {
 			return 0, err
 		}
-		counted, users = revision, count
+		counted, users = state, count
 		return users, nil
 	}
 }

@@ -24,6 +24,9 @@ import (
 // A call is charged before its request is decoded, by the largest ratio of a reply to its request that
 // there has been, and from when its users have been looked up by the size of its reply.
 //
+// A method whose policy has OwnReply is charged nothing before its handler, which asks for what the reply
+// needs before it makes it.
+//
 // The request of a stream of replies is charged as well, until the stream ends, with its own size: the
 // replies of a stream are bounded by its handler. A method whose policy has OwnBudget is not charged at
 // all.
@@ -85,11 +88,13 @@ func (b budget) wrap(method *rpc.Method, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		share := shares.Get().(*share)
 		defer share.end()
-		if err := share.take(r, requestSize(r, most), method.ServerStreams); err != nil {
+		if method.OwnReply {
+			share.own(r)
+		} else if err := share.take(r, requestSize(r, most), method.ServerStreams); err != nil {
 			rpc.Refuse(w, r, rpc.Reason(err.Code().String()), err)
 			return
 		}
-		if share.weight > 0 || r.ProtoMajor == 1 {
+		if share.weight > 0 || method.OwnReply || r.ProtoMajor == 1 {
 			defer boundReply(w, r)()
 		}
 		if !method.ServerStreams {
@@ -153,6 +158,7 @@ func countUnpacked(body []byte, compression string, enveloped bool, most int64) 
 type share struct {
 	request  *http.Request
 	size     int64 // of its message
+	alone    bool  // the size says nothing of that of the reply
 	budget   *connBudget
 	weight   int64
 	reserved claim // in place of a part of the port's budget
@@ -177,6 +183,14 @@ func (s *share) take(r *http.Request, size int64, stream bool) *connect.Error {
 		return nil
 	}
 	return s.acquire(min(weight, replyBudget))
+}
+
+// own makes the share that of a request whose handler asks for the size of its reply, however short the
+// request is. It acquires nothing yet.
+func (s *share) own(r *http.Request) {
+	if budget, ok := r.Context().Value(connBudgetKey{}).(*connBudget); ok {
+		s.request, s.budget, s.alone = r, budget, true
+	}
 }
 
 // shortStream is the maximum size of the request of a stream that is not charged, in bytes.
@@ -209,7 +223,7 @@ func (s *share) Hold(size int) *connect.Error {
 		return nil
 	}
 	// Longer than expected, and so is the next one.
-	if ratio := (weight + s.size - 1) / max(1, s.size); ratio > s.budget.ratio.Load() {
+	if ratio := (weight + s.size - 1) / max(1, s.size); !s.alone && ratio > s.budget.ratio.Load() {
 		s.budget.ratio.Store(ratio)
 	}
 	s.giveBack() // before it waits for more, so that calls do not wait for each other for ever

@@ -49,6 +49,10 @@ type Policy struct {
 	// replies have nothing to do with the size of the requests. The port then tells it the size of the
 	// request (Call.RequestBytes), and does not charge the reply.
 	OwnBudget bool
+	// OwnReply says that the size of a reply has nothing to do with that of the request, as that of a page
+	// has not. The handler then calls Call.Reply.Hold with the most that the reply can be before it makes it,
+	// and with its size afterwards; the port charges nothing before.
+	OwnReply bool
 	// MaxQuiet is how long a client that streams may pause between messages; 0 is no limit of the
 	// method's. Over HTTP/2 the engine ends a stream on which neither side has sent anything for an hour
 	// (h2.Config.StreamIdleTimeout).

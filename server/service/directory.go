@@ -2,31 +2,86 @@ package service
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
-	"strconv"
+	"path"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	"example.com/roster/directory"
 	rosterv1 "example.com/roster/gen/go/roster/v1"
 	"example.com/roster/gen/go/roster/v1/rosterv1connect"
+	"example.com/roster/server/drain"
 	"example.com/roster/server/rpc"
+)
+
+// Limits of the directory's API that no flag sets.
+const (
+	// maxQuery is the maximum size of a request with a filter and a page token, or with one user, in bytes:
+	// what the rules of its fields allow, in JSON with escapes.
+	maxQuery = 16 << 10
+	// entryBytes is how much of the limit of BatchUpdateUsers each entry of --max-batch adds.
+	entryBytes = 1 << 10
+	// maxExports is how many exports may run at a time. Each keeps a state of the store.
+	maxExports = 4
+	// maxImports is how many calls of ImportUsers may be open. One of them imports, and the others are told.
+	maxImports = 8
+	// importQuiet is how long a caller that imports may pause, and importTime how long its rows may take to
+	// arrive in all.
+	importQuiet = 30 * time.Second
+	importTime  = time.Hour
 )
 
 // directoryMount mounts the directory's own API.
 func directoryMount(config Config) rpc.Mount {
-	descriptor := rosterv1.File_roster_v1_directory_proto.Services().ByName("DirectoryService")
+	service := newDirectoryService(config.Directory, config.MaxBatch)
+	service.drain, service.log = config.Drain, config.Log
+	policies := directoryPolicies(config)
+	return rpc.Mount{
+		Service: directoryDescriptor(),
+		Handler: service.handler(
+			handlerOptions(config.Log, policies), connect.WithInterceptors(service.rules)),
+		Policies: policies,
+	}
+}
+
+func directoryDescriptor() protoreflect.ServiceDescriptor {
+	return rosterv1.File_roster_v1_directory_proto.Services().ByName("DirectoryService")
+}
+
+func directoryPolicies(config Config) map[string]rpc.Policy {
+	policy := func(role rpc.Role, maxMessage int, example string) rpc.Policy {
+		return rpc.Policy{Role: role, Upstream: rpc.Store, MaxMessage: maxMessage, Example: example}
+	}
+	paged := func(p rpc.Policy) rpc.Policy { p.OwnReply = true; return p }
 	batchGetUsers := lookUp(config.MaxBatch)
 	batchGetUsers.Example = `{"ids":[1,2]}`
-	policies := map[string]rpc.Policy{"BatchGetUsers": batchGetUsers}
-	return rpc.Mount{
-		Service: descriptor,
-		Handler: newDirectoryService(config.Directory, config.MaxBatch).handler(
-			handlerOptions(config.Log, policies), connect.WithInterceptors(newValidation(descriptor))),
-		Policies: policies,
+	batchUpdateUsers := policy(rpc.Writer, rpc.MaxMessageBytes, `{"updates":[{"user":{"id":1,"age":38}}],"validate_only":true}`)
+	if config.MaxBatch < (rpc.MaxMessageBytes-maxQuery)/entryBytes {
+		batchUpdateUsers.MaxMessage, batchUpdateUsers.MessageFlag = maxQuery+entryBytes*config.MaxBatch, "--max-batch"
+	}
+	importUsers := policy(rpc.Writer, rpc.MaxMessageBytes, "")
+	importUsers.MaxStreams, importUsers.MaxQuiet = maxImports, importQuiet
+	exportUsers := policy(rpc.Reader, maxQuery, `{"filter":"name = \"a*\""}`)
+	exportUsers.MaxStreams = maxExports
+	watchUsers := policy(rpc.Reader, maxQuery, `{}`)
+	watchUsers.MaxStreams, watchUsers.StreamsFlag = config.MaxWatches, "--max-watches"
+	return map[string]rpc.Policy{
+		"GetUser":          policy(rpc.Reader, smallMessage, `{"id":1}`),
+		"BatchGetUsers":    batchGetUsers,
+		"ListUsers":        paged(policy(rpc.Reader, maxQuery, `{"filter":"name = \"a*\"","order_by":"name"}`)),
+		"CreateUser":       policy(rpc.Writer, maxQuery, `{"user":{"name":"Ann","email":"ann@example.com"},"validate_only":true}`),
+		"UpdateUser":       policy(rpc.Writer, maxQuery, `{"user":{"id":1,"age":38},"validate_only":true}`),
+		"DeleteUser":       policy(rpc.Writer, smallMessage, `{"id":1,"validate_only":true}`),
+		"BatchUpdateUsers": batchUpdateUsers,
+		"ImportUsers":      importUsers,
+		"ExportUsers":      exportUsers,
+		"WatchUsers":       watchUsers,
+		"ListChanges":      paged(policy(rpc.Writer, maxQuery, `{}`)),
 	}
 }
 
@@ -34,154 +89,67 @@ func directoryMount(config Config) rpc.Mount {
 type directoryService struct {
 	directory  *directory.Directory
 	maxBatch   int
+	drain      *drain.State // nil never drains
+	log        *slog.Logger
+	rules      validation
 	renderings renderings
-	replies    sync.Pool // of *batchReply
+	replies    sync.Pool     // of *batchReply
+	importing  chan struct{} // has an element while an import runs
 }
 
 func newDirectoryService(dir *directory.Directory, maxBatch int) *directoryService {
-	return &directoryService{directory: dir, maxBatch: maxBatch,
-		renderings: renderUsers(dir, "BatchGetUsersResponse.users", 1, func(user *directory.User) proto.Message {
-			return &rosterv1.User{Id: user.ID, Name: user.Name, Age: user.Age, Email: user.Email}
-		}, appendDirectoryUserJSON)}
+	return &directoryService{
+		directory: dir, maxBatch: maxBatch, log: slog.New(slog.DiscardHandler),
+		rules: newValidation(directoryDescriptor()),
+		renderings: renderUsers(dir, "BatchGetUsersResponse.users", 1,
+			func(dst []byte, user *directory.Record, epoch string) ([]byte, error) {
+				return appendUserProto(dst, user, etagOf(epoch, user))
+			},
+			func(dst []byte, user *directory.Record, epoch string) []byte {
+				return appendUserMessageJSON(dst, user, etagOf(epoch, user))
+			}),
+		importing: make(chan struct{}, 1),
+	}
 }
 
-// handler is what rosterv1connect.NewDirectoryServiceHandler makes, except that BatchGetUsers has
-// the reply below.
+// handler is what rosterv1connect.NewDirectoryServiceHandler makes, except that most methods have replies
+// that encode themselves.
 func (s *directoryService) handler(options ...connect.HandlerOption) http.Handler {
-	const path = rosterv1connect.DirectoryServiceBatchGetUsersProcedure
-	method := rosterv1.File_roster_v1_directory_proto.Services().ByName("DirectoryService").Methods().ByName("BatchGetUsers")
-	batchGetUsers := connect.NewUnaryHandlerSimple(path, s.BatchGetUsers, append([]connect.HandlerOption{
-		connect.WithSchema(method), connect.WithIdempotency(connect.IdempotencyNoSideEffects)}, options...)...)
+	methods := directoryDescriptor().Methods()
+	of := func(procedure string) connect.HandlerOption {
+		method := methods.ByName(protoreflect.Name(path.Base(procedure)))
+		own := []connect.HandlerOption{connect.WithSchema(method)}
+		if options, _ := method.Options().(*descriptorpb.MethodOptions); options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS {
+			own = append(own, connect.WithIdempotency(connect.IdempotencyNoSideEffects))
+		}
+		return connect.WithHandlerOptions(append(own, options...)...)
+	}
+	handlers := map[string]http.Handler{
+		rosterv1connect.DirectoryServiceGetUserProcedure:          unary(rosterv1connect.DirectoryServiceGetUserProcedure, s.GetUser, of),
+		rosterv1connect.DirectoryServiceBatchGetUsersProcedure:    unary(rosterv1connect.DirectoryServiceBatchGetUsersProcedure, s.BatchGetUsers, of),
+		rosterv1connect.DirectoryServiceListUsersProcedure:        unary(rosterv1connect.DirectoryServiceListUsersProcedure, s.ListUsers, of),
+		rosterv1connect.DirectoryServiceCreateUserProcedure:       unary(rosterv1connect.DirectoryServiceCreateUserProcedure, s.CreateUser, of),
+		rosterv1connect.DirectoryServiceUpdateUserProcedure:       unary(rosterv1connect.DirectoryServiceUpdateUserProcedure, s.UpdateUser, of),
+		rosterv1connect.DirectoryServiceDeleteUserProcedure:       unary(rosterv1connect.DirectoryServiceDeleteUserProcedure, s.DeleteUser, of),
+		rosterv1connect.DirectoryServiceBatchUpdateUsersProcedure: unary(rosterv1connect.DirectoryServiceBatchUpdateUsersProcedure, s.BatchUpdateUsers, of),
+		rosterv1connect.DirectoryServiceListChangesProcedure:      unary(rosterv1connect.DirectoryServiceListChangesProcedure, s.ListChanges, of),
+		rosterv1connect.DirectoryServiceImportUsersProcedure: connect.NewClientStreamHandlerSimple(
+			rosterv1connect.DirectoryServiceImportUsersProcedure, s.ImportUsers, of(rosterv1connect.DirectoryServiceImportUsersProcedure)),
+		rosterv1connect.DirectoryServiceExportUsersProcedure: connect.NewServerStreamHandlerSimple(
+			rosterv1connect.DirectoryServiceExportUsersProcedure, s.ExportUsers, of(rosterv1connect.DirectoryServiceExportUsersProcedure)),
+		rosterv1connect.DirectoryServiceWatchUsersProcedure: connect.NewServerStreamHandlerSimple(
+			rosterv1connect.DirectoryServiceWatchUsersProcedure, s.WatchUsers, of(rosterv1connect.DirectoryServiceWatchUsersProcedure)),
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == path {
-			batchGetUsers.ServeHTTP(w, r)
+		if handler, ok := handlers[r.URL.Path]; ok {
+			handler.ServeHTTP(w, r)
 			return
 		}
 		http.NotFound(w, r)
 	})
 }
 
-// BatchGetUsers looks users up, each once.
-func (s *directoryService) BatchGetUsers(ctx context.Context, request *rosterv1.BatchGetUsersRequest) (*batchReply, error) {
-	if err := checkBatch(len(request.GetIds()), s.maxBatch); err != nil {
-		return nil, err
-	}
-	ids := firsts(request.GetIds())
-	reply := pooled[batchReply](&s.replies)
-	reply.renderings, reply.pool = s.renderings, &s.replies
-	if err := reply.look(ctx, s.directory, ids); err != nil {
-		return nil, err
-	}
-	reply.unknown = reply.unknown[:0]
-	for i, e := range reply.entries {
-		if e == nil {
-			reply.unknown = append(reply.unknown, ids[i])
-		}
-	}
-	return reply, checkReply(ctx, reply.encodedSize(codecOf(ctx)))
-}
-
-// batchReply is a BatchGetUsersResponse whose users are encoded already. It is used again once the
-// codec has it.
-type batchReply struct {
-	foundUsers
-	unknown []int32
-	pool    *sync.Pool
-}
-
-// AppendProto implements encoder. The reply is over then.
-func (r *batchReply) AppendProto(dst []byte) ([]byte, error) {
-	dst = r.appendProto(dst)
-	if len(r.unknown) > 0 {
-		dst = protowire.AppendTag(dst, 2, protowire.BytesType)
-		dst = protowire.AppendVarint(dst, uint64(r.unknownSize()))
-		for _, id := range r.unknown {
-			dst = protowire.AppendVarint(dst, uint64(id))
-		}
-	}
-	r.giveBack()
-	return dst, nil
-}
-
-// AppendJSON implements encoder. The reply is over then.
-func (r *batchReply) AppendJSON(dst []byte) ([]byte, error) {
-	dst = r.appendJSON(append(dst, batchStart...))
-	dst = append(dst, batchMiddle...)
-	for i, id := range r.unknown {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = strconv.AppendInt(dst, int64(id), 10)
-	}
-	dst = append(dst, jsonEnd...)
-	r.giveBack()
-	return dst, nil
-}
-
-// batchStart and batchMiddle stand before the users and the unknown ids in JSON.
-const (
-	batchStart  = `{"users":[`
-	batchMiddle = `],"unknownIds":[`
-)
-
-// unknownSize is how many bytes the packed unknown ids have in protobuf.
-func (r *batchReply) unknownSize() int {
-	size := 0
-	for _, id := range r.unknown {
-		size += protowire.SizeVarint(uint64(id))
-	}
-	return size
-}
-
-// encodedSize is how many bytes the reply has in a codec.
-func (r *batchReply) encodedSize(codec rpc.Codec) int {
-	size := r.size(codec)
-	if codec == rpc.Proto {
-		if len(r.unknown) > 0 {
-			size += protowire.SizeTag(2) + protowire.SizeBytes(r.unknownSize())
-		}
-		return size
-	}
-	size = len(batchStart) + max(size-1, 0) + len(batchMiddle) + len(jsonEnd)
-	var digits [len("-2147483648")]byte
-	for i, id := range r.unknown {
-		size += len(strconv.AppendInt(digits[:0], int64(id), 10))
-		if i > 0 {
-			size++ // the comma
-		}
-	}
-	return size
-}
-
-func (r *batchReply) giveBack() {
-	if r.foundUsers.giveBack() && cap(r.unknown) <= maxPooledEntries {
-		r.pool.Put(r)
-	}
-}
-
-// firsts returns ids without repeats, in the order in which each came first. Ids that ascend, as
-// they most often do, have none.
-func firsts(ids []int32) []int32 {
-	if ascending(ids) {
-		return ids
-	}
-	seen := make(map[int32]struct{}, len(ids))
-	unique := make([]int32, 0, len(ids))
-	for _, id := range ids {
-		if _, ok := seen[id]; !ok {
-			seen[id] = struct{}{}
-			unique = append(unique, id)
-		}
-	}
-	return unique
-}
-
-// ascending tells whether each of ids is greater than the one before it.
-func ascending(ids []int32) bool {
-	for i := 1; i < len(ids); i++ {
-		if ids[i] <= ids[i-1] {
-			return false
-		}
-	}
-	return true
+// unary is the handler of a unary method.
+func unary[Request, Reply any](procedure string, method func(context.Context, *Request) (*Reply, error), of func(string) connect.HandlerOption) http.Handler {
+	return connect.NewUnaryHandlerSimple(procedure, method, of(procedure))
 }

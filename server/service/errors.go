@@ -6,9 +6,12 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"time"
 
 	"connectrpc.com/connect"
 	"golang.org/x/time/rate"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"example.com/roster/directory"
 	"example.com/roster/server/rpc"
@@ -27,6 +30,13 @@ var codes = []struct {
 	{err: directory.ErrDamaged, code: connect.CodeDataLoss, text: "a part of the user store is damaged: other users are answered"},
 	{err: directory.ErrUnavailable, code: connect.CodeUnavailable, text: "the user store does not answer: try again"},
 	{err: directory.ErrReadOnly, code: connect.CodeFailedPrecondition, text: "the user store is read-only"},
+	{err: directory.ErrHistory, code: connect.CodeOutOfRange},
+	{err: directory.ErrNoID, code: connect.CodeResourceExhausted, text: "no new id is left, since 2147483647 has been used: create the user with an id that is free"},
+	{err: directory.ErrOverdue, code: connect.CodeAborted, text: "the answer was read so slowly that the store could no longer keep its state: call again, and read faster or ask for less"},
+	{err: directory.ErrNotFound, code: connect.CodeNotFound},
+	{err: directory.ErrExists, code: connect.CodeAlreadyExists},
+	{err: directory.ErrEmailTaken, code: connect.CodeAlreadyExists},
+	{err: directory.ErrChanged, code: connect.CodeAborted},
 	{err: context.Canceled, code: connect.CodeCanceled, text: "the call was cancelled"},
 	{err: context.DeadlineExceeded, code: connect.CodeDeadlineExceeded, text: "the deadline passed before the answer was ready"},
 }
@@ -57,6 +67,14 @@ func ofStore(code connect.Code) bool {
 // errInternal returns the error that the caller gets for a fault of the server.
 func errInternal() *connect.Error {
 	return connect.NewError(connect.CodeInternal, errors.New("internal error"))
+}
+
+// retryAfter adds to err that a caller may call again after a time.
+func retryAfter(err *connect.Error, after time.Duration) *connect.Error {
+	if detail, failed := connect.NewErrorDetail(&errdetails.RetryInfo{RetryDelay: durationpb.New(after)}); failed == nil {
+		err.AddDetail(detail)
+	}
+	return err
 }
 
 // errorInterceptor translates every error of a handler by the table, and turns a panic into an

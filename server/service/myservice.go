@@ -42,8 +42,8 @@ type myService struct {
 
 func newMyService(dir *directory.Directory, maxBatch int) *myService {
 	return &myService{directory: dir, maxBatch: maxBatch,
-		renderings: renderUsers(dir, "UserReply.data", 2, func(user *directory.User) proto.Message {
-			return &apipb.User{Name: user.Name, Age: user.Age, Email: user.Email}
+		renderings: renderUsers(dir, "UserReply.data", 2, func(dst []byte, user *directory.Record, _ string) ([]byte, error) {
+			return proto.MarshalOptions{}.MarshalAppend(dst, &apipb.User{Name: user.Name, Age: user.Age, Email: user.Email})
 		}, appendUserJSON)}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
+	"example.com/roster/directory/storetest"
 	"example.com/roster/server/rpc"
 )
 
@@ -23,7 +24,7 @@ func benchDirectory(b *testing.B) *directory.Directory {
 	for id := range int32(1000) {
 		users = append(users, directory.User{ID: id, Name: fmt.Sprintf("User Number %d", id), Age: id % 100, Email: fmt.Sprintf("user.%d@example.com", id)})
 	}
-	if _, err := store.Put(b.Context(), users); err != nil {
+	if err := storetest.Put(b.Context(), store, users...); err != nil {
 		b.Fatal(err)
 	}
 	dir, err := directory.New(b.Context(), store, directory.Config{})

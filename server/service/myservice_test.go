@@ -111,12 +111,18 @@ type fixed struct {
 	users []directory.User
 }
 
-func (f fixed) Revision(context.Context) (int64, error) { return 1, nil }
+func (f fixed) State(context.Context) (directory.State, error) {
+	return directory.State{Epoch: testEpoch, Revision: 1}, nil
+}
 
-func (f fixed) Get(_ context.Context, ids []int32) (found []directory.User, _ error) {
+const testEpoch = "00112233445566778899aabbccddeeff"
+
+func (f fixed) Compact(context.Context) error { return nil }
+
+func (f fixed) Get(_ context.Context, ids []int32) (found []directory.Record, _ error) {
 	for _, id := range ids {
 		if id >= 0 && int(id) < len(f.users) {
-			found = append(found, f.users[id])
+			found = append(found, directory.Record{User: f.users[id]})
 		}
 	}
 	return found, nil

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"example.com/roster/directory"
 	"example.com/roster/server/rpc"
@@ -18,20 +17,17 @@ import (
 // concatenation of its fields), and in JSON with a comma after it.
 type renderings [rpc.Codecs]directory.RenderingID
 
-// renderUsers has dir keep the encodings of a user as the message that message makes of it, in the
-// field of this number. appendJSON appends the JSON object of a user.
+// renderUsers has dir keep the encodings of a user in the field of this number. appendProto appends the
+// message that stands for a user, and appendJSON its JSON object.
 func renderUsers(dir *directory.Directory, name string, field protowire.Number,
-	message func(*directory.User) proto.Message, appendJSON func([]byte, *directory.User) []byte) renderings {
+	appendProto func(dst []byte, user *directory.Record, epoch string) ([]byte, error),
+	appendJSON func(dst []byte, user *directory.Record, epoch string) []byte) renderings {
 	return renderings{
-		rpc.Proto: dir.Render(name+", protobuf", func(dst []byte, user *directory.User) ([]byte, error) {
-			encoded, err := proto.Marshal(message(user))
-			if err != nil {
-				return nil, err
-			}
-			return protowire.AppendBytes(protowire.AppendTag(dst, field, protowire.BytesType), encoded), nil
+		rpc.Proto: dir.Render(name+", protobuf", func(dst []byte, user *directory.Record, epoch string) ([]byte, error) {
+			return appendMessageProto(dst, field, func(dst []byte) ([]byte, error) { return appendProto(dst, user, epoch) })
 		}),
-		rpc.JSON: dir.Render(name+", JSON", func(dst []byte, user *directory.User) ([]byte, error) {
-			return append(appendJSON(dst, user), ','), nil
+		rpc.JSON: dir.Render(name+", JSON", func(dst []byte, user *directory.Record, epoch string) ([]byte, error) {
+			return append(appendJSON(dst, user, epoch), ','), nil
 		}),
 	}
 }
@@ -118,19 +114,8 @@ func codecOf(ctx context.Context) rpc.Codec {
 
 // appendUserJSON appends a user of MyService as the JSON mapping of protobuf has it, with every
 // field, zero or not, and no space.
-func appendUserJSON(dst []byte, user *directory.User) []byte {
-	return appendFieldsJSON(append(dst, '{'), user)
-}
-
-// appendDirectoryUserJSON is the same for a user of roster.v1.
-func appendDirectoryUserJSON(dst []byte, user *directory.User) []byte {
-	dst = append(dst, `{"id":`...)
-	dst = strconv.AppendInt(dst, int64(user.ID), 10)
-	return appendFieldsJSON(append(dst, ','), user)
-}
-
-func appendFieldsJSON(dst []byte, user *directory.User) []byte {
-	dst = append(dst, `"name":`...)
+func appendUserJSON(dst []byte, user *directory.Record, _ string) []byte {
+	dst = append(dst, `{"name":`...)
 	dst = appendJSONString(dst, user.Name)
 	dst = append(dst, `,"age":`...)
 	dst = strconv.AppendInt(dst, int64(user.Age), 10)

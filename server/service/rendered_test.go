@@ -2,6 +2,7 @@ package service
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -39,7 +41,8 @@ func FuzzEncodings(f *testing.F) {
 		batch := &rosterv1.BatchGetUsersResponse{}
 		for _, u := range users {
 			frozen.Data = append(frozen.Data, &apipb.User{Name: u.Name, Age: u.Age, Email: u.Email})
-			batch.Users = append(batch.Users, &rosterv1.User{Id: u.ID, Name: u.Name, Age: u.Age, Email: u.Email})
+			record := recordOf(u)
+			batch.Users = append(batch.Users, userMessage(&record, directory.Etag(testEpoch, &record)))
 		}
 		ids := []int32{0, 1}
 		if unknown < 0 || unknown > 1 {
@@ -49,7 +52,7 @@ func FuzzEncodings(f *testing.F) {
 				batch.UnknownIds = batch.UnknownIds[:1]
 			}
 		}
-		dir, err := directory.New(t.Context(), fixed{users: users}, directory.Config{})
+		dir, err := directory.New(t.Context(), timed{fixed{users: users}}, directory.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,6 +73,23 @@ func FuzzEncodings(f *testing.F) {
 			t.Errorf("%+q became %+q", users[0], *entries[0].User())
 		}
 	})
+}
+
+// timed is a fixed store whose users have times and revisions.
+type timed struct{ fixed }
+
+func (f timed) Get(ctx context.Context, ids []int32) ([]directory.Record, error) {
+	records, err := f.fixed.Get(ctx, ids)
+	for i := range records {
+		records[i] = recordOf(records[i].User)
+	}
+	return records, err
+}
+
+// recordOf gives a user times and a revision that differ from user to user.
+func recordOf(user directory.User) directory.Record {
+	updated := time.UnixMicro(1_700_000_000_000_000 + int64(user.Age)).UTC()
+	return directory.Record{User: user, Created: updated.Truncate(time.Second), Updated: updated, Revision: int64(user.ID) + 7}
 }
 
 // compare holds a reply in a codec to what protobuf's own encoders make of message.
@@ -149,7 +169,7 @@ func TestARenderingThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	dir.Render("failing", func(dst []byte, _ *directory.User) ([]byte, error) {
+	dir.Render("failing", func(dst []byte, _ *directory.Record, _ string) ([]byte, error) {
 		return dst, fmt.Errorf("drawing: %w", errRendering)
 	})
 	if _, err := dir.Entries(t.Context(), nil, []int32{0}); !errors.Is(err, errRendering) {

@@ -94,26 +94,66 @@ func (v validation) check(message any) error {
 	if !ok {
 		return fmt.Errorf("%T is not a protobuf message", message)
 	}
-	validator, err := v.validator()
-	if err != nil {
-		return err // a rule in the proto does not compile, which every test would have shown
+	broken, err := v.broken(m)
+	if len(broken) > 0 {
+		return invalid(broken)
 	}
-	err = validator.Validate(m)
-	if broken := (*protovalidate.ValidationError)(nil); errors.As(err, &broken) {
-		return invalid(broken.Violations)
-	}
-	return err // nil, or the error of a rule that cannot be evaluated, a fault of the server
+	return err
 }
 
-// invalid returns the error for a request that broke rules: a text for people, which needs nothing
-// besides, and for programs a google.rpc.BadRequest, which clients in every language can decode.
+// broken returns the rules that a message breaks. The error is that of a rule that cannot be evaluated, a
+// fault of the server.
+func (v validation) broken(m proto.Message, options ...protovalidate.ValidationOption) ([]*protovalidate.Violation, error) {
+	validator, err := v.validator()
+	if err != nil {
+		return nil, err // a rule in the proto does not compile, which every test would have shown
+	}
+	err = validator.Validate(m, options...)
+	if broken := (*protovalidate.ValidationError)(nil); errors.As(err, &broken) {
+		return broken.Violations, nil
+	}
+	return nil, err
+}
+
+// brokenFields returns what is wrong with the fields of m that named says, each with prefix before its
+// name. Other fields may break their rules.
+func (v validation) brokenFields(m proto.Message, prefix string, named func(protoreflect.Name) bool) ([]fieldViolation, error) {
+	violations, err := v.broken(m, protovalidate.WithFilter(protovalidate.FilterFunc(
+		func(_ protoreflect.Message, descriptor protoreflect.Descriptor) bool {
+			field, ok := descriptor.(protoreflect.FieldDescriptor)
+			return !ok || named(field.Name())
+		})))
+	var broken []fieldViolation
+	for _, v := range violations {
+		broken = append(broken, fieldViolation{prefix + protovalidate.FieldPathString(v.Proto.GetField()), reason(v.Proto.GetRuleId()), describe(v)})
+	}
+	return broken, err
+}
+
+// invalid returns the error for a request that broke rules of its proto.
 func invalid(violations []*protovalidate.Violation) *connect.Error {
+	broken := make([]fieldViolation, 0, min(len(violations), maxViolations+1))
+	for _, v := range violations[:cap(broken)] {
+		broken = append(broken, fieldViolation{protovalidate.FieldPathString(v.Proto.GetField()), reason(v.Proto.GetRuleId()), describe(v)})
+	}
+	return badRequestOf(broken, len(violations))
+}
+
+// badRequest returns the error for a request with these faults.
+func badRequest(violations []fieldViolation) *connect.Error {
+	return badRequestOf(violations, len(violations))
+}
+
+// badRequestOf returns the error for a request with so many faults, of which violations are the first: a
+// text for people, which needs nothing besides, and for programs a google.rpc.BadRequest, which clients in
+// every language can decode.
+func badRequestOf(violations []fieldViolation, all int) *connect.Error {
 	var details errdetails.BadRequest
 	var text strings.Builder
 	size := 0
 	for i, violation := range violations {
-		field := cut(protovalidate.FieldPathString(violation.Proto.GetField()), maxFieldBytes)
-		description := cut(describe(violation), maxDescriptionBytes)
+		field := cut(violation.field, maxFieldBytes)
+		description := cut(violation.description, maxDescriptionBytes)
 		if i < maxInText {
 			if i > 0 {
 				text.WriteString("; ")
@@ -123,17 +163,13 @@ func invalid(violations []*protovalidate.Violation) *connect.Error {
 			}
 			text.WriteString(description)
 		}
-		detail := &errdetails.BadRequest_FieldViolation{
-			Field:       field,
-			Description: description,
-			Reason:      reason(violation.Proto.GetRuleId()),
-		}
+		detail := &errdetails.BadRequest_FieldViolation{Field: field, Description: description, Reason: violation.reason}
 		if size += proto.Size(detail) + 4; len(details.FieldViolations) == maxViolations || size > maxDetailBytes {
 			break
 		}
 		details.FieldViolations = append(details.FieldViolations, detail)
 	}
-	if more := len(violations) - maxInText; more > 0 {
+	if more := all - maxInText; more > 0 {
 		fmt.Fprintf(&text, "; and %d more", more)
 	}
 	err := connect.NewError(connect.CodeInvalidArgument, errors.New(text.String()))

@@ -227,12 +227,14 @@ type byID struct {
 	users []directory.User
 }
 
-func (f *byID) Revision(context.Context) (int64, error) { return 1, nil }
+func (f *byID) State(context.Context) (directory.State, error) {
+	return directory.State{Epoch: "e", Revision: 1}, nil
+}
 
-func (f *byID) Get(_ context.Context, ids []int32) (found []directory.User, err error) {
+func (f *byID) Get(_ context.Context, ids []int32) (found []directory.Record, err error) {
 	for _, user := range f.users {
 		if slices.Contains(ids, user.ID) {
-			found = append(found, user)
+			found = append(found, directory.Record{User: user})
 		}
 	}
 	return found, nil

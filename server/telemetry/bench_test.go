@@ -20,6 +20,7 @@ import (
 
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
+	"example.com/roster/directory/storetest"
 	"example.com/roster/gen/go/apipb"
 	"example.com/roster/gen/go/apipb/apipbconnect"
 	"example.com/roster/server"
@@ -105,10 +106,10 @@ func benchDirectory(b *testing.B) *directory.Directory {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { store.Close() })
-	if _, err := store.Put(ctx, []directory.User{
+	if err := storetest.Put(ctx, store, []directory.User{
 		{ID: 1, Name: "Leila Dubois", Age: 37, Email: "leila.dubois@example.com"},
 		{ID: 2, Name: "Ruth Chen", Age: 43, Email: "ruth.chen@example.com"},
-	}); err != nil {
+	}...); err != nil {
 		b.Fatal(err)
 	}
 	dir, err := directory.New(ctx, store, directory.Config{})

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,7 +14,7 @@ import (
 // store is a directory.Store that measures its queries.
 type store struct {
 	directory.Store
-	get, put, remove, revision operation
+	get, list, write, changes, state operation
 }
 
 // operation has the metrics of one kind of query.
@@ -29,18 +30,25 @@ func (m *Metrics) Store(of directory.Store) directory.Store {
 		return operation{m.queries.WithLabelValues(name), m.failures.WithLabelValues(name)}
 	}
 	return &store{
-		Store:    of,
-		get:      operation("get"),
-		put:      operation("put"),
-		remove:   operation("delete"),
-		revision: operation("revision"),
+		Store:   of,
+		get:     operation("get"),
+		list:    operation("list"),
+		write:   operation("write"),
+		changes: operation("changes"),
+		state:   operation("state"),
 	}
+}
+
+// callersErrors are errors of what was asked for, and not of the store.
+var callersErrors = []error{
+	context.Canceled, directory.ErrInvalid, directory.ErrReadOnly, directory.ErrNotFound, directory.ErrExists,
+	directory.ErrEmailTaken, directory.ErrChanged, directory.ErrNoID, directory.ErrHistory, directory.ErrOverdue,
 }
 
 func (o operation) since(start time.Time, err error) {
 	o.duration.Observe(time.Since(start).Seconds())
 	switch {
-	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, directory.ErrInvalid), errors.Is(err, directory.ErrReadOnly):
+	case err == nil, slices.ContainsFunc(callersErrors, func(of error) bool { return errors.Is(err, of) }):
 		// Not the store's failure.
 	default:
 		o.failures.Inc()
@@ -48,29 +56,36 @@ func (o operation) since(start time.Time, err error) {
 }
 
 // Get implements directory.Store.
-func (s *store) Get(ctx context.Context, ids []int32) (users []directory.User, err error) {
+func (s *store) Get(ctx context.Context, ids []int32) (users []directory.Record, err error) {
 	start := time.Now()
 	defer func() { s.get.since(start, err) }()
 	return s.Store.Get(ctx, ids)
 }
 
-// Put implements directory.Store.
-func (s *store) Put(ctx context.Context, users []directory.User) (revision int64, err error) {
+// List implements directory.Store.
+func (s *store) List(ctx context.Context, query directory.Query) (page directory.Page, err error) {
 	start := time.Now()
-	defer func() { s.put.since(start, err) }()
-	return s.Store.Put(ctx, users)
+	defer func() { s.list.since(start, err) }()
+	return s.Store.List(ctx, query)
 }
 
-// Delete implements directory.Store.
-func (s *store) Delete(ctx context.Context, ids []int32) (revision int64, err error) {
+// Write implements directory.Store.
+func (s *store) Write(ctx context.Context, change directory.Write) (written directory.Written, err error) {
 	start := time.Now()
-	defer func() { s.remove.since(start, err) }()
-	return s.Store.Delete(ctx, ids)
+	defer func() { s.write.since(start, err) }()
+	return s.Store.Write(ctx, change)
 }
 
-// Revision implements directory.Store.
-func (s *store) Revision(ctx context.Context) (revision int64, err error) {
+// Changes implements directory.Store.
+func (s *store) Changes(ctx context.Context, from directory.Cursor, limit int) (changes []directory.Change, state directory.State, err error) {
 	start := time.Now()
-	defer func() { s.revision.since(start, err) }()
-	return s.Store.Revision(ctx)
+	defer func() { s.changes.since(start, err) }()
+	return s.Store.Changes(ctx, from, limit)
+}
+
+// State implements directory.Store.
+func (s *store) State(ctx context.Context) (state directory.State, err error) {
+	start := time.Now()
+	defer func() { s.state.since(start, err) }()
+	return s.Store.State(ctx)
 }

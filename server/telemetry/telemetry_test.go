@@ -20,6 +20,7 @@ import (
 
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
+	"example.com/roster/directory/storetest"
 	"example.com/roster/gen/go/apipb"
 	"example.com/roster/server"
 	"example.com/roster/server/rpc"
@@ -37,10 +38,10 @@ func newDirectory(t testing.TB, wrap func(directory.Store) directory.Store) *dir
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	if _, err := store.Put(ctx, []directory.User{
+	if err := storetest.Put(ctx, store, []directory.User{
 		{ID: 1, Name: "Ann Secret", Age: 30, Email: "ann@example.com"},
 		{ID: 2, Name: "Ben Secret", Age: 40, Email: "ben@example.com"},
-	}); err != nil {
+	}...); err != nil {
 		t.Fatal(err)
 	}
 	var of directory.Store = store
@@ -200,15 +201,15 @@ func TestStoreErrors(t *testing.T) {
 	m.Read(telemetry.Sources{Directory: dir.Stats})
 	broken.err = directory.ErrUnavailable
 	_, _ = dir.Users(t.Context(), []int32{1})
-	_ = dir.Put(t.Context(), []directory.User{{ID: 1, Name: strings.Repeat("x", 10_000)}})
+	_, _ = dir.Write(t.Context(), directory.Write{Deletes: []directory.Delete{{ID: 99}}}) // the caller's error
 	samples, _, _ := scrape(t, m, "")
 	for name, want := range map[string]string{
-		`roster_store_errors_total{operation="get"}`:                 "1",
-		`roster_store_errors_total{operation="put"}`:                 "0",
-		`roster_cache_loads_total{outcome="error"}`:                  "1",
-		`roster_cache_loads_total{outcome="ok"}`:                     "0",
-		`roster_cache_misses_total`:                                  "1",
-		`roster_store_query_duration_seconds_count{operation="put"}`: "1",
+		`roster_store_errors_total{operation="get"}`:                   "1",
+		`roster_store_errors_total{operation="write"}`:                 "0",
+		`roster_cache_loads_total{outcome="error"}`:                    "1",
+		`roster_cache_loads_total{outcome="ok"}`:                       "0",
+		`roster_cache_misses_total`:                                    "1",
+		`roster_store_query_duration_seconds_count{operation="write"}`: "1",
 	} {
 		if samples[name] != want {
 			t.Errorf("%s is %q, want %s", name, samples[name], want)
@@ -221,7 +222,7 @@ type brokenStore struct {
 	err error
 }
 
-func (s *brokenStore) Get(ctx context.Context, ids []int32) ([]directory.User, error) {
+func (s *brokenStore) Get(ctx context.Context, ids []int32) ([]directory.Record, error) {
 	return nil, s.err
 }
 

@@ -227,24 +227,31 @@ type tracedStore struct {
 }
 
 // Get implements directory.Store.
-func (s *tracedStore) Get(ctx context.Context, ids []int32) (users []directory.User, err error) {
+func (s *tracedStore) Get(ctx context.Context, ids []int32) (users []directory.Record, err error) {
 	ctx, span := s.traces.query(ctx, "get", len(ids))
 	defer func() { end(span, err) }()
 	return s.Store.Get(ctx, ids)
 }
 
-// Put implements directory.Store.
-func (s *tracedStore) Put(ctx context.Context, users []directory.User) (revision int64, err error) {
-	ctx, span := s.traces.query(ctx, "put", len(users))
+// List implements directory.Store.
+func (s *tracedStore) List(ctx context.Context, query directory.Query) (page directory.Page, err error) {
+	ctx, span := s.traces.query(ctx, "list", query.Limit)
 	defer func() { end(span, err) }()
-	return s.Store.Put(ctx, users)
+	return s.Store.List(ctx, query)
 }
 
-// Delete implements directory.Store.
-func (s *tracedStore) Delete(ctx context.Context, ids []int32) (revision int64, err error) {
-	ctx, span := s.traces.query(ctx, "delete", len(ids))
+// Write implements directory.Store.
+func (s *tracedStore) Write(ctx context.Context, change directory.Write) (written directory.Written, err error) {
+	ctx, span := s.traces.query(ctx, "write", len(change.Creates)+len(change.Updates)+len(change.Deletes))
 	defer func() { end(span, err) }()
-	return s.Store.Delete(ctx, ids)
+	return s.Store.Write(ctx, change)
+}
+
+// Changes implements directory.Store.
+func (s *tracedStore) Changes(ctx context.Context, from directory.Cursor, limit int) (changes []directory.Change, state directory.State, err error) {
+	ctx, span := s.traces.query(ctx, "changes", limit)
+	defer func() { end(span, err) }()
+	return s.Store.Changes(ctx, from, limit)
 }
 
 // query begins the span of a query for size rows. The span is nil if the call has none.

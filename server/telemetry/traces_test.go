@@ -20,6 +20,7 @@ import (
 
 	"example.com/roster/directory"
 	"example.com/roster/directory/sqlite"
+	"example.com/roster/directory/storetest"
 	"example.com/roster/server"
 	"example.com/roster/server/rpc"
 	"example.com/roster/server/rpc/rpctest"
@@ -43,7 +44,7 @@ func traced(t *testing.T, sampler sdktrace.Sampler, more ...rpctest.Route) (serv
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	if _, err := store.Put(ctx, []directory.User{{ID: 1, Name: "Ann Secret", Age: 30, Email: "ann@example.com"}}); err != nil {
+	if err := storetest.Put(ctx, store, directory.User{ID: 1, Name: "Ann Secret", Age: 30, Email: "ann@example.com"}); err != nil {
 		t.Fatal(err)
 	}
 	dir, err := directory.New(ctx, traces.Store(store), directory.Config{OnWait: traces.Waiting})

@@ -1,0 +1,163 @@
+// Package faults breaks a running Roster on purpose, and checks that nothing that it had acknowledged
+// was lost, and that nobody who watched was told anything but the truth. Its tests run the real program
+// as processes: writers and watchers work while a process is killed, its disk is full, or another
+// process works on the same file. A run is made from a seed.
+//
+// Three things are checked. Each user is a register: porcupine looks for an order of the writes and
+// reads that explains what everybody saw. The history has every revision, without a gap, and every
+// acknowledged write under its own. And every watch, with all its interruptions, has told the history as
+// it is: each change once and in order.
+package faults
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// An operation is one call of a writer: a write of a name to a user, or a read of it.
+type operation struct {
+	id    int32
+	write bool
+	name  string // that was written, or read
+}
+
+// register is the model of a user: it has the name that was written last.
+var register = porcupine.Model{
+	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
+		users := make(map[int32][]porcupine.Operation)
+		for _, o := range history {
+			id := o.Input.(operation).id
+			users[id] = append(users[id], o)
+		}
+		var parts [][]porcupine.Operation
+		for _, part := range users {
+			parts = append(parts, part)
+		}
+		return parts
+	},
+	Init: func() any { return firstName },
+	Step: func(state, input, _ any) (bool, any) {
+		o := input.(operation)
+		if o.write {
+			return true, o.name
+		}
+		return o.name == state.(string), state
+	},
+	Equal: func(a, b any) bool { return a == b },
+}
+
+// firstName is the name of every user before the first write.
+const firstName = "First"
+
+// An acknowledged write is one that the server has answered.
+type acknowledged struct {
+	revision int64
+	id       int32
+	name     string
+}
+
+// A history is what the writers of a run saw. It is safe for concurrent use.
+type history struct {
+	mu         sync.Mutex
+	began      time.Time
+	operations []porcupine.Operation
+	acks       []acknowledged
+	unknown    int // writes that may or may not have been made
+	highest    int64
+}
+
+func (h *history) now() int64 { return time.Since(h.began).Nanoseconds() }
+
+// done records a call that was answered.
+func (h *history) done(writer int, o operation, call int64, revision int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.operations = append(h.operations, porcupine.Operation{ClientId: writer, Input: o, Call: call, Return: h.now()})
+	h.highest = max(h.highest, revision)
+	if o.write {
+		h.acks = append(h.acks, acknowledged{revision, o.id, o.name})
+	}
+}
+
+// lost records a write whose answer never came: it may be made at any time, also after everything else.
+func (h *history) lost(writer int, o operation, call int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.unknown++
+	h.operations = append(h.operations, porcupine.Operation{ClientId: writer, Input: o, Call: call, Return: 1 << 62})
+}
+
+func (h *history) acknowledged() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.acks)
+}
+
+// seen is the highest revision that anybody was told of.
+func (h *history) seen() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.highest
+}
+
+// A change is what a watch, or the history of the server, says of one user.
+type change struct {
+	revision int64
+	id       int32
+	name     string // empty for one that was deleted
+}
+
+// check returns what is wrong with a run, nil if nothing is. Truth is the whole history of the server.
+func (h *history) check(truth []change, watches []*watcher) error {
+	last := int64(0)
+	at := make(map[change]bool, len(truth))
+	for _, c := range truth {
+		if c.revision != last && c.revision != last+1 {
+			return fmt.Errorf("the history goes from revision %d to %d", last, c.revision)
+		}
+		last = c.revision
+		at[c] = true
+	}
+	revisions := make(map[int64]acknowledged)
+	for _, a := range h.acks {
+		if other, twice := revisions[a.revision]; twice {
+			return fmt.Errorf("two writes have revision %d: %+v and %+v", a.revision, other, a)
+		}
+		revisions[a.revision] = a
+		if !at[change(a)] {
+			return fmt.Errorf("an acknowledged write is lost: %+v", a)
+		}
+	}
+	for n, w := range watches {
+		if w.broken != nil {
+			return fmt.Errorf("watch %d: %w", n, w.broken)
+		}
+		if len(w.told) != len(truth) {
+			return fmt.Errorf("watch %d, which came back %d times, told of %d changes, there are %d; %s", n, w.resumed, len(w.told), len(truth), difference(w.told, truth))
+		}
+		for i := range truth {
+			if w.told[i] != truth[i] {
+				return fmt.Errorf("watch %d, which came back %d times: %s", n, w.resumed, difference(w.told, truth))
+			}
+		}
+	}
+	if result := porcupine.CheckOperationsTimeout(register, h.operations, time.Minute); result != porcupine.Ok {
+		return fmt.Errorf("no order explains what writers and readers saw: porcupine says %v", result)
+	}
+	return nil
+}
+
+func difference(told, truth []change) string {
+	for i := range truth {
+		if i >= len(told) {
+			return fmt.Sprintf("it ends before %+v", truth[i])
+		}
+		if told[i] != truth[i] {
+			return fmt.Sprintf("it has %+v in the place of %+v", told[i], truth[i])
+		}
+	}
+	return "it has more"
+}
