@@ -63,7 +63,8 @@ func openToRead(ctx context.Context, path, parameters string) (_ *reading, err e
 }
 
 // Check reads all of the store at path, which may be in use, and calls problem with a line for each
-// fault: damaged pages, and users that break the rules (directory.User.Validate). An error means that
+// fault: damaged pages, users that break the rules (directory.User.Validate), and a history that does not fit
+// the users. An error means that
 // the store could not be checked.
 func Check(ctx context.Context, path string, problem func(string)) (Summary, error) {
 	r, err := openToRead(ctx, path, "_query_only=1")
@@ -111,11 +112,57 @@ func Check(ctx context.Context, path string, problem func(string)) (Summary, err
 	} else if err != nil {
 		return Summary{}, describe(path, err)
 	}
+	if err := checkHistory(ctx, tx, problem); isDamaged(err) {
+		note("the history cannot be read: " + err.Error())
+	} else if err != nil {
+		return Summary{}, describe(path, err)
+	}
 	s, err := summarise(ctx, tx)
 	if err != nil && !(damaged && isDamaged(err)) {
 		return s, describe(path, err)
 	}
 	return s, nil
+}
+
+// Each query returns what is wrong, by what is said of it.
+var historyChecks = []struct{ problem, query string }{
+	{"the last revision and the one that was recorded: ",
+		"SELECT revision || ', ' || recorded FROM directory WHERE recorded <> revision OR oldest > revision"},
+	{"revisions are missing: of those from the oldest to the last one there are ",
+		`SELECT count(r.revision) || ', not ' || (d.revision - d.oldest + 1) FROM directory AS d LEFT JOIN revisions AS r ON r.revision >= d.oldest
+		GROUP BY d.one HAVING count(r.revision) <> d.revision - d.oldest + 1 OR max(r.revision) <> d.revision`},
+	{"times fall, or numbers of changes are wrong, at revision ",
+		`SELECT r.revision FROM revisions AS r JOIN revisions AS p ON p.revision = r.revision - 1 JOIN directory AS d ON r.revision > d.oldest
+		WHERE r.time < p.time OR r.total - p.total <> (SELECT count(*) FROM changes AS c WHERE c.revision = r.revision)`},
+	{"the last change does not fit the user: ",
+		`SELECT c.id FROM (SELECT a.id, max(a.revision) AS revision FROM changes AS a JOIN directory AS d ON a.revision > d.oldest GROUP BY a.id) AS last
+		JOIN changes AS c ON c.revision = last.revision AND c.id = last.id LEFT JOIN users AS u ON u.id = c.id
+		WHERE CASE c.kind WHEN 3 THEN u.id IS NOT NULL
+			ELSE u.id IS NULL OR u.revision <> c.revision OR u.name <> c.name OR u.age <> c.age OR u.email <> c.email END`},
+	{"a change is missing: the revision is newer than the last change, of user ",
+		`SELECT u.id FROM users AS u JOIN directory AS d WHERE u.revision > d.revision OR u.revision > d.oldest
+		AND NOT EXISTS (SELECT 1 FROM changes AS c WHERE c.revision = u.revision AND c.id = u.id)`},
+	{"the key of the name or of the email is wrong (a running server mends it): user ",
+		"SELECT id FROM users WHERE name_key <> roster_fold_key(name) OR email_key <> roster_fold_key(email)"},
+}
+
+// checkHistory looks whether what is recorded fits the users.
+func checkHistory(ctx context.Context, tx *sql.Tx, problem func(string)) error {
+	var version int
+	if err := tx.QueryRowContext(ctx, "SELECT user_version FROM pragma_user_version").Scan(&version); err != nil || version < 3 {
+		return err // a store from before there was one
+	}
+	for _, check := range historyChecks {
+		if err := eachRow(ctx, tx, check.query, func(rows *sql.Rows) error {
+			var found string
+			err := rows.Scan(&found)
+			problem(check.problem + found)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func eachRow(ctx context.Context, tx *sql.Tx, query string, do func(*sql.Rows) error) error {

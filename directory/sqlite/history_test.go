@@ -221,3 +221,32 @@ func TestAClockThatJumps(t *testing.T) {
 		t.Errorf("%+v, %v", users, err)
 	}
 }
+
+// Check finds a history that does not fit the users, whatever is wrong with it.
+func TestCheckOfTheHistory(t *testing.T) {
+	for statement, want := range map[string]string{
+		"DELETE FROM revisions WHERE revision = 2":                 "revisions are missing: of those from the oldest to the last one there are 3, not 4",
+		"DELETE FROM changes WHERE revision = 2 AND id = 11":       "numbers of changes are wrong, at revision 2",
+		"UPDATE revisions SET time = time - 1e12 WHERE revision=3": "times fall",
+		"DELETE FROM users WHERE id = 12":                          "the last change does not fit the user: 12",
+		"UPDATE users SET revision = 1 WHERE id = 12":              "the last change does not fit the user: 12",
+		"UPDATE users SET revision = 3 WHERE id = 12":              "a change is missing: the revision is newer than the last change, of user 12",
+		"UPDATE directory SET recorded = 1":                        "the last revision and the one that was recorded: 3, 1",
+		"UPDATE users SET email_key = 'x' WHERE id = 12":           "the key of the name or of the email is wrong (a running server mends it): user 12",
+	} {
+		path := filepath.Join(t.TempDir(), "roster.db")
+		store := openWith(t, path, History{})
+		put(t, store, 1, 2, "Ann")
+		put(t, store, 10, 15, "Ben")
+		put(t, store, 13, 14, "Cat")
+		wantCheck(t, path)
+		execute(t, path, strings.ReplaceAll(statement, "1e12", "1000000000000"))
+		var problems []string
+		if _, err := Check(t.Context(), path, func(problem string) { problems = append(problems, problem) }); err != nil {
+			t.Errorf("%s: %v", statement, err)
+		}
+		if all := strings.Join(problems, "\n"); !strings.Contains(all, want) {
+			t.Errorf("%s: got %q, want %s", statement, all, want)
+		}
+	}
+}
