@@ -109,7 +109,7 @@ test-web: node-modules ## Test the page's own logic
 test-e2e: ## Call the real binary with every client (RUN=TestGoClient: that test alone)
 	ROSTER_E2E_NEWEST=$(abspath $(VENV)/newest) ROSTER_E2E_OLDEST=$(abspath $(VENV)/oldest) ROSTER_E2E_WEB=$(abspath web) ROSTER_E2E_GRPCWEB=$(abspath e2e/grpcweb) \
 		ROSTER_E2E_PACKAGES=$(abspath build/readme) \
-		$(GO) test -count=1 -timeout 15m -v $(if $(RUN),-run '$(RUN)') ./e2e
+		$(GO) test -count=1 -timeout 25m -v $(if $(RUN),-run '$(RUN)') ./e2e
 	$(GO) test -count=1 -timeout 15m -v $(if $(RUN),-run '$(RUN)') ./e2e/faults
 
 # RACE=-race builds the programs under test with the race detector.

@@ -152,6 +152,7 @@ type alpha struct {
 	next *reflector
 }
 
+//lint:ignore SA1019 it is what servers without v1 have
 func (a *alpha) ServerReflectionInfo(stream grpc.BidiStreamingServer[reflectalpha.ServerReflectionRequest, reflectalpha.ServerReflectionResponse]) error {
 	return a.next.ServerReflectionInfo(&grpc.GenericServerStream[reflectpb.ServerReflectionRequest, reflectpb.ServerReflectionResponse]{ServerStream: stream})
 }

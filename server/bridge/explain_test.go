@@ -41,6 +41,7 @@ func TestTheTextsOfGRPC(t *testing.T) {
 			defer s.Stop()
 			address = listener.Addr().String()
 		}
+		//lint:ignore SA1019 as in upstream.go
 		conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDecompressor(&unpacker{newMemory(0, 0), 4 << 20}))
 		if err != nil {
 			t.Fatal(err)

@@ -184,7 +184,8 @@ class DirectoryServiceServicer(object):
         A stream that breaks off imports nothing.
 
         Errors: INVALID_ARGUMENT with the first rows refused if the import is
-        atomic; UNAVAILABLE while another import runs.
+        atomic; FAILED_PRECONDITION if a mirror would remove more than max_removals;
+        UNAVAILABLE while another import runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
