@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -213,7 +214,14 @@ func TestADamagedStoreIsServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := len(data) / 4096 / 2
+	// A leaf of the table of users, and not of another table or an index.
+	const leafOfTable = 0x0d
+	page := 0
+	for i := range len(data) / 4096 {
+		if text := data[i*4096:][:4096]; text[0] == leafOfTable && bytes.Contains(text, []byte("User 10020")) {
+			page = i
+		}
+	}
 	damaged := append([]byte(nil), data...)
 	for i := range 4096 {
 		damaged[page*4096+i] = 0xa5
@@ -266,7 +274,7 @@ func TestCheckListsUsersThatBreakTheRules(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "roster.db")
 	must(t, 0, "imported", "import", "--store", store, users(t, 0, 10, "User"))
 	_, address := serve(t, "--store", store)
-	sqlite3(t, store, "INSERT INTO users VALUES (50, 'Old', 200, 'old@example.com', 0)")
+	sqlite3(t, store, "INSERT INTO users (id, name, age, email, revision, created, updated) VALUES (50, 'Old', 200, 'old@example.com', 0, 0, 0)")
 	got := must(t, 1, "user 50: ", "check", "--store", store)
 	if !strings.HasPrefix(got.stdout, "user 50: ") || strings.Count(got.stdout, "\n") != 1 || !strings.Contains(got.stderr, store+" has 1 fault") {
 		t.Errorf("%s%s", got.stdout, got.stderr)

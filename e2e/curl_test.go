@@ -33,7 +33,7 @@ func TestCurl(t *testing.T) {
 		{"JSON with a parameter", []string{"-H", "content-type: application/json; v=1", "-d", `{"userIDs":[1,2]}`, url + "/MyService/User"}, two + " 200"},
 		{"JSON with a byte order mark", append(asJSON, "--data-binary", "\uFEFF"+`{"userIDs":[1,2]}`, url+"/MyService/User"), two + " 200"},
 		{"half a millisecond", append(asJSON, "-H", "connect-timeout-ms: 1.5", "-d", "{}", url+"/MyService/User"), `connect-timeout-ms: \"1.5\" is not a deadline: send a whole number of milliseconds`},
-		{"no such procedure", append(asJSON, "-d", `{}`, url+"/MyService/Nope"), `{"code":"unimplemented","message":"no such procedure: this server has /MyService/Health, /MyService/User, /roster.v1.DirectoryService/BatchGetUsers, /grpc.health.v1.Health/Check, `},
+		{"no such procedure", append(asJSON, "-d", `{}`, url+"/MyService/Nope"), `{"code":"unimplemented","message":"no such procedure: this server has /MyService/Health, /MyService/User, /roster.v1.DirectoryService/GetUser, /roster.v1.DirectoryService/BatchGetUsers, `},
 		{"an upgrade to h2c", append(asJSON, "--http2", "-d", `{"userIDs":[1,2]}`, url+"/MyService/User"), two + " 200"},
 		{"the page", []string{url + "/"}, "<title>Roster"},
 	}

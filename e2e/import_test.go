@@ -494,7 +494,7 @@ func TestUsersFromBeforeTheRulesAreServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = db.Exec("INSERT INTO users (id, name, age, email, revision) VALUES (2, ?, 40, '@', 1)", " \u200b\u202e")
+	_, err = db.Exec("INSERT INTO users (id, name, age, email, revision, created, updated) VALUES (2, ?, 40, '@', 1, 0, 0)", " \u200b\u202e")
 	if closing := db.Close(); err != nil || closing != nil {
 		t.Fatal(err, closing)
 	}

@@ -414,11 +414,11 @@ func (m *method) error(ctx context.Context, err error, header, trailer metadata.
 	if wire.Code() == connect.CodeUnavailable && m.upstream.namesAddress(st.Message()) {
 		m.upstream.failed(m.path, st.Message())
 		service := string(m.descriptor.Parent().FullName())
-		why := "its server does not answer, or has ended the connection"
+		why := " is unavailable: its server does not answer, or has ended the connection"
 		if strings.Contains(st.Message(), "health check failed") {
-			why = "its server says that it is not serving (grpc.health.v1)"
+			why = " is unavailable: its server says that it is not serving (grpc.health.v1)"
 		}
-		wire = connect.NewError(connect.CodeUnavailable, errors.New(service+" is unavailable: "+why))
+		wire = connect.NewError(connect.CodeUnavailable, errors.New(service+why))
 	}
 	for _, detail := range about.GetDetails() {
 		if detail, err := connect.NewErrorDetail(detail); err == nil {
