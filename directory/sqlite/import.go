@@ -206,19 +206,20 @@ func (c *importing) RemoveOthers(ctx context.Context) (removed int64, err error)
 // Of the emails that several users have, selectTaken has the users at fault, each with the lowest id of
 // another one: those who got the email from this import, but for the one with the lowest id if all did. The emails
 // are those of few users of the import, or else all that several users have.
-const selectTaken = `WITH few AS (%s),
-	sharing AS (SELECT u.id, u.email_key, c.id IS NOT NULL AND (c.kind = 1 OR roster_fold_key(coalesce(c.email_before, c.email)) <> u.email_key) AS anew
+const selectTaken = `WITH few AS MATERIALIZED (%s),
+	sharing AS MATERIALIZED (SELECT u.id, u.email_key, c.id IS NOT NULL AND (c.kind = 1 OR roster_fold_key(coalesce(c.email_before, c.email)) <> u.email_key) AS anew
 		FROM few JOIN users AS u ON u.email_key = few.email_key LEFT JOIN changes AS c ON c.revision = ?1 AND c.id = u.id),
-	keeping AS (SELECT email_key, coalesce(min(iif(anew, NULL, id)), min(id)) AS id FROM sharing GROUP BY email_key)
+	keeping AS MATERIALIZED (SELECT email_key, coalesce(min(iif(anew, NULL, id)), min(id)) AS id FROM sharing GROUP BY email_key)
 	SELECT sharing.id, keeping.id FROM sharing JOIN keeping USING (email_key)
 	WHERE sharing.anew AND sharing.id <> keeping.id ORDER BY sharing.id LIMIT ?2`
 
 const (
 	sharedByAny = `SELECT email_key FROM users WHERE email_key <> '' AND ?1 GROUP BY email_key HAVING count(*) > 1`
-	// sharedByFew is quicker where the import is small.
+	// sharedByFew is quicker where the import is small. It has no EXISTS, which SQLite would make a join of: all
+	// users with an email would be compared with each other then.
 	sharedByFew = `SELECT DISTINCT u.email_key FROM changes AS c CROSS JOIN users AS u ON u.id = c.id
 		WHERE c.revision = ?1 AND c.kind <> 3 AND u.email_key <> ''
-		AND EXISTS (SELECT 1 FROM users AS o WHERE o.email_key = u.email_key AND o.id <> u.id)`
+		AND (SELECT count(*) FROM (SELECT 1 FROM users AS o WHERE o.email_key = u.email_key LIMIT 2)) > 1`
 )
 
 // EmailsTaken implements directory.Import.
