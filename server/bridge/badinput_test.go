@@ -323,7 +323,7 @@ func TestAHostileSchema(t *testing.T) {
 		name, want string
 		find       func(file, symbol string) []*descriptorpb.FileDescriptorProto
 	}{
-		{"files that import another each, without end", "the server's schema", func(string, string) []*descriptorpb.FileDescriptorProto {
+		{"files that import another each, without end", "the schema of a process is not known", func(string, string) []*descriptorpb.FileDescriptorProto {
 			next++
 			return []*descriptorpb.FileDescriptorProto{{Name: proto.String(fmt.Sprint(next)), Dependency: []string{fmt.Sprint(next + 1)}}}
 		}},

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -9,7 +8,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -41,13 +39,16 @@ func TestTheTextsOfGRPC(t *testing.T) {
 			defer s.Stop()
 			address = listener.Addr().String()
 		}
+		memory := newMemory(0, 0)
 		//lint:ignore SA1019 as in upstream.go
-		conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDecompressor(&unpacker{newMemory(0, 0), 4 << 20}))
+		conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDecompressor(&unpacker{memory, 4 << 20}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		charged := memory.begin(nil)
+		defer charged.leave()
+		ctx, cancel := charged.with(t.Context())
 		defer cancel()
 		err = conn.Invoke(ctx, "/a.S/M", new(emptypb.Empty), new(testgrpc.Payload), options...)
 		if err == nil {
