@@ -274,7 +274,7 @@ func TestCheckListsUsersThatBreakTheRules(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "roster.db")
 	must(t, 0, "imported", "import", "--store", store, users(t, 0, 10, "User"))
 	_, address := serve(t, "--store", store)
-	sqlite3(t, store, "INSERT INTO users (id, name, age, email, revision, created, updated) VALUES (50, 'Old', 200, 'old@example.com', 0, 0, 0)")
+	sqlite3(t, store, "INSERT INTO users (id, name, age, email, revision, created, updated, name_key, email_key) VALUES (50, 'Old', 200, 'old@example.com', 0, 0, 0, 'old', 'old@example.com')")
 	got := must(t, 1, "user 50: ", "check", "--store", store)
 	if !strings.HasPrefix(got.stdout, "user 50: ") || strings.Count(got.stdout, "\n") != 1 || !strings.Contains(got.stderr, store+" has 1 fault") {
 		t.Errorf("%s%s", got.stdout, got.stderr)

@@ -43,7 +43,7 @@ func TestEachLimitSaysWhichItIs(t *testing.T) {
 	var text strings.Builder
 	text.WriteString("id,name,age,email\n")
 	for id := range 10_000 {
-		fmt.Fprintf(&text, "%d,%s,30,%s@example.com\n", id, strings.Repeat("N", 256), strings.Repeat("e", 300))
+		fmt.Fprintf(&text, "%d,%s,30,%s%05d@example.com\n", id, strings.Repeat("N", 256), strings.Repeat("e", 295), id)
 	}
 	store := filepath.Join(t.TempDir(), "roster.db")
 	if got := roster(t, "import", "--store", store, write(t, filepath.Join(t.TempDir(), "long.csv"), text.String())); got.code != 0 {
