@@ -89,7 +89,7 @@ checkgenerate: generate ## Fail if what is generated differs from what is commit
 		echo "$(GENERATED): not what the sources make: run make generate and commit it"; exit 1; }
 
 test-go: ## Run the Go tests with the race detector
-	$(GO) test -race $$($(GO) list ./... | grep -v /e2e)
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /e2e)
 	cd conformance && $(GO) test ./...
 	cd bench && $(GO) test ./...
 
