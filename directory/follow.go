@@ -114,32 +114,32 @@ func (d *Directory) catchUp(ctx context.Context, state State) error {
 		return nil
 	}
 	cursor := Cursor{Epoch: seen.Epoch, Revision: seen.Revision}
-	for read := 0; ; {
+	// All leave the cache at once: a look-up must not see a part of a change.
+	var ids []int32
+	for {
 		changes, now, err := d.changes(ctx, cursor, followedAtOnce)
 		switch {
-		case errors.Is(err, ErrHistory), err == nil && read+len(changes) > maxFollowed:
+		case errors.Is(err, ErrHistory), err == nil && len(ids)+len(changes) > maxFollowed:
 			d.forget(state)
 			return nil
 		case err != nil:
 			return err
 		}
-		ids := make([]int32, len(changes))
 		for i := range changes {
-			ids[i] = changes[i].User.ID
+			ids = append(ids, changes[i].User.ID)
 		}
-		complete := len(changes) < followedAtOnce
+		if len(changes) == followedAtOnce {
+			cursor = cursor.past(&changes[len(changes)-1])
+			continue
+		}
 		d.mu.Lock()
+		defer d.mu.Unlock()
 		d.drop(ids)
 		// What was changed between state and now is in changes, too.
-		if last := d.seen.Load(); complete && last.Epoch == now.Epoch && last.Revision < now.Revision {
+		if last := d.seen.Load(); last.Epoch == now.Epoch && last.Revision < now.Revision {
 			d.seen.Store(&now)
 		}
-		d.mu.Unlock()
-		if complete {
-			return nil
-		}
-		read += len(changes)
-		cursor = cursor.past(&changes[len(changes)-1])
+		return nil
 	}
 }
 

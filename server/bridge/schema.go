@@ -83,10 +83,22 @@ func link(files []*descriptorpb.FileDescriptorProto, wanted func(protoreflect.Fu
 	resolver := &types{}
 	parts, methods := 0, 0
 	texts := make(map[protoreflect.FullName]string)
+	defined := make(map[protoreflect.FullName]*descriptorpb.ServiceDescriptorProto)
 	for _, name := range slices.Sorted(maps.Keys(l.files)) {
 		for _, service := range l.files[name].GetService() {
 			full := protoreflect.FullName(qualified(l.files[name].GetPackage(), service.GetName()))
 			if neverMounted(full) || wanted != nil && !wanted(full) {
+				continue
+			}
+			// Some servers have one file under two names.
+			before, twice := defined[full]
+			defined[full] = service
+			switch {
+			case twice && !proto.Equal(before, service):
+				delete(s.services, full)
+				s.problems[full] = fmt.Errorf("two files define it, and differ: %s is the second", name)
+				continue
+			case s.services[full] != nil:
 				continue
 			}
 			file, err := l.build(name, nil)
@@ -100,6 +112,7 @@ func link(files []*descriptorpb.FileDescriptorProto, wanted func(protoreflect.Fu
 				}
 				if err == nil {
 					s.services[full] = found
+					delete(s.problems, full)
 					continue
 				}
 			}
