@@ -11,7 +11,7 @@ import (
 
 // importCache is how much memory an import may take for pages, in KiB. Names and emails come in no order, so
 // each user changes a page anywhere in two indexes: beyond the cache every one of them is read and written.
-const importCache = 96 << 10
+const importCache = 20 << 10
 
 // usualCache is SQLite's own.
 const usualCache = 2000
