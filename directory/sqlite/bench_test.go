@@ -19,9 +19,13 @@ import (
 //	ROSTER_STORE_ROWS=1000000 go test ./directory/sqlite -run 'Measure' -v
 func rows(t *testing.T) int {
 	t.Helper()
-	n, err := strconv.Atoi(os.Getenv("ROSTER_STORE_ROWS"))
+	given := os.Getenv("ROSTER_STORE_ROWS")
+	if given == "" {
+		return 2000 // so that they still work
+	}
+	n, err := strconv.Atoi(given)
 	if err != nil {
-		t.Skip("ROSTER_STORE_ROWS does not say how many users to measure with")
+		t.Fatal("ROSTER_STORE_ROWS: ", err)
 	}
 	return n
 }
