@@ -14,7 +14,7 @@ import (
 	"example.com/roster/directory"
 )
 
-// rows is how many users the measurements below have. They run only where ROSTER_STORE_ROWS says how many:
+// rows is how many users the measurements below have: few, unless ROSTER_STORE_ROWS says how many:
 //
 //	ROSTER_STORE_ROWS=1000000 go test ./directory/sqlite -run 'Measure' -v
 func rows(t *testing.T) int {
