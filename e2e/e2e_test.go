@@ -183,12 +183,24 @@ type result struct {
 	code           int
 }
 
-// run runs a program to its end.
+// runLimit is how long a program that run runs may take.
+const runLimit = 10 * time.Minute
+
+// run runs a program to its end. One that takes longer than runLimit is told to abort, so that Go and Python
+// print their stacks.
 func run(t *testing.T, command *exec.Cmd) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
-	err := command.Run()
+	command.Env = append(command.Environ(), "PYTHONFAULTHANDLER=1")
+	if err := command.Start(); err != nil {
+		t.Fatalf("%v: %v", command.Args, err)
+	}
+	abort := time.AfterFunc(runLimit, func() { command.Process.Signal(syscall.SIGABRT) })
+	err := command.Wait()
+	if !abort.Stop() {
+		t.Fatalf("%v: not ended within %v\n%s%s", command.Args, runLimit, stdout.String(), stderr.String())
+	}
 	if _, exited := err.(*exec.ExitError); err != nil && !exited {
 		t.Fatalf("%v: %v", command.Args, err)
 	}

@@ -10,6 +10,7 @@ from roster_peer.async_watch import AsyncWatch
 from roster_peer.errors import CallError, NotFoundError, StaleError
 from roster_peer.records import Position, Progress, Record
 from roster_peer.replica import Replica, interval, now, stale
+from roster_peer.waiting import within
 from roster_peer.watching import Watching, pause
 
 
@@ -89,7 +90,7 @@ class AsyncCopy:
                 await self._fresh.wait_for(lambda: self.age <= self._max)
 
         try:
-            await asyncio.wait_for(fresh(), timeout)
+            await within(timeout, fresh())
         except asyncio.TimeoutError:
             raise stale(self.age, self._max, self._last_error) from None
 

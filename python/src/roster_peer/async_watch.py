@@ -11,6 +11,7 @@ import grpc
 
 from roster_peer.errors import CallError
 from roster_peer.records import Event, Position
+from roster_peer.waiting import within
 from roster_peer.watching import AnotherHistory, Watching, lasts, pause
 
 if TYPE_CHECKING:
@@ -95,14 +96,14 @@ class AsyncWatch:
                 yield state.reset(reset)
             attempt += 1
             try:
-                await asyncio.wait_for(self._closed.wait(), pause(attempt, asked))
+                await within(pause(attempt, asked), self._closed.wait())
             except asyncio.TimeoutError:
                 continue
 
     async def _read(self) -> Any:
         """Returns the next message; None if the stream has ended or is silent."""
         try:
-            message = await asyncio.wait_for(self._call.read(), self._state.silence)
+            message = await within(self._state.silence, self._call.read())
         except asyncio.TimeoutError:
             return None
         except asyncio.CancelledError:
