@@ -185,3 +185,42 @@ func ages(entries []*directory.Entry) (list string) {
 	}
 	return list
 }
+
+// A look-up takes so long that users leave the cache and come back into it meanwhile, as they are after a
+// change. It has no misses.
+func TestAChangeFallsIntoALookUp(t *testing.T) {
+	memory := storetest.NewMemory()
+	d := newDirectory(t, memory.Open(), directory.Config{})
+	long := make([]int32, 4000) // user 0, many times nobody, and user 2
+	for i := range long {
+		long[i] = 1
+	}
+	long[0], long[len(long)-1] = 0, 2
+	write := func(age int32) {
+		put(t, d, directory.User{ID: 0, Name: "U", Age: age}, directory.User{ID: 2, Name: "U", Age: age})
+		names(t, d, 0, 2) // brings them back
+	}
+	write(0)
+	names(t, d, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	var writer sync.WaitGroup
+	defer writer.Wait()
+	defer cancel()
+	writer.Go(func() {
+		for n := int32(1); ctx.Err() == nil; n++ {
+			write(n % 100)
+			time.Sleep(100 * time.Microsecond)
+		}
+	})
+	var found []*directory.Entry
+	var err error
+	for range 100 {
+		found, err = d.Entries(t.Context(), found[:0], long)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first, last := found[0].User().Age, found[len(found)-1].User().Age; first != last {
+			t.Fatalf("the first user is %d and the last one %d", first, last)
+		}
+	}
+}
