@@ -53,7 +53,8 @@ const (
 // A Directory answers look-ups from a bounded cache in front of a Store.
 //
 // The cache is coherent with every write made through the Directory: a look-up that begins after a
-// write returned sees it. Changes of other processes are seen within Config.PollInterval.
+// write returned sees it. Changes of other processes are seen within Config.PollInterval. The users of
+// one look-up are as of one revision, so nobody gets a part of a change.
 type Directory struct {
 	store Store
 	// cache has nil for an id that the store does not know.
@@ -64,9 +65,14 @@ type Directory struct {
 	// loading has the running query for an id. A write removes its ids, so that an answer from
 	// before the write is never cached and never shared.
 	loading map[int32]*load
+	// ahead are loads that have ended and are newer than the cache in some of their ids, waiting is the number of
+	// those.
+	ahead   []*load
+	waiting int
 	// renderings are made of every user that enters the cache. They change with mu held.
 	renderings atomic.Pointer[[]namedRendering]
-	// seen is a state of the store that the cache is no older than. It changes with mu held.
+	// seen is the state of the store that everything in the cache is as of. It changes with mu held, after
+	// what was changed has left the cache.
 	seen atomic.Pointer[State]
 	// next is the poll that has not begun yet, if somebody waits for it.
 	next *poll
@@ -157,6 +163,7 @@ func (d *Directory) Users(ctx context.Context, ids []int32) ([]*User, error) {
 func (d *Directory) Entries(ctx context.Context, found []*Entry, ids []int32) ([]*Entry, error) {
 	start := len(found)
 	found = slices.Grow(found, len(ids))
+	seen := d.seen.Load()
 	for _, id := range ids {
 		e, ok := d.cache.GetIfPresent(id)
 		if !ok {
@@ -165,6 +172,10 @@ func (d *Directory) Entries(ctx context.Context, found []*Entry, ids []int32) ([
 		}
 		found = append(found, e)
 	}
+	if d.seen.Load() != seen {
+		entries, err := d.entries(ctx, ids)
+		return append(found[:start], entries...), err
+	}
 	d.counts.hits.Add(uint64(len(ids)))
 	return found, nil
 }
@@ -172,13 +183,13 @@ func (d *Directory) Entries(ctx context.Context, found []*Entry, ids []int32) ([
 // entries returns an entry for each of ids, nil where there is no such user.
 func (d *Directory) entries(ctx context.Context, ids []int32) ([]*Entry, error) {
 	entries := make([]*Entry, len(ids))
-	var missing []int // indexes into ids
-	for i, id := range ids {
-		e, ok := d.cache.GetIfPresent(id)
-		if !ok {
-			missing = append(missing, i)
-		}
-		entries[i] = e
+	seen := d.seen.Load()
+	missing := d.cached(ids, entries)
+	if d.seen.Load() != seen {
+		// A change came in between: some entries may be from before it, and some from after it.
+		d.mu.Lock()
+		seen, missing = d.seen.Load(), d.cached(ids, entries)
+		d.mu.Unlock()
 	}
 	d.counts.hits.Add(uint64(len(ids) - len(missing)))
 	if len(missing) == 0 {
@@ -189,7 +200,7 @@ func (d *Directory) entries(ctx context.Context, ids []int32) ([]*Entry, error) 
 	if d.onWait != nil {
 		ctx, waited = d.onWait(ctx, len(missing))
 	}
-	err := d.load(ctx, ids, missing, entries, true)
+	err := d.load(ctx, ids, missing, entries, seen)
 	waited(err)
 	if err != nil {
 		return nil, err

@@ -29,18 +29,18 @@ type counting struct {
 	hold func(ids []int32) error
 }
 
-func (c *counting) Get(ctx context.Context, ids []int32) ([]directory.Record, error) {
+func (c *counting) Get(ctx context.Context, ids []int32) ([]directory.Record, directory.State, error) {
 	c.gets.Add(1)
-	users, err := c.Store.Get(ctx, ids)
+	users, state, err := c.Store.Get(ctx, ids)
 	if c.hold != nil {
 		if held := c.hold(ids); held != nil {
-			return nil, held
+			return nil, state, held
 		}
 	}
-	return users, err
+	return users, state, err
 }
 
-func openStore(t *testing.T, path string) *counting {
+func openStore(t testing.TB, path string) *counting {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), path)
 	if err != nil {
@@ -50,7 +50,7 @@ func openStore(t *testing.T, path string) *counting {
 	return &counting{Store: store}
 }
 
-func newDirectory(t *testing.T, store directory.Store, config directory.Config) *directory.Directory {
+func newDirectory(t testing.TB, store directory.Store, config directory.Config) *directory.Directory {
 	t.Helper()
 	d, err := directory.New(t.Context(), store, config)
 	if err != nil {
@@ -651,11 +651,11 @@ func (d *deaf) State(ctx context.Context) (directory.State, error) {
 	return directory.State{Epoch: "e", Revision: 1}, nil
 }
 
-func (d *deaf) Get(context.Context, []int32) ([]directory.Record, error) {
+func (d *deaf) Get(context.Context, []int32) ([]directory.Record, directory.State, error) {
 	if d.asleep.Load() {
 		<-d.let
 	}
-	return nil, nil
+	return nil, directory.State{Epoch: "e", Revision: 1}, nil
 }
 
 func TestStatusOfAStoreThatHangs(t *testing.T) {

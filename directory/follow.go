@@ -137,7 +137,7 @@ func (d *Directory) catchUp(ctx context.Context, state State) error {
 		d.drop(ids)
 		// What was changed between state and now is in changes, too.
 		if last := d.seen.Load(); last.Epoch == now.Epoch && last.Revision < now.Revision {
-			d.seen.Store(&now)
+			d.advance(&now)
 		}
 		return nil
 	}
@@ -158,10 +158,10 @@ func (d *Directory) changes(ctx context.Context, from Cursor, limit int) ([]Chan
 func (d *Directory) forget(state State) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if seen := d.seen.Load(); seen.Epoch != state.Epoch || seen.Revision < state.Revision {
-		d.seen.Store(&state)
-	}
 	d.dropAll()
+	if seen := d.seen.Load(); seen.Epoch != state.Epoch || seen.Revision < state.Revision {
+		d.advance(&state)
+	}
 }
 
 // past returns the place after a change.

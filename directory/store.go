@@ -108,8 +108,8 @@ type Record struct {
 type Store interface {
 	// Get returns the users that have one of ids, in no particular order, each once however often
 	// its id is given. Unknown ids are left out. It is one statement whatever the number of ids,
-	// and is never blocked by a writer.
-	Get(ctx context.Context, ids []int32) ([]Record, error)
+	// and is never blocked by a writer. The state is the one that the users were read at.
+	Get(ctx context.Context, ids []int32) ([]Record, State, error)
 
 	// List returns one page of users. It reads no more than the page, except for a total.
 	List(ctx context.Context, query Query) (Page, error)

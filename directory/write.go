@@ -85,7 +85,7 @@ func (d *Directory) wrote(ids []int32, all bool, state State, err error) {
 	if err == nil && (state.Epoch != seen.Epoch || state.Revision > seen.Revision+1) {
 		missed = true // others have written, too: follow sees what
 	} else if err == nil && state.Revision > seen.Revision {
-		d.seen.Store(&state)
+		d.advance(&state)
 	}
 	d.mu.Unlock()
 	if missed {

@@ -141,7 +141,7 @@ func (i *importing) rehearse(real directory.Store) (stored int, err error) {
 			for n := range users {
 				ids[n] = users[n].ID
 			}
-			known, err := real.Get(i.ctx, ids)
+			known, _, err := real.Get(i.ctx, ids)
 			i.existing += int64(len(known))
 			return err
 		}

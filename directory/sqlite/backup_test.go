@@ -353,7 +353,7 @@ func TestCheck(t *testing.T) {
 		t.Errorf("got %s", problems)
 	}
 	// They stay served.
-	if users, err := store.Get(t.Context(), []int32{2, 3, 4}); err != nil || len(users) != 3 {
+	if users, _, err := store.Get(t.Context(), []int32{2, 3, 4}); err != nil || len(users) != 3 {
 		t.Errorf("got %v, %v", users, err)
 	}
 

@@ -87,7 +87,7 @@ func openDatabase(ctx context.Context, path string) (_ *database, err error) {
 			return nil, err
 		}
 	}
-	if db.users, err = db.reader.PrepareContext(ctx, selectUsers); err != nil {
+	if db.users, err = db.reader.PrepareContext(ctx, selectUsersAndState); err != nil {
 		return nil, err
 	}
 	if db.state, err = db.watcher.PrepareContext(ctx, selectState); err != nil {

@@ -34,7 +34,7 @@ func TestAnotherProgramChangesTheFile(t *testing.T) {
 			t.Fatalf("the revision goes on rising: %d, %d", before, again)
 		}
 	}
-	if users, err := store.Get(t.Context(), []int32{1}); err != nil || len(users) != 0 {
+	if users, _, err := store.Get(t.Context(), []int32{1}); err != nil || len(users) != 0 {
 		t.Errorf("got %v, %v", users, err)
 	}
 }

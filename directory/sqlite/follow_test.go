@@ -54,7 +54,7 @@ func revision(t *testing.T, store *Store) int64 {
 // wantName fails unless user 1 has this name.
 func wantName(t *testing.T, store *Store, name string) {
 	t.Helper()
-	users, err := store.Get(t.Context(), []int32{1})
+	users, _, err := store.Get(t.Context(), []int32{1})
 	if err != nil || len(users) != 1 || users[0].Name != name {
 		t.Fatalf("got %v, %v, want %s", users, err, name)
 	}
@@ -65,7 +65,7 @@ func wantUnavailable(t *testing.T, store *Store, words string) {
 	t.Helper()
 	calls := map[string]func() error{
 		"Revision": func() error { _, err := revisionOf(t, store); return err },
-		"Get":      func() error { _, err := store.Get(t.Context(), []int32{1}); return err },
+		"Get":      func() error { _, _, err := store.Get(t.Context(), []int32{1}); return err },
 		"Count":    func() error { _, err := store.Count(t.Context()); return err },
 		"Put": func() error {
 			_, err := writeAll(t, store, []directory.User{{ID: 9, Name: "Lost"}})
@@ -286,7 +286,7 @@ func TestACallUnderWayWhileTheFileIsReplaced(t *testing.T) {
 	}
 	move(t, path+".backup", path)
 	revision(t, store)
-	users, err := before.get(t.Context(), []int32{1})
+	users, _, err := before.get(t.Context(), []int32{1})
 	if err != nil || len(users) != 1 || users[0].Name != "Ann" {
 		t.Errorf("got %v, %v", users, err)
 	}
@@ -323,7 +323,7 @@ func TestADamagedPage(t *testing.T) {
 
 	var lost []int32
 	for id := int32(0); id < 16_000; id += 50 {
-		users, err := store.Get(t.Context(), []int32{id})
+		users, _, err := store.Get(t.Context(), []int32{id})
 		switch {
 		case err == nil && len(users) == 1:
 		case errors.Is(err, directory.ErrDamaged) && errors.Is(err, directory.ErrUnavailable) && strings.Contains(err.Error(), "is damaged: restore it from a backup"):
@@ -358,7 +358,7 @@ func TestADamagedPage(t *testing.T) {
 	if after, err := epochOf(t, store); err != nil || after == epoch {
 		t.Errorf("epoch %s, %v: a cache would not be dropped", after, err)
 	}
-	if users, err := store.Get(t.Context(), lost); err != nil || len(users) != len(lost) {
+	if users, _, err := store.Get(t.Context(), lost); err != nil || len(users) != len(lost) {
 		t.Errorf("%d of %d users, %v", len(users), len(lost), err)
 	}
 }
@@ -384,13 +384,13 @@ func TestADamagedFileThatIsMended(t *testing.T) {
 		damaged[i] = 0xa5
 	}
 	write(t, path, string(damaged))
-	_, err = store.Get(t.Context(), []int32{15_000})
+	_, _, err = store.Get(t.Context(), []int32{15_000})
 	if !errors.Is(err, directory.ErrDamaged) || !strings.Contains(err.Error(), "is damaged: restore it from a backup") {
 		t.Fatalf("got %v", err)
 	}
 	write(t, path, string(whole))
 	revision(t, store)
-	if users, err := store.Get(t.Context(), []int32{15_000}); err != nil || len(users) != 1 {
+	if users, _, err := store.Get(t.Context(), []int32{15_000}); err != nil || len(users) != 1 {
 		t.Fatalf("got %v, %v", users, err)
 	}
 }

@@ -154,7 +154,7 @@ func TestKeysOfWhatAnotherProgramWrote(t *testing.T) {
 	if _, _, err := store.Changes(t.Context(), directory.Cursor{Epoch: state.Epoch, Revision: state.Revision}, 5); !errors.Is(err, directory.ErrHistory) {
 		t.Errorf("changes since before the edit: %v", err)
 	}
-	users, err := store.Get(t.Context(), []int32{9000})
+	users, _, err := store.Get(t.Context(), []int32{9000})
 	if err != nil || users[0].Revision <= state.Revision || users[0].Revision > edited.Revision {
 		t.Errorf("the edited user has %+v, %v: its revision must be another one", users, err)
 	}
@@ -216,7 +216,7 @@ func TestAClockThatJumps(t *testing.T) {
 	if _, err := change.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	users, err := store.Get(t.Context(), []int32{1, 2})
+	users, _, err := store.Get(t.Context(), []int32{1, 2})
 	if err != nil || len(users) != 2 || users[0].Updated.UnixMicro() < future || users[1].Updated.UnixMicro() < future {
 		t.Errorf("%+v, %v", users, err)
 	}

@@ -279,7 +279,7 @@ func (c *importing) Undo(ctx context.Context, ids []int32) error {
 }
 
 func (c *importing) undo(ctx context.Context, ids []int32) error {
-	list, err := c.db.get(ctx, ids)
+	list, _, err := c.db.get(ctx, ids)
 	if err != nil {
 		return err
 	}

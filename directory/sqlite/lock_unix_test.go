@@ -26,7 +26,7 @@ func TestTooManyOpenFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	store.db.reader.SetMaxIdleConns(0) // a look-up needs a new connection
-	_, getErr := store.Get(t.Context(), []int32{1})
+	_, _, getErr := store.Get(t.Context(), []int32{1})
 	_, openErr := Open(t.Context(), path)
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limits); err != nil {
 		t.Fatal(err)

@@ -243,7 +243,7 @@ func wantUsers(t *testing.T, store *Store, want map[int32]string) {
 	for id := range want {
 		ids = append(ids, id)
 	}
-	users, err := store.Get(t.Context(), ids)
+	users, _, err := store.Get(t.Context(), ids)
 	if err != nil || len(users) != len(want) {
 		t.Fatalf("%d users of %d, %v", len(users), len(want), err)
 	}

@@ -61,7 +61,7 @@ func TestMigration(t *testing.T) {
 	if state.Revision != 1 || state.Oldest != 1 || len(state.Epoch) != 32 {
 		t.Errorf("%+v", state)
 	}
-	users, err := store.Get(t.Context(), []int32{9, 10})
+	users, _, err := store.Get(t.Context(), []int32{9, 10})
 	if err != nil || len(users) != 2 {
 		t.Fatal(users, err)
 	}

@@ -17,7 +17,11 @@ const (
 	userColumns = `u.id, u.name, u.age, u.email, u.created, u.updated, u.revision`
 	selectUsers = `SELECT ` + userColumns + `
 		FROM json_each(?) AS asked CROSS JOIN users AS u ON u.id = asked.value`
-	selectState = `SELECT epoch, revision, oldest FROM directory WHERE one = 1`
+	// selectUsersAndState has one more row for the state, in columns of the same types: what one statement
+	// reads is of one state.
+	selectUsersAndState = `SELECT 4294967296, epoch, 0, '', oldest, 0, revision FROM directory WHERE one = 1 UNION ALL ` + selectUsers
+	stateID             = 1 << 32 // no user can have it
+	selectState         = `SELECT epoch, revision, oldest FROM directory WHERE one = 1`
 	// Not of an index, so that damage to the table shows at start.
 	countUsers  = `SELECT count(*) FROM users NOT INDEXED`
 	selectEpoch = `SELECT epoch FROM directory WHERE one = 1`
@@ -86,25 +90,42 @@ func readEpoch(ctx context.Context, from querier) (epoch string, err error) {
 }
 
 // Get implements directory.Store.
-func (s *Store) Get(ctx context.Context, ids []int32) ([]directory.Record, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
+func (s *Store) Get(ctx context.Context, ids []int32) (users []directory.Record, state directory.State, err error) {
 	db, err := s.use()
 	if err != nil {
-		return nil, err
+		return nil, state, err
 	}
 	defer s.done(db)
-	users, err := db.get(ctx, distinct(ids))
-	return users, s.failed(db, err)
+	users, state, err = db.get(ctx, distinct(ids))
+	if err != nil {
+		return nil, directory.State{}, s.failed(db, err)
+	}
+	state.Epoch = s.epoch(db, state.Epoch)
+	return users, state, nil
 }
 
-func (db *database) get(ctx context.Context, ids []int32) ([]directory.Record, error) {
+// get reads users, and the state in the same statement; the epoch is that of the file.
+func (db *database) get(ctx context.Context, ids []int32) (users []directory.Record, state directory.State, err error) {
 	rows, err := db.users.QueryContext(ctx, jsonArray(ids))
 	if err != nil {
-		return nil, err
+		return nil, state, err
 	}
-	return scanUsers(rows, make([]directory.Record, 0, len(ids)))
+	defer rows.Close()
+	users = make([]directory.Record, 0, len(ids))
+	for rows.Next() {
+		var u directory.Record
+		var id, created, updated int64
+		if err := rows.Scan(&id, &u.Name, &u.Age, &u.Email, &created, &updated, &u.Revision); err != nil {
+			return nil, state, err
+		}
+		if id == stateID {
+			state = directory.State{Epoch: u.Name, Revision: u.Revision, Oldest: created}
+			continue
+		}
+		u.ID, u.Created, u.Updated = int32(id), moment(created), moment(updated)
+		users = append(users, u)
+	}
+	return users, state, rows.Err()
 }
 
 // scanUsers appends the users of rows, which it closes.

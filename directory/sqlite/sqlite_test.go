@@ -89,7 +89,7 @@ func TestLockedByAnotherProgram(t *testing.T) {
 	if waited := time.Since(began); waited < busyTimeout-time.Second {
 		t.Fatalf("gave up after %v, want %v", waited, busyTimeout)
 	}
-	if users, err := store.Get(t.Context(), []int32{1}); err != nil || len(users) != 1 {
+	if users, _, err := store.Get(t.Context(), []int32{1}); err != nil || len(users) != 1 {
 		t.Fatalf("a reader beside the lock: %v, %v", users, err)
 	}
 	if err := other.Exec("ROLLBACK"); err != nil {
@@ -125,7 +125,7 @@ func TestDamagedFile(t *testing.T) {
 	store, err = Open(t.Context(), path)
 	if err == nil {
 		defer store.Close()
-		_, err = store.Get(t.Context(), []int32{15_000})
+		_, _, err = store.Get(t.Context(), []int32{15_000})
 	}
 	if err == nil || !strings.Contains(err.Error(), "is damaged: restore it from a backup") {
 		t.Fatalf("got %v", err)

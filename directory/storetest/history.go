@@ -268,7 +268,7 @@ func testImportCounts(t *testing.T, f fixture) {
 		if kinds != [4]int64{0, want.Created, want.Updated, want.Removed} {
 			t.Errorf("mirror %v: kinds %v", mirror, kinds)
 		}
-		records, err := store.Get(t.Context(), []int32{15, 20})
+		records, _, err := store.Get(t.Context(), []int32{15, 20})
 		if err != nil || len(records) != 2 {
 			t.Fatal(records, err)
 		}
@@ -312,7 +312,7 @@ func testImportUndo(t *testing.T, f fixture) {
 	named := func(id int32, email string) directory.User { return directory.User{ID: id, Name: "N", Email: email} }
 	store := f.open()
 	f.put(store, named(1, "ann@example.com"), named(2, "ben@example.com"), named(3, "cat@example.com"))
-	before, err := store.Get(t.Context(), []int32{2})
+	before, _, err := store.Get(t.Context(), []int32{2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +342,7 @@ func testImportUndo(t *testing.T, f fixture) {
 		t.Errorf("done %+v", done)
 	}
 	f.want(store, []int32{1, 2, 3, 4, 6, 7}, named(1, "ann@example.com"), named(2, "ben@example.com"), named(3, "cat@example.com"), named(7, "gus@example.com"))
-	if after, err := store.Get(t.Context(), []int32{2}); err != nil || len(after) != 1 || after[0] != before[0] {
+	if after, _, err := store.Get(t.Context(), []int32{2}); err != nil || len(after) != 1 || after[0] != before[0] {
 		t.Errorf("user 2 is %+v, %v, it was %+v", after, err, before)
 	}
 	if changes := f.changes(store, start); len(changes) != 1 || changes[0].User.ID != 7 || !changes[0].Last {

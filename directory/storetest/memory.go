@@ -120,10 +120,10 @@ func (s *memory) Close() error {
 	return nil
 }
 
-func (s *memory) Get(ctx context.Context, ids []int32) ([]directory.Record, error) {
+func (s *memory) Get(ctx context.Context, ids []int32) ([]directory.Record, directory.State, error) {
 	unlock, err := s.begin(ctx)
 	if err != nil {
-		return nil, err
+		return nil, directory.State{}, err
 	}
 	defer unlock()
 	found := make(map[int32]directory.Record)
@@ -132,7 +132,7 @@ func (s *memory) Get(ctx context.Context, ids []int32) ([]directory.Record, erro
 			found[id] = record
 		}
 	}
-	return slices.Collect(maps.Values(found)), nil
+	return slices.Collect(maps.Values(found)), s.data.state(), nil
 }
 
 func (s *memory) Count(ctx context.Context) (int64, error) {

@@ -46,6 +46,7 @@ var coreTests = []test{
 	{"a new store is empty", testEmpty},
 	{"get leaves unknown ids out and answers each id once", testGet},
 	{"get answers ten thousand ids in one call", testGetMany},
+	{"users and state of a get are of one moment", testGetState},
 	{"every int32 is an id", testExtremeIDs},
 	{"a write replaces a user", testPutReplaces},
 	{"one invalid user refuses the whole write", testPutInvalid},
@@ -118,7 +119,7 @@ func plain(records []directory.Record) []directory.User {
 // want compares what store has under ids, in the order of their ids.
 func (f fixture) want(store directory.Store, ids []int32, want ...directory.User) {
 	f.Helper()
-	records, err := store.Get(f.Context(), ids)
+	records, _, err := store.Get(f.Context(), ids)
 	if err != nil {
 		f.Fatalf("get %v: %v", ids, err)
 	}
@@ -204,26 +205,6 @@ func testEmpty(t *testing.T, f fixture) {
 	f.want(store, nil)
 	if n := f.count(store); n != 0 {
 		t.Fatalf("count %d, want 0", n)
-	}
-}
-
-func testGet(_ *testing.T, f fixture) {
-	store := f.open()
-	f.put(store, user(1), user(2), user(3))
-	f.want(store, []int32{3, 9, 1, 3}, user(1), user(3))
-}
-
-func testGetMany(t *testing.T, f fixture) {
-	store := f.open()
-	all := users(0, 10_000)
-	f.put(store, all...)
-	ids := make([]int32, len(all))
-	for i := range all {
-		ids[i] = all[i].ID
-	}
-	f.want(store, ids, all...)
-	if n := f.count(store); n != 10_000 {
-		t.Fatalf("count %d, want 10000", n)
 	}
 }
 
@@ -447,7 +428,7 @@ func testReaderNotBlocked(t *testing.T, f fixture) {
 	for _, reader := range []directory.Store{store, other} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if got, err := reader.Get(ctx, []int32{1}); err != nil || len(got) != 1 {
+		if got, _, err := reader.Get(ctx, []int32{1}); err != nil || len(got) != 1 {
 			t.Fatalf("get beside a writer: %v, %v", got, err)
 		}
 	}
@@ -506,7 +487,7 @@ func testContext(t *testing.T, f fixture) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	calls := map[string]func() error{
-		"get":     func() error { _, err := store.Get(ended, []int32{1}); return err },
+		"get":     func() error { _, _, err := store.Get(ended, []int32{1}); return err },
 		"write":   func() error { _, err := store.Write(ended, putting(user(1))); return err },
 		"import":  func() error { _, err := store.Import(ended, ""); return err },
 		"state":   func() error { _, err := store.State(ended); return err },

@@ -68,7 +68,7 @@ func testWriteAll(t *testing.T, f fixture) {
 	}
 	for _, s := range []directory.Store{store, other} {
 		f.want(s, []int32{1, 2, 3, 4, 8, 9}, user(1), renamed, user(4), user(8), added)
-		records, err := s.Get(t.Context(), []int32{3, 4, 8})
+		records, _, err := s.Get(t.Context(), []int32{3, 4, 8})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -307,7 +307,7 @@ func testTimes(t *testing.T, f fixture) {
 	if !second.Created.Equal(first.Created) || second.Updated.Before(first.Updated) || second.Created.Location() != time.UTC {
 		t.Errorf("first %+v, then %+v", first, second)
 	}
-	records, err := store.Get(t.Context(), []int32{1})
+	records, _, err := store.Get(t.Context(), []int32{1})
 	if err != nil || len(records) != 1 || records[0] != second {
 		t.Errorf("got %+v, %v, want %+v", records, err, second)
 	}

@@ -119,13 +119,14 @@ const testEpoch = "00112233445566778899aabbccddeeff"
 
 func (f fixed) Compact(context.Context) error { return nil }
 
-func (f fixed) Get(_ context.Context, ids []int32) (found []directory.Record, _ error) {
+func (f fixed) Get(ctx context.Context, ids []int32) (found []directory.Record, state directory.State, err error) {
 	for _, id := range ids {
 		if id >= 0 && int(id) < len(f.users) {
 			found = append(found, directory.Record{User: f.users[id]})
 		}
 	}
-	return found, nil
+	state, err = f.State(ctx)
+	return found, state, err
 }
 
 // post serves users and makes one call of User for all of ids. It returns the

@@ -78,12 +78,12 @@ func FuzzEncodings(f *testing.F) {
 // timed is a fixed store whose users have times and revisions.
 type timed struct{ fixed }
 
-func (f timed) Get(ctx context.Context, ids []int32) ([]directory.Record, error) {
-	records, err := f.fixed.Get(ctx, ids)
+func (f timed) Get(ctx context.Context, ids []int32) ([]directory.Record, directory.State, error) {
+	records, state, err := f.fixed.Get(ctx, ids)
 	for i := range records {
 		records[i] = recordOf(records[i].User)
 	}
-	return records, err
+	return records, state, err
 }
 
 // recordOf gives a user times and a revision that differ from user to user.

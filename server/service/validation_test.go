@@ -231,13 +231,14 @@ func (f *byID) State(context.Context) (directory.State, error) {
 	return directory.State{Epoch: "e", Revision: 1}, nil
 }
 
-func (f *byID) Get(_ context.Context, ids []int32) (found []directory.Record, err error) {
+func (f *byID) Get(ctx context.Context, ids []int32) (found []directory.Record, state directory.State, err error) {
 	for _, user := range f.users {
 		if slices.Contains(ids, user.ID) {
 			found = append(found, directory.Record{User: user})
 		}
 	}
-	return found, nil
+	state, err = f.State(ctx)
+	return found, state, err
 }
 
 // The messages of a stream are validated too.

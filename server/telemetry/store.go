@@ -56,7 +56,7 @@ func (o operation) since(start time.Time, err error) {
 }
 
 // Get implements directory.Store.
-func (s *store) Get(ctx context.Context, ids []int32) (users []directory.Record, err error) {
+func (s *store) Get(ctx context.Context, ids []int32) (users []directory.Record, state directory.State, err error) {
 	start := time.Now()
 	defer func() { s.get.since(start, err) }()
 	return s.Store.Get(ctx, ids)

@@ -222,8 +222,8 @@ type brokenStore struct {
 	err error
 }
 
-func (s *brokenStore) Get(ctx context.Context, ids []int32) ([]directory.Record, error) {
-	return nil, s.err
+func (s *brokenStore) Get(ctx context.Context, ids []int32) ([]directory.Record, directory.State, error) {
+	return nil, directory.State{}, s.err
 }
 
 func TestInFlight(t *testing.T) {

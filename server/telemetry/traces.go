@@ -227,7 +227,7 @@ type tracedStore struct {
 }
 
 // Get implements directory.Store.
-func (s *tracedStore) Get(ctx context.Context, ids []int32) (users []directory.Record, err error) {
+func (s *tracedStore) Get(ctx context.Context, ids []int32) (users []directory.Record, state directory.State, err error) {
 	ctx, span := s.traces.query(ctx, "get", len(ids))
 	defer func() { end(span, err) }()
 	return s.Store.Get(ctx, ids)
