@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 
+	rosterv1 "example.com/roster/gen/go/roster/v1"
 	"example.com/roster/internal/inflate"
 )
 
@@ -29,7 +31,6 @@ func TestMuchAskedForAndNothingTaken(t *testing.T) {
 }
 
 func askMuchAndTakeNothing(t *testing.T, compression, contentType string) {
-	p := start(t, Config{}, nil)
 	ids := make([]int32, 7000)
 	for i := range ids {
 		ids[i] = 3 // replies of 3.9 MB each
@@ -46,6 +47,24 @@ func askMuchAndTakeNothing(t *testing.T, compression, contentType string) {
 	if contentType == "application/grpc-web-text" {
 		body = base64.StdEncoding.AppendEncode(nil, body)
 	}
+	takeNothing(t, start(t, Config{}, nil), 2, "/MyService/User", contentType, compression, body)
+}
+
+// The pages of a list are as long as the callers like, and their requests are a few bytes.
+func TestManyPagesAskedForAndNoneTaken(t *testing.T) {
+	c, p := users(t, Config{})
+	request := &rosterv1.BatchUpdateUsersRequest{}
+	for id := range int32(1000) {
+		request.Creates = append(request.Creates, create(id+1, strings.Repeat(`"`, 256), fmt.Sprintf("%s%d@example.com", strings.Repeat("m", 290), id)))
+	}
+	must[*rosterv1.BatchUpdateUsersResponse](t)(c.BatchUpdateUsers(t.Context(), request))
+	// Pages of 1 MB each.
+	takeNothing(t, p, 6, "/roster.v1.DirectoryService/ListUsers", "application/grpc+json", "identity", envelope(0, []byte(`{"pageSize":1000}`)))
+}
+
+// takeNothing calls a method a hundred times on each of some connections, and reads no reply.
+func takeNothing(t *testing.T, p *port, connections int, path, contentType, compression string, body []byte) {
+	t.Helper()
 	memory := func() uint64 {
 		runtime.GC() // what is held counts, not what waits to be collected
 		var m runtime.MemStats
@@ -53,7 +72,7 @@ func askMuchAndTakeNothing(t *testing.T, compression, contentType string) {
 		return m.HeapInuse + m.StackInuse
 	}
 	before := memory()
-	for range 2 {
+	for range connections {
 		conn, err := net.Dial("tcp", p.address)
 		if err != nil {
 			t.Fatal(err)
@@ -67,7 +86,7 @@ func askMuchAndTakeNothing(t *testing.T, compression, contentType string) {
 		encoder := hpack.NewEncoder(&block)
 		for id := uint32(1); id < 200; id += 2 { // all within the window of the connection
 			block.Reset()
-			for _, field := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", "/MyService/User"},
+			for _, field := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", path},
 				{":authority", "x"}, {"content-type", contentType}, {"te", "trailers"}, {"grpc-encoding", compression}} {
 				encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
 			}

@@ -27,6 +27,13 @@ func users(t *testing.T, config Config, options ...connect.ClientOption) (roster
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
+	return usersOf(t, store, config, options...)
+}
+
+// usersOf is the client of a directory on a store.
+func usersOf(t *testing.T, store directory.Store, config Config, options ...connect.ClientOption) (rosterv1connect.DirectoryServiceClient, *port) {
+	t.Helper()
+	var err error
 	config.Directory, err = directory.New(t.Context(), store, directory.Config{PollInterval: 10 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)

@@ -117,6 +117,8 @@ type Config struct {
 
 	// stallTimeout replaces the constant of that name in tests.
 	stallTimeout time.Duration
+	// imports replaces the limits of ImportUsers in tests.
+	imports service.ImportLimits
 }
 
 func (c Config) withDefaults() Config {
@@ -205,6 +207,7 @@ func New(config Config) (*Server, error) {
 		Directory:  config.Directory,
 		MaxBatch:   config.MaxBatch,
 		MaxWatches: config.MaxWatches,
+		Imports:    config.imports,
 		Drain:      s.drain,
 		Table:      s.Table,
 		Log:        config.Log,

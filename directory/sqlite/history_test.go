@@ -178,11 +178,12 @@ func TestKeysOfWhatAnotherProgramWrote(t *testing.T) {
 func TestAnExportThatTakesTooLong(t *testing.T) {
 	store := openWith(t, filepath.Join(t.TempDir(), "roster.db"), History{})
 	put(t, store, 0, 2000, "Somebody")
+	store.exportTime = 200 * time.Millisecond
 	began := time.Now()
-	_, err := store.export(t.Context(), directory.Filter{}, func(directory.State, []directory.Record) error {
+	_, err := store.Export(t.Context(), directory.Filter{}, func(directory.State, []directory.Record) error {
 		time.Sleep(time.Second)
 		return nil
-	}, 200*time.Millisecond)
+	})
 	if !errors.Is(err, directory.ErrOverdue) || time.Since(began) > 10*time.Second {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}

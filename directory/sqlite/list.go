@@ -15,7 +15,7 @@ const (
 	// maxMatches is how many users are found by one field and then put in the order of another. Where more
 	// match, users are taken in the order asked for until there are enough.
 	maxMatches = 1000
-	// exportTime is the longest that an export reads one state. The log cannot begin again meanwhile.
+	// exportTime is the default of Config.ExportTime.
 	exportTime = 30 * time.Second
 	// exportBatch is how many users an export hands over at a time.
 	exportBatch = 500
@@ -180,12 +180,8 @@ func total(ctx context.Context, tx *sql.Tx, f directory.Filter) (n int64, err er
 
 // Export implements directory.Store.
 func (s *Store) Export(ctx context.Context, filter directory.Filter, each func(directory.State, []directory.Record) error) (state directory.State, err error) {
-	return s.export(ctx, filter, each, exportTime)
-}
-
-func (s *Store) export(ctx context.Context, filter directory.Filter, each func(directory.State, []directory.Record) error, limit time.Duration) (state directory.State, err error) {
 	// When the time is over, the transaction ends by itself, also while each waits for a slow reader.
-	within, cancel := context.WithTimeout(ctx, limit)
+	within, cancel := context.WithTimeout(ctx, s.exportTime)
 	defer cancel()
 	var refused error // by each
 	err = s.reading(within, func(db *database) *sql.DB { return db.exports }, func(db *database, tx *sql.Tx, now directory.State) error {
@@ -227,7 +223,7 @@ func (s *Store) export(ctx context.Context, filter directory.Filter, each func(d
 	case refused != nil:
 		return directory.State{}, refused
 	case within.Err() != nil && ctx.Err() == nil:
-		return directory.State{}, fmt.Errorf("%w: an export may take %v", directory.ErrOverdue, limit)
+		return directory.State{}, fmt.Errorf("%w: an export may take %v", directory.ErrOverdue, s.exportTime)
 	}
 	return directory.State{}, s.failedReading(err)
 }

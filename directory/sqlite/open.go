@@ -61,6 +61,9 @@ type Config struct {
 	Warn func(string)
 	// History is how much of the past is kept for Changes.
 	History History
+	// ExportTime is the longest that an export reads one state, since the log cannot begin again meanwhile: 30 s
+	// by default.
+	ExportTime time.Duration
 }
 
 // History says which changes are kept. The zero value of a field means its default.
@@ -87,6 +90,9 @@ func (c Config) Open(ctx context.Context, path string) (*Store, error) {
 	}
 	if c.History.Changes == 0 {
 		c.History.Changes = defaultChanges
+	}
+	if c.ExportTime <= 0 {
+		c.ExportTime = exportTime
 	}
 	if c.History.Age < 0 || c.History.Changes < 0 {
 		return nil, fmt.Errorf("a history of %v and %d changes cannot be kept: give numbers that are not negative", c.History.Age, c.History.Changes)
@@ -116,7 +122,7 @@ func (c Config) Open(ctx context.Context, path string) (*Store, error) {
 		lock.release()
 		return nil, err
 	}
-	return &Store{path: path, lock: lock, warn: c.Warn, history: c.History, db: db}, nil
+	return &Store{path: path, lock: lock, warn: c.Warn, history: c.History, exportTime: c.ExportTime, db: db}, nil
 }
 
 // prepare makes the file at path ready to be opened, while no other process has it open: it creates

@@ -38,11 +38,12 @@ var setBusyTimeout = fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Millise
 
 // Store is a directory.Store on one SQLite file.
 type Store struct {
-	path    string
-	lock    *storeLock
-	warn    func(string)
-	history History
-	places  places
+	path       string
+	lock       *storeLock
+	warn       func(string)
+	history    History
+	exportTime time.Duration
+	places     places
 
 	// checking is held while a call checks whether the path still names the open file, and opens
 	// another.

@@ -225,7 +225,7 @@ func (s *memory) Changes(ctx context.Context, from directory.Cursor, limit int) 
 	defer unlock()
 	m := s.data
 	state := m.state()
-	if from.Epoch != "" && from.Epoch != m.epoch || from.Revision < m.oldest || from.Revision > m.now {
+	if from.Epoch != "" && from.Epoch != m.epoch || from.Revision < m.oldest || from.Revision > m.now || from.Revision == m.now && from.Skip > 0 {
 		return nil, state, &directory.HistoryError{State: state, Asked: from}
 	}
 	at, _ := slices.BinarySearchFunc(m.changes, from, func(c directory.Change, from directory.Cursor) int {
@@ -345,9 +345,8 @@ func (s *memory) Write(ctx context.Context, change directory.Write) (written dir
 	if err != nil {
 		return written, err
 	}
-	if ids, by := m.taken(plan.users, plan.deleted); len(ids) > 0 {
-		place := plan.places[ids[0]]
-		return written, &directory.ChangeError{Err: directory.ErrEmailTaken, Part: place.part, Index: place.index, ID: ids[0], Present: by[ids[0]]}
+	if err := m.emailTaken(plan); err != nil {
+		return written, err
 	}
 	record := func(id int32) directory.Record { return m.users[id] }
 	if change.Check {
@@ -363,6 +362,30 @@ func (s *memory) Write(ctx context.Context, change directory.Write) (written dir
 	}
 	written.Deleted, written.State = plan.gone, m.state()
 	return written, nil
+}
+
+// emailTaken returns the error for the first user of a change who would get an email that another one has then,
+// nil if there is none; the data are locked.
+func (m *Memory) emailTaken(p *plan) error {
+	holders := make(map[string][]directory.Record) // after the change
+	for id, record := range m.users {
+		if _, changed := p.users[id]; !changed && !p.deleted[id] {
+			holders[directory.FoldKey(record.Email)] = append(holders[directory.FoldKey(record.Email)], record)
+		}
+	}
+	for _, user := range p.users {
+		holders[directory.FoldKey(user.Email)] = append(holders[directory.FoldKey(user.Email)], directory.Record{User: user})
+	}
+	for _, id := range slices.Concat(p.updated, p.created) {
+		key := directory.FoldKey(p.users[id].Email)
+		if before, existed := m.users[id]; key == "" || existed && directory.FoldKey(before.Email) == key {
+			continue
+		}
+		if other := slices.IndexFunc(holders[key], func(r directory.Record) bool { return r.ID != id }); other >= 0 {
+			return &directory.ChangeError{Err: directory.ErrEmailTaken, Part: p.places[id].part, Index: p.places[id].index, ID: id, Present: &holders[key][other]}
+		}
+	}
+	return nil
 }
 
 type place struct {
@@ -387,7 +410,9 @@ func (m *Memory) plan(change directory.Write) (*plan, error) {
 			return &directory.ChangeError{Err: fmt.Errorf("%w: it is named twice", directory.ErrInvalid), Part: part, Index: index, ID: id}
 		}
 		p.places[id] = place{part, index}
-		highest = max(highest, id)
+		if part != directory.InDeletes { // which may name somebody who never was
+			highest = max(highest, id)
+		}
 		return nil
 	}
 	fail := func(err error, part directory.Part, index int, id int32) error {
@@ -425,6 +450,8 @@ func (m *Memory) plan(change directory.Write) (*plan, error) {
 		switch {
 		case !exists && (!u.Replace || u.If != directory.Expected{}):
 			return nil, fail(directory.ErrNotFound, directory.InUpdates, i, id)
+		case !exists && u.Fields != directory.AllFields:
+			return nil, fail(fmt.Errorf("%w: a user who does not exist needs all fields", directory.ErrInvalid), directory.InUpdates, i, id)
 		case exists && wrong(u.If, id):
 			return nil, fail(directory.ErrChanged, directory.InUpdates, i, id)
 		}

@@ -132,3 +132,63 @@ func TestRepliesAreChargedTheirSize(t *testing.T) {
 		t.Error("not everything was given back")
 	}
 }
+
+// A page is much longer than the request for it, whatever that is. So nothing is charged before the handler says what the
+// page takes, and the next request for a few users is not taken for one of a page.
+func TestThePagesOfAMethodAreChargedWhatItsHandlerSays(t *testing.T) {
+	b := newBudget()
+	ctx := b.connContext(t.Context())
+	call := func(handler func(*share)) {
+		c, r := rpc.Of(httptest.NewRequestWithContext(ctx, "POST", "/roster.v1.DirectoryService/ListUsers", strings.NewReader(`{"pageSize":1000}`)))
+		defer c.End()
+		method := &rpc.Method{Policy: rpc.Policy{OwnReply: true}}
+		newBody(time.Second).wrap(method, b.wrap(method, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			handler(rpc.From(r.Context()).Reply.(*share))
+		}))).ServeHTTP(httptest.NewRecorder(), r)
+	}
+	const page = replyBudget/2 + 1
+	held, made := make(chan bool), make(chan bool)
+	ended := make(chan bool, 2)
+	go call(func(s *share) {
+		defer func() { ended <- true }()
+		if s.weight != 0 {
+			t.Errorf("a page is charged %d before its handler", s.weight)
+		}
+		if err := s.Hold(page); err != nil || s.weight != page {
+			t.Errorf("a page of at most %d bytes is charged %d, %v", page, s.weight, err)
+		}
+		held <- true
+		<-made
+		if err := s.Hold(20_000); err != nil || s.weight != 20_000 {
+			t.Errorf("a page of 20,000 bytes is charged %d, %v", s.weight, err)
+		}
+		held <- true
+		<-made
+	})
+	<-held
+	second := make(chan bool)
+	go call(func(s *share) {
+		defer func() { ended <- true }()
+		if err := s.Hold(page); err != nil {
+			t.Error(err)
+		}
+		close(second)
+	})
+	select {
+	case <-second:
+		t.Error("two pages of a connection are made at a time that do not fit its budget")
+	case <-time.After(50 * time.Millisecond):
+	}
+	made <- true
+	<-held
+	<-second // fits beside what the first one has turned out to take
+	made <- true
+	<-ended
+	<-ended
+	if ratio := b.ratio.Load(); ratio != replyRatio {
+		t.Errorf("after pages a reply is taken for %d times its request, want %d", ratio, replyRatio)
+	}
+	if !b.port.TryAcquire(portBudget) {
+		t.Error("not everything was given back")
+	}
+}

@@ -21,10 +21,10 @@ import (
 const streamsRetry = time.Second
 
 // streams bounds the number of open calls of each streaming method. It also ends the streams that
-// clients send, when the port closes and when no message has arrived for as long as the policy allows.
-// When the port closes, the read of the handler fails with UNAVAILABLE, which makes clients call
-// again; without that an idle stream would delay the drain until its timeout. A handler that does not
-// read has to watch drain.State.Closing.
+// clients send, when the port closes, when nothing has arrived for as long as the policy allows, and
+// when not everything has arrived in the time that it allows. When the port closes, the read of the
+// handler fails with UNAVAILABLE, which makes clients call again; without that an idle stream would
+// delay the drain until its timeout. A handler that does not read has to watch drain.State.Closing.
 type streams struct {
 	drain *drain.State
 
@@ -79,7 +79,10 @@ func (s *streams) wrap(method *rpc.Method, next http.Handler) http.Handler {
 
 func (s *streams) ended(method *rpc.Method, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body := &endingBody{ReadCloser: r.Body, control: http.NewResponseController(w), maxQuiet: method.MaxQuiet}
+		body := &endingBody{ReadCloser: r.Body, control: http.NewResponseController(w), maxQuiet: method.MaxQuiet, maxTime: method.MaxTime}
+		if method.MaxTime > 0 {
+			body.until = time.Now().Add(method.MaxTime)
+		}
 		stop := s.drain.AfterClosing(body.end)
 		defer stop()
 		defer body.leave()
@@ -93,6 +96,8 @@ type endingBody struct {
 	io.ReadCloser
 	control  *http.ResponseController
 	maxQuiet time.Duration
+	maxTime  time.Duration
+	until    time.Time // when maxTime is over; zero if there is none
 
 	mu    sync.Mutex
 	ended bool
@@ -101,6 +106,9 @@ type endingBody struct {
 
 // Read implements io.Reader.
 func (b *endingBody) Read(p []byte) (int, error) {
+	if b.over() { // also if there is always something to read
+		return 0, b.tooLate()
+	}
 	b.quiet()
 	n, err := b.ReadCloser.Read(p)
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -111,19 +119,35 @@ func (b *endingBody) Read(p []byte) (int, error) {
 	switch {
 	case b.ended:
 		return n, drain.Reconnect()
+	case b.over():
+		return n, b.tooLate()
 	case b.maxQuiet > 0:
 		return n, connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf("no message for %v: call again", b.maxQuiet))
 	}
 	return n, err
 }
 
+// over reports whether the time for all messages is over.
+func (b *endingBody) over() bool { return !b.until.IsZero() && !time.Now().Before(b.until) }
+
+func (b *endingBody) tooLate() error {
+	return connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf(
+		"the messages did not all come in %v, the longest that a call of this method may take (a fixed limit, no flag): split them over several calls", b.maxTime))
+}
+
 // quiet starts the time that the next read may take.
 func (b *endingBody) quiet() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.maxQuiet > 0 && !b.ended && !b.left {
+	deadline := b.until
+	if b.maxQuiet > 0 {
+		if next := time.Now().Add(b.maxQuiet); deadline.IsZero() || next.Before(deadline) {
+			deadline = next
+		}
+	}
+	if !deadline.IsZero() && !b.ended && !b.left {
 		// An HTTP server that does not support it has its own timers.
-		_ = b.control.SetReadDeadline(time.Now().Add(b.maxQuiet))
+		_ = b.control.SetReadDeadline(deadline)
 	}
 }
 

@@ -57,6 +57,8 @@ type Policy struct {
 	// method's. Over HTTP/2 the engine ends a stream on which neither side has sent anything for an hour
 	// (h2.Config.StreamIdleTimeout).
 	MaxQuiet time.Duration
+	// MaxTime is how long a client that streams may take to send all its messages; 0 is no limit.
+	MaxTime time.Duration
 	// Safe is true for a method that changes nothing although its proto, which cannot be changed, does
 	// not say so (idempotency_level = NO_SIDE_EFFECTS). See [Method.SideEffectFree].
 	Safe bool
@@ -227,6 +229,8 @@ func (m *Method) check() error {
 		return fmt.Errorf("the policy of %s has the MaxMessage %d: it must be from 0 to %d", m.Path, m.MaxMessage, MaxPolicyMessageBytes)
 	case !m.ClientStreams && m.MaxQuiet != 0:
 		return fmt.Errorf("the policy of %s has MaxQuiet, but its clients do not stream", m.Path)
+	case !m.ClientStreams && m.MaxTime != 0:
+		return fmt.Errorf("the policy of %s has MaxTime, but its clients do not stream", m.Path)
 	}
 	return nil
 }

@@ -74,6 +74,8 @@ func TestPoliciesThatDoNotFit(t *testing.T) {
 			"One": many, "Many": many},
 		"the policy of /s/One has MaxQuiet, but its clients do not stream": {
 			"One": with(one, func(p *rpc.Policy) { p.MaxQuiet = time.Second }), "Many": many},
+		"the policy of /s/One has MaxTime, but its clients do not stream": {
+			"One": with(one, func(p *rpc.Policy) { p.MaxTime = time.Second }), "Many": many},
 		"there is a policy for Two, a method that s does not have": {
 			"One": one, "Many": many, "Two": one},
 	} {

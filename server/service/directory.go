@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -30,16 +31,28 @@ const (
 	maxExports = 4
 	// maxImports is how many calls of ImportUsers may be open. One of them imports, and the others are told.
 	maxImports = 8
-	// importQuiet is how long a caller that imports may pause, and importTime how long its rows may take to
-	// arrive in all.
-	importQuiet = 30 * time.Second
-	importTime  = time.Hour
 )
+
+// ImportLimits are what one call of ImportUsers may take. The zero value of a field means its default.
+type ImportLimits struct {
+	// Quiet is how long the caller may send nothing: 30 s by default.
+	Quiet time.Duration
+	// Time is how long the rows may take to arrive in all: an hour by default.
+	Time time.Duration
+	// Bytes is how much the rows may take in a temporary file: 4 GiB by default, which are some fifty million users.
+	Bytes int64
+}
+
+func (l ImportLimits) withDefaults() ImportLimits {
+	return ImportLimits{
+		Quiet: cmp.Or(l.Quiet, 30*time.Second), Time: cmp.Or(l.Time, time.Hour), Bytes: cmp.Or(l.Bytes, 4<<30),
+	}
+}
 
 // directoryMount mounts the directory's own API.
 func directoryMount(config Config) rpc.Mount {
 	service := newDirectoryService(config.Directory, config.MaxBatch)
-	service.drain, service.log = config.Drain, config.Log
+	service.drain, service.log, service.maxSpool = config.Drain, config.Log, config.Imports.withDefaults().Bytes
 	policies := directoryPolicies(config)
 	return rpc.Mount{
 		Service: directoryDescriptor(),
@@ -65,7 +78,8 @@ func directoryPolicies(config Config) map[string]rpc.Policy {
 		batchUpdateUsers.MaxMessage, batchUpdateUsers.MessageFlag = maxQuery+entryBytes*config.MaxBatch, "--max-batch"
 	}
 	importUsers := policy(rpc.Writer, rpc.MaxMessageBytes, "")
-	importUsers.MaxStreams, importUsers.MaxQuiet = maxImports, importQuiet
+	limits := config.Imports.withDefaults()
+	importUsers.MaxStreams, importUsers.MaxQuiet, importUsers.MaxTime = maxImports, limits.Quiet, limits.Time
 	exportUsers := policy(rpc.Reader, maxQuery, `{"filter":"name = \"a*\""}`)
 	exportUsers.MaxStreams = maxExports
 	watchUsers := policy(rpc.Reader, maxQuery, `{}`)
@@ -95,6 +109,7 @@ type directoryService struct {
 	renderings renderings
 	replies    sync.Pool     // of *batchReply
 	importing  chan struct{} // has an element while an import runs
+	maxSpool   int64         // in bytes
 }
 
 func newDirectoryService(dir *directory.Directory, maxBatch int) *directoryService {

@@ -58,7 +58,7 @@ func (s *directoryService) ImportUsers(ctx context.Context, stream *connect.Clie
 		return nil, retryAfter(connect.NewError(connect.CodeUnavailable, errors.New(
 			"another import runs, and one runs at a time: call again when it has ended")), importRetry)
 	}
-	spool, err := newSpool()
+	spool, err := newSpool(s.maxSpool)
 	if err != nil {
 		return nil, s.noSpool(ctx, err)
 	}
@@ -83,7 +83,7 @@ const importRetry = 5 * time.Second
 func (s *directoryService) noSpool(ctx context.Context, err error) error {
 	if errors.Is(err, errSpoolFull) {
 		return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
-			"the import is longer than %d bytes, the maximum of a call (a fixed limit, no flag): split it over several, or run roster import on the machine of the store", int64(maxSpool)))
+			"the import is longer than %d bytes, the maximum of a call (a fixed limit, no flag): split it over several, or run roster import on the machine of the store", s.maxSpool))
 	}
 	s.log.ErrorContext(ctx, "the rows of an import cannot be kept", "error", err.Error())
 	return connect.NewError(connect.CodeUnavailable, errors.New(
@@ -92,12 +92,7 @@ func (s *directoryService) noSpool(ctx context.Context, err error) error {
 
 // receive reads all rows into the spool. Nothing of a stream that breaks off is written.
 func (i *importer) receive(ctx context.Context, stream *connect.ClientStream[rosterv1.ImportUsersRequest]) error {
-	until := time.Now().Add(importTime)
 	for first := true; stream.Receive(); first = false {
-		if time.Now().After(until) {
-			return connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf(
-				"the rows did not all come in %v, the longest that an import may take (a fixed limit, no flag): nothing was imported; split it over several calls", importTime))
-		}
 		message := stream.Msg()
 		if err := i.setOptions(message.GetOptions(), first); err != nil {
 			return err
@@ -114,7 +109,17 @@ func (i *importer) receive(ctx context.Context, stream *connect.ClientStream[ros
 			}
 		}
 	}
-	return stream.Err()
+	var late *connect.Error
+	switch err := stream.Err(); {
+	case errors.As(err, &late) && late.Code() == connect.CodeDeadlineExceeded:
+		return connect.NewError(late.Code(), errors.New(late.Message()+"; nothing was imported"))
+	case err != nil:
+		return err
+	}
+	if err := i.spool.complete(); err != nil {
+		return i.service.noSpool(ctx, err)
+	}
+	return nil
 }
 
 func (i *importer) setOptions(options *rosterv1.ImportOptions, first bool) error {

@@ -23,7 +23,7 @@ import (
 // packet is not.
 const compressMinBytes = 1024
 
-// Config is what the services need. Every field but Directory and Drain must be set.
+// Config is what the services need. Every field but Directory, Imports and Drain must be set.
 type Config struct {
 	// Directory answers look-ups; without it, MyService and DirectoryService are not mounted.
 	Directory *directory.Directory
@@ -31,6 +31,8 @@ type Config struct {
 	MaxBatch int
 	// MaxWatches is how many calls may follow the port's health at a time, and how many the users.
 	MaxWatches int
+	// Imports are the limits of ImportUsers.
+	Imports ImportLimits
 	// Drain tells whether the port is on its way out; nil never is.
 	Drain *drain.State
 	// Table returns everything that the port answers at the moment: health and reflection tell of

@@ -18,22 +18,21 @@ type spool struct {
 	file *os.File
 	to   *bufio.Writer
 	size int64
+	max  int64 // of size
 	row  []byte
 }
 
-// maxSpool is the largest size of a spool, in bytes: some fifty million users.
-const maxSpool = 4 << 30
-
 var errSpoolFull = errors.New("the spool is full")
 
-func newSpool() (*spool, error) {
+// newSpool returns a spool for up to max bytes.
+func newSpool(max int64) (*spool, error) {
 	file, err := os.CreateTemp("", "roster-import-")
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", directory.ErrUnavailable, err)
 	}
 	// Where an open file cannot be removed, close does it.
 	_ = os.Remove(file.Name())
-	return &spool{file: file, to: bufio.NewWriterSize(file, 64<<10)}, nil
+	return &spool{file: file, to: bufio.NewWriterSize(file, 64<<10), max: max}, nil
 }
 
 func (s *spool) close() {
@@ -50,10 +49,18 @@ func (s *spool) add(number int64, user *directory.User) error {
 		row = append(binary.AppendUvarint(row, uint64(len(text))), text...)
 	}
 	s.row = row
-	if s.size += int64(len(row)); s.size > maxSpool {
+	if s.size += int64(len(row)); s.size > s.max {
 		return errSpoolFull
 	}
 	if _, err := s.to.Write(row); err != nil {
+		return fmt.Errorf("%w: keep the rows of an import: %w", directory.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// complete is called after the last add, and before each.
+func (s *spool) complete() error {
+	if err := s.to.Flush(); err != nil {
 		return fmt.Errorf("%w: keep the rows of an import: %w", directory.ErrUnavailable, err)
 	}
 	return nil
@@ -64,9 +71,6 @@ const spoolBatch = 1000
 
 // each reads all rows from the first, and calls f with some of them at a time. The slices must not be kept.
 func (s *spool) each(f func(numbers []int64, users []directory.User) error) error {
-	if err := s.to.Flush(); err != nil {
-		return fmt.Errorf("%w: keep the rows of an import: %w", directory.ErrUnavailable, err)
-	}
 	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
