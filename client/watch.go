@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ type WatchOptions struct {
 	// ProgressInterval is the time between two messages of progress, 100 ms to 10 min; 0 means 10 s. A
 	// stream that is silent for about three times as long counts as broken.
 	ProgressInterval time.Duration
+	// OnBreak, if set, is told why a stream broke or could not be opened, each time before the watch comes back.
+	OnBreak func(error)
 }
 
 // An Event is one piece of news. One of its fields is set.
@@ -90,6 +93,9 @@ func (d *Directory) follow(ctx context.Context, state *watching, yield func(Even
 		}
 		if reset == "" && state.resetsOnFailure {
 			reset = "the stream broke before all users were told"
+		}
+		if state.onBreak != nil && reset == "" {
+			state.onBreak(cmp.Or(err, errEnded))
 		}
 		if reset != "" && !yield(state.reset(reset), nil) {
 			return
@@ -161,6 +167,7 @@ func (d *Directory) stream(ctx context.Context, state *watching, tell func(Event
 
 var (
 	errSilent         = errors.New("the stream is silent")
+	errEnded          = errors.New("the stream ended")
 	errAnotherHistory = errors.New("the directory has another epoch, or has gone back")
 )
 
@@ -171,6 +178,7 @@ var (
 type watching struct {
 	filter   string
 	interval time.Duration
+	onBreak  func(error)
 	// position: all up to here has been told; nil if it has not begun.
 	position        *Position
 	loading         bool // all users, from the beginning
@@ -182,7 +190,7 @@ type watching struct {
 }
 
 func newWatching(options WatchOptions) (*watching, error) {
-	w := &watching{filter: options.Filter, interval: options.ProgressInterval, position: options.From, loading: options.FromBeginning}
+	w := &watching{filter: options.Filter, interval: options.ProgressInterval, onBreak: options.OnBreak, position: options.From, loading: options.FromBeginning}
 	if w.interval == 0 {
 		w.interval = defaultInterval
 	}
@@ -217,7 +225,7 @@ func (w *watching) request() *rosterv1.WatchUsersRequest {
 
 // reset begins again from the beginning.
 func (w *watching) reset(reason string) Event {
-	*w = watching{filter: w.filter, interval: w.interval, loading: true}
+	*w = watching{filter: w.filter, interval: w.interval, onBreak: w.onBreak, loading: true}
 	return Event{Reset: reason}
 }
 
