@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -88,6 +89,24 @@ func TestAWatchThatBreaksBeforeAllUsersWereTold(t *testing.T) {
 	expectTold(t, taken(t, w, existing(2), progress(3, "e")), "existing 2", "progress 3")
 	if request := w.request(); request.GetFromRevision() != 3 || request.GetEpoch() != "e" || w.resetsOnFailure {
 		t.Errorf("it goes on with %v", request)
+	}
+}
+
+// A look-up that is held up tells how old its answer is once it is given.
+func TestALookUpThatStandsStillIsAsOldAsItsAnswer(t *testing.T) {
+	const bound = 200 * time.Millisecond
+	c := &Copy{config: CopyConfig{MaxStaleness: bound}, users: map[int32]Record{1: {ID: 1, Name: "Ann"}}}
+	c.mu.Lock()
+	c.completeAt.Store(clock())
+	answered := make(chan error)
+	go func() {
+		_, _, err := c.Get(t.Context(), 1)
+		answered <- err
+	}()
+	time.Sleep(2 * bound)
+	c.mu.Unlock()
+	if err := <-answered; !errors.Is(err, ErrStale) {
+		t.Errorf("got %v, want ErrStale", err)
 	}
 }
 
