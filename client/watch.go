@@ -65,7 +65,7 @@ func (d *Directory) Watch(ctx context.Context, options WatchOptions) iter.Seq2[E
 
 // follow is a watch that begins, or goes on, where state is.
 func (d *Directory) follow(ctx context.Context, state *watching, yield func(Event, error) bool) {
-	for attempt := 1; ; attempt++ {
+	for attempt := 0; ; {
 		left, told, err := d.stream(ctx, state, func(e Event) bool { return yield(e, nil) })
 		if left {
 			return
@@ -73,9 +73,6 @@ func (d *Directory) follow(ctx context.Context, state *watching, yield func(Even
 		if ctx.Err() != nil {
 			yield(Event{}, fmt.Errorf("watch: %w", context.Cause(ctx)))
 			return
-		}
-		if told {
-			attempt = 1
 		}
 		var asked time.Duration
 		reset := ""
@@ -97,6 +94,7 @@ func (d *Directory) follow(ctx context.Context, state *watching, yield func(Even
 		if state.onBreak != nil && reset == "" {
 			state.onBreak(cmp.Or(err, errEnded))
 		}
+		attempt = state.attempts(attempt, told, reset != "")
 		if reset != "" && !yield(state.reset(reset), nil) {
 			return
 		}
@@ -201,6 +199,16 @@ func newWatching(options WatchOptions) (*watching, error) {
 		return nil, fmt.Errorf("watch: a progress interval of %v is not between %v and %v", w.interval, shortestInterval, longestInterval)
 	}
 	return w, nil
+}
+
+// attempts returns how many attempts in a row have failed with this one, after so many before it. A
+// server that answers that the place is not in the history is there: all users are asked for soon, but not
+// again and again.
+func (w *watching) attempts(before int, told, resets bool) int {
+	if told || resets && !w.loading {
+		return 1
+	}
+	return before + 1
 }
 
 // silence is how long a stream may bring nothing before it counts as broken.

@@ -92,6 +92,26 @@ func TestAWatchThatBreaksBeforeAllUsersWereTold(t *testing.T) {
 	}
 }
 
+// A watch whose place is gone comes back for all users soon, however long the server was away before.
+func TestHowSoonAWatchComesBack(t *testing.T) {
+	w, err := newWatching(WatchOptions{From: &Position{4, "e"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect := func(got, want int) {
+		t.Helper()
+		if got != want {
+			t.Errorf("attempt %d, want %d", got, want)
+		}
+	}
+	expect(w.attempts(0, false, false), 1)
+	expect(w.attempts(7, false, false), 8) // away
+	expect(w.attempts(8, true, false), 1)
+	expect(w.attempts(8, false, true), 1) // the place is gone
+	w.reset("gone")
+	expect(w.attempts(1, false, true), 2) // and so is the beginning
+}
+
 // A look-up that is held up tells how old its answer is once it is given.
 func TestALookUpThatStandsStillIsAsOldAsItsAnswer(t *testing.T) {
 	const bound = 200 * time.Millisecond

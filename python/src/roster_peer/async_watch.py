@@ -91,9 +91,9 @@ class AsyncWatch:
                 return
             if not reset and state.resets_on_failure:
                 reset = "the stream broke before all users were told"
+            attempt = state.attempts(attempt, bool(reset))
             if reset:
                 yield state.reset(reset)
-            attempt += 1
             try:
                 await asyncio.wait_for(self._closed.wait(), pause(attempt, asked))
             except asyncio.TimeoutError:
