@@ -62,7 +62,9 @@ func (i *importing) write(in *input) error {
 	if i.flags.mirror {
 		done += fmt.Sprintf(" and removed %s", quantity(i.removed, "other", "others"))
 	}
-	fmt.Fprintf(i.stderr, "%s in %v %s\n", done, time.Since(began).Round(time.Millisecond), i.account("taken", "left out"))
+	took := time.Since(began)
+	fmt.Fprintf(i.stderr, "%s in %v, %.0f rows/s %s\n", done, took.Round(time.Millisecond),
+		float64(stored+i.badRows)/took.Seconds(), i.account("taken", "left out"))
 	i.afterwards()
 	return nil
 }
