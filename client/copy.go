@@ -87,10 +87,12 @@ func (d *Directory) NewCopy(config CopyConfig) (*Copy, error) {
 // Get returns a user, and whether there is one. It fails with ErrStale or, if the copy asks, as
 // Directory.Get.
 func (c *Copy) Get(ctx context.Context, id int32) (Record, bool, error) {
-	if c.Age() <= c.config.MaxStaleness {
-		c.mu.RLock()
-		defer c.mu.RUnlock()
-		user, found := c.users[id]
+	// The age is that of the users when the answer is given: the process may stand still at any point.
+	complete := c.completeAt.Load()
+	c.mu.RLock()
+	user, found := c.users[id]
+	c.mu.RUnlock()
+	if age(complete) <= c.config.MaxStaleness {
 		return user, found, nil
 	}
 	if !c.config.AskIfStale {
@@ -104,8 +106,10 @@ func (c *Copy) Get(ctx context.Context, id int32) (Record, bool, error) {
 }
 
 // Age is how old the copy may be; very long before it has all users.
-func (c *Copy) Age() time.Duration {
-	complete := c.completeAt.Load()
+func (c *Copy) Age() time.Duration { return age(c.completeAt.Load()) }
+
+// age is the age of users that were complete at a time by clock(), 0 for never.
+func age(complete int64) time.Duration {
 	if complete == 0 {
 		return math.MaxInt64
 	}

@@ -61,6 +61,19 @@ func (e *Error) Present() *Record {
 	return nil
 }
 
+// RefusedRows returns the rows that were refused, as many as the server names, of an import that was to be
+// atomic, and how many there are in all.
+func (e *Error) RefusedRows() (rows []RefusedRow, all int64) {
+	for detail := range e.details("roster.v1.ImportUsersResponse") {
+		var reply rosterv1.ImportUsersResponse
+		if proto.Unmarshal(detail, &reply) == nil {
+			done := importedOf(&reply)
+			return done.RefusedRows, done.Refused
+		}
+	}
+	return nil, 0
+}
+
 // details iterates over the error details of one type that the server sent.
 func (e *Error) details(name string) func(yield func([]byte) bool) {
 	return func(yield func([]byte) bool) {

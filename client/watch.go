@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ type WatchOptions struct {
 	// ProgressInterval is the time between two messages of progress, 100 ms to 10 min; 0 means 10 s. A
 	// stream that is silent for about three times as long counts as broken.
 	ProgressInterval time.Duration
+	// OnBreak, if set, is told why a stream broke or could not be opened, each time before the watch comes back.
+	OnBreak func(error)
 }
 
 // An Event is one piece of news. One of its fields is set.
@@ -62,7 +65,7 @@ func (d *Directory) Watch(ctx context.Context, options WatchOptions) iter.Seq2[E
 
 // follow is a watch that begins, or goes on, where state is.
 func (d *Directory) follow(ctx context.Context, state *watching, yield func(Event, error) bool) {
-	for attempt := 1; ; attempt++ {
+	for attempt := 0; ; {
 		left, told, err := d.stream(ctx, state, func(e Event) bool { return yield(e, nil) })
 		if left {
 			return
@@ -70,9 +73,6 @@ func (d *Directory) follow(ctx context.Context, state *watching, yield func(Even
 		if ctx.Err() != nil {
 			yield(Event{}, fmt.Errorf("watch: %w", context.Cause(ctx)))
 			return
-		}
-		if told {
-			attempt = 1
 		}
 		var asked time.Duration
 		reset := ""
@@ -91,6 +91,10 @@ func (d *Directory) follow(ctx context.Context, state *watching, yield func(Even
 		if reset == "" && state.resetsOnFailure {
 			reset = "the stream broke before all users were told"
 		}
+		if state.onBreak != nil && reset == "" {
+			state.onBreak(cmp.Or(err, errEnded))
+		}
+		attempt = state.attempts(attempt, told, reset != "")
 		if reset != "" && !yield(state.reset(reset), nil) {
 			return
 		}
@@ -161,6 +165,7 @@ func (d *Directory) stream(ctx context.Context, state *watching, tell func(Event
 
 var (
 	errSilent         = errors.New("the stream is silent")
+	errEnded          = errors.New("the stream ended")
 	errAnotherHistory = errors.New("the directory has another epoch, or has gone back")
 )
 
@@ -171,6 +176,7 @@ var (
 type watching struct {
 	filter   string
 	interval time.Duration
+	onBreak  func(error)
 	// position: all up to here has been told; nil if it has not begun.
 	position        *Position
 	loading         bool // all users, from the beginning
@@ -182,7 +188,7 @@ type watching struct {
 }
 
 func newWatching(options WatchOptions) (*watching, error) {
-	w := &watching{filter: options.Filter, interval: options.ProgressInterval, position: options.From, loading: options.FromBeginning}
+	w := &watching{filter: options.Filter, interval: options.ProgressInterval, onBreak: options.OnBreak, position: options.From, loading: options.FromBeginning}
 	if w.interval == 0 {
 		w.interval = defaultInterval
 	}
@@ -193,6 +199,16 @@ func newWatching(options WatchOptions) (*watching, error) {
 		return nil, fmt.Errorf("watch: a progress interval of %v is not between %v and %v", w.interval, shortestInterval, longestInterval)
 	}
 	return w, nil
+}
+
+// attempts returns how many attempts in a row have failed with this one, after so many before it. A
+// server that answers that the place is not in the history is there: all users are asked for soon, but not
+// again and again.
+func (w *watching) attempts(before int, told, resets bool) int {
+	if told || resets && !w.loading {
+		return 1
+	}
+	return before + 1
 }
 
 // silence is how long a stream may bring nothing before it counts as broken.
@@ -217,7 +233,7 @@ func (w *watching) request() *rosterv1.WatchUsersRequest {
 
 // reset begins again from the beginning.
 func (w *watching) reset(reason string) Event {
-	*w = watching{filter: w.filter, interval: w.interval, loading: true}
+	*w = watching{filter: w.filter, interval: w.interval, onBreak: w.onBreak, loading: true}
 	return Event{Reset: reason}
 }
 

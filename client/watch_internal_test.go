@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -88,6 +89,44 @@ func TestAWatchThatBreaksBeforeAllUsersWereTold(t *testing.T) {
 	expectTold(t, taken(t, w, existing(2), progress(3, "e")), "existing 2", "progress 3")
 	if request := w.request(); request.GetFromRevision() != 3 || request.GetEpoch() != "e" || w.resetsOnFailure {
 		t.Errorf("it goes on with %v", request)
+	}
+}
+
+// A watch whose place is gone comes back for all users soon, however long the server was away before.
+func TestHowSoonAWatchComesBack(t *testing.T) {
+	w, err := newWatching(WatchOptions{From: &Position{4, "e"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect := func(got, want int) {
+		t.Helper()
+		if got != want {
+			t.Errorf("attempt %d, want %d", got, want)
+		}
+	}
+	expect(w.attempts(0, false, false), 1)
+	expect(w.attempts(7, false, false), 8) // away
+	expect(w.attempts(8, true, false), 1)
+	expect(w.attempts(8, false, true), 1) // the place is gone
+	w.reset("gone")
+	expect(w.attempts(1, false, true), 2) // and so is the beginning
+}
+
+// A look-up that is held up tells how old its answer is once it is given.
+func TestALookUpThatStandsStillIsAsOldAsItsAnswer(t *testing.T) {
+	const bound = 200 * time.Millisecond
+	c := &Copy{config: CopyConfig{MaxStaleness: bound}, users: map[int32]Record{1: {ID: 1, Name: "Ann"}}}
+	c.mu.Lock()
+	c.completeAt.Store(clock())
+	answered := make(chan error)
+	go func() {
+		_, _, err := c.Get(t.Context(), 1)
+		answered <- err
+	}()
+	time.Sleep(2 * bound)
+	c.mu.Unlock()
+	if err := <-answered; !errors.Is(err, ErrStale) {
+		t.Errorf("got %v, want ErrStale", err)
 	}
 }
 

@@ -88,7 +88,10 @@ func (d *Directory) Watch(ctx context.Context, from WatchFrom) (*Watch, error) {
 		if c.Epoch != "" && c.Epoch != state.Epoch || c.Revision < state.Oldest || future {
 			return nil, &HistoryError{State: state, Asked: *c}
 		}
-		w.cursor.Revision, w.cursor.Skip, w.asOf = c.Revision, c.Skip, time.Time{}
+		w.cursor.Revision, w.cursor.Skip = c.Revision, c.Skip
+		if c.Revision < state.Revision {
+			w.asOf = time.Time{}
+		}
 	}
 	if w.listing {
 		w.asOf = time.Time{}

@@ -123,6 +123,21 @@ func TestAWatchBeginsWhereThereIsAHistory(t *testing.T) {
 }
 
 // A history that ends under a watch ends it, and the cache with it.
+// A watch that goes on where the directory is knows at once that it has told everything.
+func TestAWatchFromTheLastRevisionHasProgressAtOnce(t *testing.T) {
+	_, d := opened(t, time.Hour)
+	put(t, d, named(1, "Ann"))
+	before := time.Now()
+	last := watch(t, d, directory.WatchFrom{Cursor: &directory.Cursor{Revision: d.State().Revision}})
+	if upTo, asOf := last.Progress(); upTo.Revision != 1 || asOf.Before(before) {
+		t.Errorf("everything is told up to %+v, as of %v", upTo, asOf)
+	}
+	// One that is behind does not.
+	if _, asOf := watch(t, d, directory.WatchFrom{Cursor: &directory.Cursor{}}).Progress(); !asOf.IsZero() {
+		t.Errorf("a watch that is behind has told everything as of %v", asOf)
+	}
+}
+
 func TestAHistoryThatEndsEndsWatches(t *testing.T) {
 	for name, end := range map[string]func(*storetest.Memory){
 		"restored": func(m *storetest.Memory) { m.Restore(); m.Edit(1, "Anna") },

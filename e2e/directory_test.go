@@ -324,6 +324,9 @@ func TestAnImportByBatchesIsResumed(t *testing.T) {
 	if !strings.Contains(failed.stderr, "600 users before it were imported: go on with --skip-rows 600") {
 		t.Fatalf("a failure in the fourth batch: %s", failed.stderr)
 	}
+	if want := ": line 647: id 640: the email is taken by id 5000"; !strings.Contains(failed.stderr, want) || !strings.Contains(failed.stderr, "1 row cannot be taken: correct the file") {
+		t.Errorf("the row that is refused is told as %s, want %s", failed.stderr, want)
+	}
 	onServer(t, url, 0, "remove", "5000")
 	if r := onServer(t, url, 0, "import", "--batch-rows", "200", "--skip-rows", "600", file); !strings.Contains(r.stderr, "imported 400 users") {
 		t.Errorf("going on: %s", r.stderr)
@@ -482,8 +485,15 @@ func TestAWatchOverRestartsAndARestore(t *testing.T) {
 		}
 	}
 	next("existing 1")
+	watch := start(t, exec.Command(binary, "watch", "--server", url, "--progress-interval", "100ms", "--output", "json"))
 	next("all users") // before it, a stream that breaks has to begin again
 	p.stop(os.Interrupt)
+	// The command says that it has lost the server: once, however often it tries.
+	eventually(t, "the command to say why it waits", func() bool { return strings.Contains(watch.log(), "nothing listens there") })
+	time.Sleep(time.Second)
+	if n := strings.Count(watch.log(), "the watch broke, and comes back by itself: "); n > 2 {
+		t.Errorf("the command says %d times that the watch broke", n)
+	}
 	p, _ = serve(t, "--store", store, "--addr", address)
 	onServer(t, url, 0, "add", "--name", "Bob")
 	next("created 2")

@@ -132,7 +132,7 @@ func TestServeRefusesWrongFlags(t *testing.T) {
 		"--tls-client-ca c":                    "--tls-client-ca needs --tls-cert and --tls-key",
 		"--open-reads":                         "--open-reads goes with --tokens",
 		"--max-batch 0":                        "--max-batch 0: must be at least 1",
-		"--max-batch many":                     `invalid argument "many" for "--max-batch"`,
+		"--max-batch many":                     `--max-batch many: must be a whole number`,
 		"--max-concurrent-calls -1":            "--max-concurrent-calls -1: must be at least 1",
 		"--max-watches 0":                      "--max-watches 0: must be at least 1",
 		"--max-deadline 0s":                    "--max-deadline 0s: must be more than 0",

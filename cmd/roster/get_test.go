@@ -206,6 +206,11 @@ func TestWrongUsageOfGetAndHealth(t *testing.T) {
 		{"get 1 --server localhost:99999", "from 1 to 65535"},
 		{"health now", "takes no arguments"},
 		{"health --output xml", `unknown format "xml": use table or json`},
+		{"remove", "give one id or more, as in 7, 1,2 or 5-9"},
+		{"update -5 --age 7", "unknown shorthand flag: '5' in -5: before an id below zero, write --"},
+		{"add --name Ann --age old", "--age old: must be a whole number\n"},
+		{"list --limit 99999999999999999999", "--limit 99999999999999999999: is too large"},
+		{"log --from-revision 1 --last 3", "--last and --from-revision exclude each other"},
 	} {
 		code, stdout, stderr := roster(t, strings.Fields(tc.args)...)
 		if code != 2 || stdout != "" || !strings.Contains(stderr, tc.stderr) {

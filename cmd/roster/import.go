@@ -54,11 +54,13 @@ A user whose id is already in the store is replaced. The import is one change:
 if it fails or is interrupted, the store stays as it was. A server that runs on
 the store answers with the new users within a second of the end.
 
-A bad row (a field out of bounds, an id that came before) is reported with its
-line. By default one bad row refuses the whole file; with --on-bad-row skip
-only the bad rows are left out, and --rejected keeps them in a file that can be
-imported once it is corrected. The lines read, taken and left out are printed
-and add up. A file with rows of which none could be taken is a failure.
+A bad row (a field out of bounds, an id that came before, an email that another
+user has) is reported with its line. Of rows with the same email the lowest id
+has it, unless another user of the store has it. By default one bad row refuses
+the whole file; with --on-bad-row skip only the bad rows are left out, and
+--rejected keeps them in a file that can be imported once it is corrected. The
+lines read, taken and left out are printed and add up. A file with rows of which
+none could be taken is a failure.
 
 With --server the users go to a server, over one stream, and it stores them; this
 needs a token of the role write, if the server has tokens. With --batch-rows each
@@ -226,11 +228,10 @@ func runImport(ctx context.Context, cmd *cobra.Command, name string, f *importFl
 		return err
 	}
 	defer input.close()
-	if !f.check {
-		// A store that is being written waits for nothing that a pipe has not brought yet.
-		if err := input.spool(ctx, cmd.ErrOrStderr(), name); err != nil {
-			return err
-		}
+	// A store that is being written waits for nothing that a pipe has not brought yet. And the file is read
+	// again for the lines of rows whose email is taken.
+	if err := input.spool(ctx, cmd.ErrOrStderr(), name); err != nil {
+		return err
 	}
 	if f.check {
 		return i.check(input)

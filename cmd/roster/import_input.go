@@ -14,8 +14,9 @@ import (
 // An input is the file that is imported.
 type input struct {
 	io.Reader
-	file *os.File // nil for standard input
-	size int64    // in bytes, -1 if it is unknown
+	file  *os.File // nil for standard input that is not a regular file
+	start int64    // where it begins in file
+	size  int64    // in bytes, -1 if it is unknown
 }
 
 // openInput opens name, or standard input for "-". It returns when ctx is done even if name is a FIFO
@@ -24,8 +25,10 @@ func openInput(ctx context.Context, cmd *cobra.Command, name string) (*input, er
 	if name == "-" {
 		in := &input{Reader: cmd.InOrStdin(), size: -1}
 		if file, ok := in.Reader.(*os.File); ok {
-			if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
-				in.size = info.Size()
+			// Whoever has read from it before leaves the rest.
+			start, failed := file.Seek(0, io.SeekCurrent)
+			if info, err := file.Stat(); err == nil && failed == nil && info.Mode().IsRegular() {
+				in.file, in.start, in.size = file, start, info.Size()-start
 			}
 		}
 		return in, nil
@@ -71,13 +74,13 @@ func (in *input) spool(ctx context.Context, stderr io.Writer, name string) error
 		return fmt.Errorf("keep %s until its end: %w", name, err)
 	}
 	in.close()
-	in.Reader, in.file, in.size = temporary, temporary, size
+	in.Reader, in.file, in.start, in.size = temporary, temporary, 0, size
 	return in.rewind()
 }
 
 // rewind begins again with a file that was spooled, or is a regular one.
 func (in *input) rewind() error {
-	_, err := in.file.Seek(0, io.SeekStart)
+	_, err := in.file.Seek(in.start, io.SeekStart)
 	return err
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,8 +39,7 @@ type importing struct {
 	badRows  int
 	// duplicates is the lines, or objects, that the reader took and the store refused.
 	duplicates int
-	objects    bool  // whether the file is counted by objects
-	existing   int64 // users of the file that the store has; counted for --check --mirror
+	objects    bool // whether the file is counted by objects
 	removed    int64
 }
 
@@ -54,17 +54,7 @@ func (i *importing) write(in *input) error {
 	}
 	defer store.Close()
 	began := time.Now()
-	stored, err := i.run(importJob{store: store, finish: func(change directory.Import, stored int) error {
-		if err := i.verdict(stored); err != nil || !i.flags.mirror {
-			return err
-		}
-		removed, err := change.RemoveOthers(i.ctx)
-		i.removed = removed
-		if err != nil {
-			return err
-		}
-		return i.checkRemovals()
-	}})
+	stored, err := i.run(in, store, nil)
 	if err != nil {
 		return fmt.Errorf("%w; nothing was imported", err)
 	}
@@ -72,7 +62,9 @@ func (i *importing) write(in *input) error {
 	if i.flags.mirror {
 		done += fmt.Sprintf(" and removed %s", quantity(i.removed, "other", "others"))
 	}
-	fmt.Fprintf(i.stderr, "%s in %v %s\n", done, time.Since(began).Round(time.Millisecond), i.account("taken", "left out"))
+	took := time.Since(began)
+	fmt.Fprintf(i.stderr, "%s in %v, %.0f rows/s %s\n", done, took.Round(time.Millisecond),
+		float64(stored+i.badRows)/took.Seconds(), i.account("taken", "left out"))
 	i.afterwards()
 	return nil
 }
@@ -80,7 +72,7 @@ func (i *importing) write(in *input) error {
 // errChecked ends an import that was only to be checked.
 var errChecked = errors.New("checked")
 
-// check does everything that write does, but in a temporary store, so that it neither writes to the
+// check does everything that write does, but in a copy of the store, so that it neither writes to the
 // real one nor makes others wait for it.
 func (i *importing) check(in *input) error {
 	if err := i.begin(in); err != nil {
@@ -93,7 +85,7 @@ func (i *importing) check(in *input) error {
 	if real != nil {
 		defer real.Close()
 	}
-	stored, err := i.rehearse(real)
+	stored, err := i.rehearse(in, real)
 	if err != nil {
 		return fmt.Errorf("%w; nothing was written", err)
 	}
@@ -106,47 +98,25 @@ func (i *importing) check(in *input) error {
 	return nil
 }
 
-// rehearse imports into a temporary store and rolls back. It counts what --mirror would remove from
-// the real store, which may be nil.
-func (i *importing) rehearse(real directory.Store) (stored int, err error) {
+// rehearse imports into a copy of the real store, which may be nil, and rolls back.
+func (i *importing) rehearse(in *input, real directory.Store) (stored int, err error) {
 	folder, err := os.MkdirTemp("", "roster-check-")
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(folder)
-	temporary, err := sqlite.Open(i.ctx, filepath.Join(folder, "check.db"))
+	copied := filepath.Join(folder, "check.db")
+	if real != nil {
+		if _, err := sqlite.Backup(i.ctx, storePath(i.flags.store), copied, false); err != nil {
+			return 0, fmt.Errorf("copy the store, to check the import in the copy: %w", err)
+		}
+	}
+	temporary, err := sqlite.Open(i.ctx, copied)
 	if err != nil {
 		return 0, err
 	}
 	defer temporary.Close()
-	job := importJob{store: temporary, finish: func(_ directory.Import, stored int) error {
-		if err := i.verdict(stored); err != nil {
-			return err
-		}
-		if i.flags.mirror && real != nil {
-			count, err := real.Count(i.ctx)
-			if err != nil {
-				return err
-			}
-			i.removed = max(0, count-i.existing)
-			if err := i.checkRemovals(); err != nil {
-				return err
-			}
-		}
-		return errChecked
-	}}
-	if i.flags.mirror && real != nil {
-		job.added = func(users []directory.User) error {
-			ids := make([]int32, len(users))
-			for n := range users {
-				ids[n] = users[n].ID
-			}
-			known, _, err := real.Get(i.ctx, ids)
-			i.existing += int64(len(known))
-			return err
-		}
-	}
-	stored, err = i.run(job)
+	stored, err = i.run(in, temporary, errChecked)
 	if errors.Is(err, errChecked) {
 		err = nil
 	}
@@ -181,7 +151,7 @@ func (i *importing) confirmRemovals(cmd *cobra.Command, in *input) error {
 			return err
 		}
 	}
-	if _, err := i.rehearse(real); err != nil {
+	if _, err := i.rehearse(in, real); err != nil {
 		return fmt.Errorf("%w; nothing was imported", err)
 	}
 	i.removals = i.removed
@@ -203,7 +173,7 @@ func (i *importing) confirmRemovals(cmd *cobra.Command, in *input) error {
 		}
 	}
 	i.silent = true
-	i.badRows, i.duplicates, i.existing, i.removed = 0, 0, 0, 0
+	i.badRows, i.duplicates, i.removed = 0, 0, 0
 	return in.rewind()
 }
 
@@ -227,24 +197,18 @@ func (i *importing) begin(in *input) error {
 	return nil
 }
 
-// run does a job with the file that begin began.
-func (i *importing) run(job importJob) (stored int, err error) {
-	job.reader = i.reader
-	job.bad = i.bad
-	finish := job.finish
+// run imports the file that begin began. The change is not committed if end is set: then that is the error.
+func (i *importing) run(in *input, store directory.Store, end error) (stored int, err error) {
 	whole := false
-	job.finish = func(change directory.Import, stored int) error {
+	stored, err = importUsers(i.ctx, importJob{store: store, reader: i.reader, bad: i.bad, finish: func(change directory.Import, stored int) (int, error) {
 		whole = true
 		i.bar.Clear()
 		if warning := i.reader.Warning(); warning != "" && !i.silent {
 			fmt.Fprintf(i.stderr, "%s: warning: %s\n", i.name, warning)
 		}
-		if err := i.rejected.close(); err != nil {
-			return err
-		}
-		return finish(change, stored)
-	}
-	stored, err = importUsers(i.ctx, job)
+		stored, err := i.finish(in, change, stored)
+		return stored, cmp.Or(err, end)
+	}})
 	i.bar.Clear()
 	if !whole {
 		i.rejected.remove() // it would lack the rows that were not read
@@ -258,11 +222,103 @@ func (i *importing) run(job importJob) (stored int, err error) {
 	return stored, err
 }
 
+// finish does what can be done once all rows are there, and says whether they may be committed.
+func (i *importing) finish(in *input, change directory.Import, stored int) (left int, err error) {
+	if i.flags.mirror && i.badRows == 0 && stored > 0 {
+		if i.removed, err = change.RemoveOthers(i.ctx); err != nil {
+			return stored, err
+		}
+	}
+	taken, err := i.refuseTaken(in, change)
+	stored -= taken
+	if err == nil {
+		err = i.rejected.close()
+	}
+	if err == nil {
+		err = i.verdict(stored)
+	}
+	if err == nil && i.flags.mirror {
+		err = i.checkRemovals()
+	}
+	return stored, err
+}
+
+// takenAtOnce is how many rows whose email is taken are looked for in the file together.
+const takenAtOnce = 20_000
+
+// refuseTaken takes the rows whose email is taken out of the change, and reports them. A user whose row was
+// taken out has its old email again, which may be that of another row: so it looks again.
+func (i *importing) refuseTaken(in *input, change directory.Import) (refused int, err error) {
+	for {
+		taken, err := change.EmailsTaken(i.ctx, takenAtOnce)
+		if err != nil || len(taken) == 0 {
+			return refused, err
+		}
+		rows, err := i.rowsOf(in, taken)
+		if err != nil {
+			return refused, err
+		}
+		ids := make([]int32, 0, len(taken))
+		for n := range taken {
+			id, row := taken[n].ID, rows[taken[n].ID]
+			if row == nil {
+				return refused, fmt.Errorf("%s changed while it was read", i.name)
+			}
+			by := ""
+			if other := taken[n].Present; other != nil {
+				by = fmt.Sprintf(" by id %d", other.ID)
+			}
+			row.Err = fmt.Errorf("id %d: the %w%s: emails are compared without regard to case", id, errTaken, by)
+			if err := i.bad(row); err != nil {
+				return refused, err
+			}
+			ids = append(ids, id)
+		}
+		if err := change.Undo(i.ctx, ids); err != nil {
+			return refused, err
+		}
+		refused += len(ids)
+	}
+}
+
+// rowsOf reads the file again, for the rows of these users: of those with the same id, the store has the
+// first.
+func (i *importing) rowsOf(in *input, users []directory.ChangeError) (map[int32]*userfile.RowError, error) {
+	rows := make(map[int32]*userfile.RowError, len(users))
+	for n := range users {
+		rows[users[n].ID] = nil
+	}
+	if err := in.rewind(); err != nil {
+		return nil, err
+	}
+	reader, err := userfile.NewReader(in.Reader, i.options)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", i.name, err)
+	}
+	for found := 0; found < len(rows) && i.ctx.Err() == nil; {
+		user, err := reader.Next()
+		if errors.As(err, new(*userfile.RowError)) {
+			continue
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", i.name, err)
+		}
+		if row, asked := rows[user.ID]; asked && row == nil {
+			rows[user.ID] = &userfile.RowError{Line: reader.Line(), End: reader.End(), Text: reader.Text()}
+			found++
+		}
+	}
+	return rows, i.ctx.Err()
+}
+
 // bad reports a bad row.
 func (i *importing) bad(row *userfile.RowError) error {
 	i.badRows++
 	switch {
-	case !errors.Is(row, errDuplicate):
+	case !errors.Is(row, errDuplicate) && !errors.Is(row, errTaken):
 	case i.objects:
 		i.duplicates++
 	default:

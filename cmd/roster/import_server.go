@@ -13,6 +13,7 @@ import (
 
 	"example.com/roster/client"
 	"example.com/roster/directory/userfile"
+	"example.com/roster/internal/printable"
 )
 
 // maxJumps is how many places are kept at which the lines of a file and the rows that were sent part.
@@ -214,15 +215,20 @@ func (i *serverImport) add(done client.Imported) {
 	i.total.Removed += done.Removed
 	i.total.Refused += done.Refused
 	i.total.Position = done.Position
-	if len(done.RefusedRows) > 0 {
+	i.refused(done.RefusedRows)
+}
+
+// refused reports rows of the present change that the server has refused.
+func (i *serverImport) refused(rows []client.RefusedRow) {
+	if len(rows) > 0 {
 		i.bar.Clear()
 	}
-	for n, row := range done.RefusedRows {
+	for n, row := range rows {
 		if n == maxBadRows {
 			fmt.Fprintf(i.stderr, "%s: more refused rows follow; they are counted\n", i.name)
 			break
 		}
-		fmt.Fprintf(i.stderr, "%s: %s: id %d: %s\n", i.name, i.place(row.Row), row.ID, row.Reason)
+		fmt.Fprintf(i.stderr, "%s: %s: id %d: %s\n", i.name, i.place(row.Row), row.ID, printable.Line(row.Reason))
 	}
 }
 
@@ -242,6 +248,15 @@ func (i *serverImport) place(row int64) string {
 // failed says what became of the rows before an error.
 func (i *serverImport) failed(err error) error {
 	i.bar.Clear()
+	if failure := (*client.Error)(nil); errors.As(err, &failure) {
+		if rows, all := failure.RefusedRows(); len(rows) > 0 {
+			i.refused(rows)
+			err = fmt.Errorf("%s: %s cannot be taken: correct the file, or leave bad rows out with --on-bad-row skip", i.name, counted(all, "row"))
+			if i.flags.mirror {
+				err = fmt.Errorf("%s: %s cannot be taken: correct the file", i.name, counted(all, "row"))
+			}
+		}
+	}
 	done := i.total.Imported + i.total.Refused
 	switch {
 	case i.flags.check:

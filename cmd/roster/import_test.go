@@ -49,7 +49,7 @@ func TestImportLeavesOutAndKeepsBadRows(t *testing.T) {
 		t.Fatal("a check creates the store")
 	}
 	code, stderr = importFrom(t.Context(), strings.NewReader(manyRows(10_000)), append(arguments, "--rejected", rejected, "-")...)
-	if want := fmt.Sprintf(account, "taken", "left out"); code != 0 || !strings.Contains(stderr, want) || !strings.Contains(stderr, "imported 9800 users") {
+	if want := fmt.Sprintf(account, "taken", "left out"); code != 0 || !strings.Contains(stderr, want) || !strings.Contains(stderr, "imported 9800 users") || !strings.Contains(stderr, " rows/s (") {
 		t.Fatalf("exit %d: %s\nwant %s", code, stderr, want)
 	}
 	text, err := os.ReadFile(rejected)

@@ -15,18 +15,21 @@ import (
 type importJob struct {
 	store  directory.Store
 	reader *userfile.Reader
-	// bad is told each row that is not taken, and added, if set, the users of those that are.
-	bad   func(*userfile.RowError) error
-	added func([]directory.User) error
-	// finish has the last word before the commit.
-	finish func(change directory.Import, stored int) error
+	// bad is told each row that is not taken.
+	bad func(*userfile.RowError) error
+	// finish has the last word before the commit. It is told how many users are stored, and returns how many
+	// it has left.
+	finish func(change directory.Import, stored int) (left int, err error)
 }
 
 // importActor is who has made the change of an import, in the history of the store.
 const importActor = "roster import"
 
-// errDuplicate is the error of a row that the reader has taken, and the store has not.
-var errDuplicate = errors.New("came before in this file")
+// The errors of rows that the reader has taken, and the store has not.
+var (
+	errDuplicate = errors.New("came before in this file")
+	errTaken     = errors.New("email is taken")
+)
 
 // importUsers does the job, and returns how many users it has stored.
 func importUsers(ctx context.Context, job importJob) (stored int, err error) {
@@ -65,11 +68,6 @@ func importUsers(ctx context.Context, job importJob) (stored int, err error) {
 			}
 		}
 		stored += len(batch.users) - len(duplicates)
-		if job.added != nil {
-			if err := job.added(without(batch.users, duplicates)); err != nil {
-				return 0, err
-			}
-		}
 		if batch.err != nil {
 			return 0, batch.err
 		}
@@ -77,29 +75,13 @@ func importUsers(ctx context.Context, job importJob) (stored int, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	if err := job.finish(change, stored); err != nil {
+	if stored, err = job.finish(change, stored); err != nil {
 		return stored, err
 	}
 	// Commit looks at ctx once more: the signal that interrupts a pipeline may have ended the
 	// program before this one, and so the file, a moment earlier.
 	_, err = change.Commit(ctx)
 	return stored, err
-}
-
-// without returns users without those at indexes, which ascend.
-func without(users []directory.User, indexes []int) []directory.User {
-	if len(indexes) == 0 {
-		return users
-	}
-	var kept []directory.User
-	for i, user := range users {
-		if len(indexes) > 0 && indexes[0] == i {
-			indexes = indexes[1:]
-			continue
-		}
-		kept = append(kept, user)
-	}
-	return kept
 }
 
 // A batch is a part of a file: users with their rows, which have no errors yet, and the bad rows among

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"connectrpc.com/connect"
@@ -34,6 +35,9 @@ all of it.`,
 		Args:              noArguments,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if from.revision != now && cmd.Flags().Changed("last") && os.Getenv(environmentName("last")) == "" {
+				return usage("--last and --from-revision exclude each other")
+			}
 			return f.call(cmd.Context(), func(ctx context.Context, c *client.Client) error {
 				start := client.Position{Revision: int64(from.revision), Epoch: from.epoch}
 				if from.revision == now {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -94,9 +95,21 @@ func noCommand(cmd *cobra.Command, args []string) error {
 
 // flagError is an error in the flags of a command. An unknown flag gets a suggestion.
 func flagError(cmd *cobra.Command, err error) error {
-	unknown := (*pflag.NotExistError)(nil)
+	unknown, value := (*pflag.NotExistError)(nil), (*pflag.InvalidValueError)(nil)
+	if errors.As(err, &value) && errors.As(value.Unwrap(), new(*strconv.NumError)) {
+		what := "must be a number"
+		if errors.Is(value.Unwrap(), strconv.ErrRange) {
+			what = "is too large"
+		} else if value.GetFlag().Value.Type() == "int" {
+			what = "must be a whole number"
+		}
+		return usage("--%s %s: %s", value.GetFlag().Name, value.GetValue(), what)
+	}
 	if !errors.As(err, &unknown) {
 		return usageError{err}
+	}
+	if name := unknown.GetSpecifiedName(); len(name) == 1 && name[0] >= '0' && name[0] <= '9' {
+		return usage("%w: before an id below zero, write --", err)
 	}
 	var names []string
 	cmd.Flags().VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })

@@ -74,6 +74,6 @@ func loadSample(ctx context.Context, store directory.Store) (int, error) {
 		store:  store,
 		reader: reader,
 		bad:    func(row *userfile.RowError) error { return row },
-		finish: func(directory.Import, int) error { return nil },
+		finish: func(_ directory.Import, stored int) (int, error) { return stored, nil },
 	})
 }

@@ -48,10 +48,10 @@ func newWatchCommand() *cobra.Command {
 		Use:   "watch",
 		Short: "Print changes as they are made",
 		Long: `Watch prints every change of a server's users, once and in order, until it is
-interrupted. If the connection breaks it comes back by itself, and goes on where
-it was. If that place is not in the history any more, because it has been
-compacted or the directory was restored from a backup, it prints "reset", and
-then all users anew.
+interrupted. If the connection breaks it says why, comes back by itself, and goes
+on where it was. If that place is not in the history any more, because it has
+been compacted or the directory was restored from a backup, it prints "reset",
+and then all users anew.
 
 --output json prints one object a line: {"change":…}, {"progress":…}, which says
 that everything up to its revision has been printed, or {"reset":…}. A watch goes
@@ -93,7 +93,15 @@ func checkInterval(interval time.Duration) error {
 }
 
 func runWatch(ctx context.Context, stdout, stderr io.Writer, output outputFlag, c *client.Client, options client.WatchOptions) error {
+	told := "" // of a server that stays away, once
+	options.OnBreak = func(err error) {
+		if text := whatFailed(err); text != told && ctx.Err() == nil {
+			told = text
+			fmt.Fprintf(stderr, "the watch broke, and comes back by itself: %s\n", text)
+		}
+	}
 	for event, err := range c.Directory().Watch(ctx, options) {
+		told = ""
 		switch {
 		case err != nil:
 			return err
@@ -110,6 +118,17 @@ func runWatch(ctx context.Context, stdout, stderr io.Writer, output outputFlag, 
 		}
 	}
 	return nil
+}
+
+// whatFailed is the text of an error of a call without how long it took, so that the same failure reads the
+// same.
+func whatFailed(err error) string {
+	if failure := (*client.Error)(nil); errors.As(err, &failure) {
+		same := *failure
+		same.Attempts, same.Elapsed = 0, 0
+		return same.Error()
+	}
+	return printable.Line(err.Error())
 }
 
 // printChange writes a line: revision, kind, id and, if there is one, the user.

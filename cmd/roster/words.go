@@ -97,7 +97,7 @@ func parseIDs(args []string) ([]int32, error) {
 		}
 	}
 	if len(ids) == 0 {
-		return nil, usage("give one id or more, as in: roster get 1 2")
+		return nil, usage("give one id or more, as in 7, 1,2 or 5-9")
 	}
 	return ids, nil
 }

@@ -39,6 +39,41 @@ func TestAnotherProgramChangesTheFile(t *testing.T) {
 	}
 }
 
+// A new id is above those that another program has given, and so replaces nobody: at once, and if no process
+// had the store open then.
+func TestANewIDAfterAnotherProgramAddedUsers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "roster.db")
+	insert := func(id int32) string {
+		return fmt.Sprintf("INSERT INTO users (id, name, age, email, revision, created, updated) VALUES (%d, 'Shell', 1, '', 1, 1, 1)", id)
+	}
+	anyID := directory.Write{Creates: []directory.Create{{User: directory.User{Name: "New"}, NewID: true}}}
+	create := func(store *Store, want int32) {
+		t.Helper()
+		written, err := store.Write(t.Context(), anyID)
+		if err != nil || written.Created[0].ID != want {
+			t.Errorf("created %+v, %v, want the id %d", written.Created, err, want)
+		}
+	}
+	store := filled(t, path, "Ann")
+	shell(t, path, insert(2))
+	create(store, 3)
+	// The id stays used when its user goes.
+	shell(t, path, insert(10))
+	if _, err := store.Write(t.Context(), directory.Write{Deletes: []directory.Delete{{ID: 10}}}); err != nil {
+		t.Fatal(err)
+	}
+	create(store, 11)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, path, insert(12))
+	again := openWith(t, path, History{})
+	create(again, 13)
+	if n := count(t, again, "SELECT count(*) FROM users WHERE name = 'Shell'"); n != 2 {
+		t.Errorf("%d users of the other program are left, want 2", n)
+	}
+}
+
 // A write of this process between the change and the next look hides nothing.
 func TestAnotherProgramChangesTheFileBeforeAWrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "roster.db")

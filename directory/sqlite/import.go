@@ -33,6 +33,8 @@ type importing struct {
 	// last is the greatest id so far; a greater one cannot be a duplicate. top is the greatest id that the
 	// directory had; a greater one is new.
 	last, top int64
+	// sole is set if it was looked for emails that several users have got from this import, and there are none.
+	sole      bool
 	puts      []draft
 	ids       []int32
 	unchanged []int32
@@ -78,6 +80,7 @@ func (c *importing) failed(ctx context.Context, err error) error {
 
 // Add implements directory.Import.
 func (c *importing) Add(ctx context.Context, users []directory.User) (duplicates []int, err error) {
+	c.sole = false
 	for i := range users {
 		if err := validate(&users[i]); err != nil {
 			return nil, err
@@ -225,6 +228,7 @@ const (
 // EmailsTaken implements directory.Import.
 func (c *importing) EmailsTaken(ctx context.Context, limit int) ([]directory.ChangeError, error) {
 	taken, err := c.emailsTaken(ctx, limit)
+	c.sole = err == nil && len(taken) == 0
 	return taken, c.failed(ctx, err)
 }
 
@@ -275,6 +279,7 @@ const fewChanges = 50_000
 // Undo implements directory.Import. As this import has had the write lock since it began, a reader sees the
 // users as they were.
 func (c *importing) Undo(ctx context.Context, ids []int32) error {
+	c.sole = false
 	return c.failed(ctx, c.undo(ctx, distinct(ids)))
 }
 
@@ -320,13 +325,15 @@ func (c *importing) Commit(ctx context.Context) (done directory.ImportDone, err 
 		return done, errEnded
 	}
 	defer c.tidy()()
-	taken, err := c.EmailsTaken(ctx, 1)
-	if err == nil && len(taken) > 0 {
-		err = &taken[0]
-	}
-	if err != nil {
-		_ = c.rollback()
-		return done, err
+	if !c.sole {
+		taken, err := c.EmailsTaken(ctx, 1)
+		if err == nil && len(taken) > 0 {
+			err = &taken[0]
+		}
+		if err != nil {
+			_ = c.rollback()
+			return done, err
+		}
 	}
 	c.done.State, err = c.commit(ctx)
 	if err != nil {

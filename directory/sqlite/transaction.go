@@ -26,7 +26,7 @@ type transaction struct {
 	actor            string
 	// total is the number of changes before this one, changes that of this one.
 	total, changes int64
-	// highest is the highest id that was ever used.
+	// highest is the highest id that was ever used before this change.
 	highest int64
 	// one and many are the statements of put, for 1 and for batchRows users.
 	one, many statements
@@ -92,13 +92,17 @@ func (t *transaction) takeRevision(ctx context.Context) error {
 		t.db.edits.pending = false
 	}
 	var last int64
-	err = t.tx.QueryRowContext(ctx, `SELECT d.epoch, d.revision, d.oldest, d.highest_id, coalesce(r.time, 0), coalesce(r.total, 0)
-		FROM directory AS d LEFT JOIN revisions AS r ON r.revision = d.revision WHERE d.one = 1`).
+	// Another program may have given an id that is above all that Roster has given.
+	err = t.tx.QueryRowContext(ctx, `SELECT d.epoch, d.revision, d.oldest, max(d.highest_id, `+highestPresent+`), coalesce(r.time, 0), coalesce(r.total, 0)
+		FROM directory AS d LEFT JOIN revisions AS r ON r.revision = d.revision WHERE d.one = 1`, highestID).
 		Scan(&t.before.Epoch, &t.before.Revision, &t.before.Oldest, &t.highest, &last, &t.total)
 	// Times never fall, whatever the clock does.
 	t.revision, t.micros = t.before.Revision+1, max(time.Now().UnixMicro(), last)
 	return err
 }
+
+// highestPresent is the highest id that somebody has, of those that are not above the first parameter.
+const highestPresent = `coalesce((SELECT max(id) FROM users WHERE id <= ?1), 0)`
 
 // record returns a user as this change leaves it.
 func (t *transaction) record(u directory.User, created time.Time) directory.Record {
@@ -166,7 +170,6 @@ func (t *transaction) putBatch(ctx context.Context, s statements, puts []draft) 
 	for i := range puts {
 		u := &puts[i].user
 		t.arguments = append(t.arguments, u.ID, u.Name, u.Age, u.Email, directory.FoldKey(u.Name), directory.FoldKey(u.Email))
-		t.highest = max(t.highest, int64(u.ID))
 	}
 	if _, err := s.users.ExecContext(ctx, t.arguments...); err != nil {
 		return err
@@ -199,8 +202,9 @@ func (t *transaction) finish(ctx context.Context) (mark string, err error) {
 	if _, err := t.tx.ExecContext(ctx, "INSERT INTO revisions VALUES (?, ?, ?, ?)", t.revision, t.micros, t.actor, t.total+t.changes); err != nil {
 		return "", err
 	}
-	err = t.tx.QueryRowContext(ctx, `UPDATE directory SET revision = ?, recorded = ?1, highest_id = max(highest_id, ?), `+setMark+`
-		WHERE one = 1 RETURNING mark`, t.revision, min(t.highest, highestID)).Scan(&mark)
+	// The ids that this change has used are there, but for rows that an import has taken out again.
+	err = t.tx.QueryRowContext(ctx, `UPDATE directory SET revision = ?2, recorded = ?2, highest_id = max(?3, `+highestPresent+`), `+setMark+`
+		WHERE one = 1 RETURNING mark`, highestID, t.revision, t.highest).Scan(&mark)
 	return mark, err
 }
 

@@ -22,7 +22,7 @@ func (s *Store) Write(ctx context.Context, change directory.Write) (w directory.
 		return w, err
 	}
 	defer t.rollback()
-	p := plan{transaction: t, present: make(map[int32]*directory.Record, len(ids))}
+	p := plan{transaction: t, top: t.highest, present: make(map[int32]*directory.Record, len(ids))}
 	if err := p.load(ctx, ids); err != nil {
 		return w, s.failed(t.db, err)
 	}
@@ -90,6 +90,8 @@ func idsOf(change directory.Write) ([]int32, error) {
 type plan struct {
 	*transaction
 	present map[int32]*directory.Record // of the ids that the Write names
+	// top is the highest id that was ever used, with those of the Write.
+	top     int64
 	deletes []*directory.Record
 	puts    []draft
 	sources []source // of puts
@@ -140,17 +142,17 @@ func (p *plan) decide(change directory.Write) error {
 			return refuse(directory.ErrExists, directory.InCreates, i, c.User.ID, user)
 		}
 		if !c.NewID {
-			p.highest = max(p.highest, int64(c.User.ID))
+			p.top = max(p.top, int64(c.User.ID))
 		}
 	}
 	for i, c := range change.Creates {
 		user := c.User
 		if c.NewID {
-			p.highest = max(p.highest, 0) + 1
-			if p.highest > highestID {
+			p.top = max(p.top, 0) + 1
+			if p.top > highestID {
 				return directory.ErrNoID
 			}
-			user.ID = int32(p.highest)
+			user.ID = int32(p.top)
 		}
 		if err := user.Validate(); err != nil {
 			return refuse(err, directory.InCreates, i, user.ID, nil)
@@ -173,7 +175,7 @@ func (p *plan) update(i int, u *directory.Update) error {
 		if err := u.User.Validate(); err != nil {
 			return refuse(err, directory.InUpdates, i, u.User.ID, nil)
 		}
-		p.highest = max(p.highest, int64(u.User.ID))
+		p.top = max(p.top, int64(u.User.ID))
 		p.written.Updated = append(p.written.Updated, p.record(u.User, moment(p.micros)))
 		p.add(draft{user: u.User}, directory.InUpdates, i)
 		return nil

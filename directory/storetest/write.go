@@ -269,11 +269,19 @@ func testNewID(t *testing.T, f fixture) {
 	if _, err := store.Write(t.Context(), creating(user(500), user(102))); !errors.Is(err, directory.ErrExists) {
 		t.Fatal(err)
 	}
+	// Nor has a row that an import took out again.
+	change = f.begin(store)
+	f.add(change, user(110), user(600))
+	if err := change.Undo(t.Context(), []int32{600}); err != nil {
+		t.Fatal(err)
+	}
+	f.commit(change)
+	fresh(111)
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
 	store = f.open()
-	fresh(104)
+	fresh(112)
 }
 
 func testNoID(t *testing.T, f fixture) {

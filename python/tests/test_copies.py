@@ -330,6 +330,42 @@ def test_the_age_counts_from_before_the_question() -> None:
     assert replica.complete_at == 40.0
 
 
+class Halting(dict[int, Record]):
+    """Users during whose look-up the process stands still."""
+
+    def get(self, key: int, default: Any = None) -> Any:
+        time.sleep(1.2)
+        return super().get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        time.sleep(1.2)
+        return super().__contains__(key)
+
+
+def test_a_look_up_that_stands_still_is_as_old_as_its_answer() -> None:
+    directory = FakeDirectory()
+    directory.write([pb.User(id=1, name="Ann")])
+    with serving(directory) as address, DirectoryClient(address) as client:
+        with Copy(client, 1.0) as copy:
+            copy.wait(PATIENCE)
+            copy._replica.users = Halting(copy._replica.users)
+            with pytest.raises(StaleError):
+                copy.get(1)
+            copy.wait(PATIENCE)
+            with pytest.raises(StaleError):
+                copy.get_many([1])
+
+        async def main() -> None:
+            async with AsyncDirectoryClient(address) as asynchronous:
+                async with AsyncCopy(asynchronous, 1.0) as copy:
+                    await copy.wait(PATIENCE)
+                    copy._replica.users = Halting(copy._replica.users)
+                    with pytest.raises(StaleError):
+                        copy.get(1)
+
+        asyncio.run(main())
+
+
 def test_a_look_up_takes_about_a_microsecond() -> None:
     directory = FakeDirectory()
     directory.write([pb.User(id=i, name="User") for i in range(1000)])

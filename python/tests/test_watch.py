@@ -28,6 +28,7 @@ from roster_peer import (
     Progress,
     Reset,
 )
+from roster_peer.watching import Watching
 
 Told = tuple[str, int]
 
@@ -334,3 +335,12 @@ def test_a_watch_that_is_dropped_leaves_no_thread(relay: Relay) -> None:
             assert time.monotonic() < deadline
             gc.collect()
             time.sleep(0.05)
+
+
+def test_how_soon_a_watch_comes_back() -> None:
+    state = Watching(Position(4, "e"), False, "", 1.0)
+    assert state.attempts(0, False) == 1
+    assert state.attempts(7, False) == 8  # the server is away
+    assert state.attempts(8, True) == 1  # the place is gone: all users, soon
+    state.reset("gone")
+    assert state.attempts(1, True) == 2  # and so is the beginning

@@ -47,9 +47,12 @@ class AsyncCopy:
         Raises:
             StaleError: the copy may be older than max_staleness.
         """
+        # In this order: the process may stand still at any point.
         replica = self._replica
-        if now() - replica.complete_at <= self._max:
-            return replica.users.get(id)
+        complete_at = replica.complete_at
+        user = replica.users.get(id)
+        if now() - complete_at <= self._max:
+            return user
         raise stale(self.age, self._max, self._last_error)
 
     async def fetch(self, id: int, timeout: float | None = 1.0) -> Record | None:

@@ -92,9 +92,9 @@ class AsyncWatch:
                 return
             if not reset and state.resets_on_failure:
                 reset = "the stream broke before all users were told"
+            attempt = state.attempts(attempt, bool(reset))
             if reset:
                 yield state.reset(reset)
-            attempt += 1
             try:
                 await within(pause(attempt, asked), self._closed.wait())
             except asyncio.TimeoutError:

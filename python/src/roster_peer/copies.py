@@ -70,9 +70,12 @@ class Copy:
             StaleError: the copy may be older than max_staleness, and does not ask.
             CallError: it asked, and the server did not answer.
         """
+        # In this order: the process may stand still at any point.
         replica = self._replica
-        if now() - replica.complete_at <= self._max:
-            return replica.users.get(id)
+        complete_at = replica.complete_at
+        user = replica.users.get(id)
+        if now() - complete_at <= self._max:
+            return user
         if not self._ask:
             raise stale(self.age, self._max, self._last_error)
         try:
@@ -86,9 +89,11 @@ class Copy:
         """Returns those users by their ids that there are; the rest as get."""
         ids = list(ids)
         replica = self._replica
-        if now() - replica.complete_at <= self._max:
-            users = replica.users
-            return {each: users[each] for each in ids if each in users}
+        complete_at = replica.complete_at
+        users = replica.users
+        present = {each: users[each] for each in ids if each in users}
+        if now() - complete_at <= self._max:
+            return present
         if not self._ask:
             raise stale(self.age, self._max, self._last_error)
         if not ids:

@@ -106,9 +106,9 @@ class Watch:
                 return
             if not reset and state.resets_on_failure:
                 reset = "the stream broke before all users were told"
+            attempt = state.attempts(attempt, bool(reset))
             if reset:
                 yield state.reset(reset)
-            attempt += 1
             self._closed.wait(pause(attempt, asked))
 
     def _stream(self) -> Iterator[Any]:

@@ -108,6 +108,14 @@ class Watching:
         )
         return request
 
+    def attempts(self, before: int, resets: bool) -> int:
+        """Returns how many attempts in a row have failed, with this one.
+
+        A server that answers that the place is not in the history is there: all users
+        are asked for soon, but not again and again.
+        """
+        return 1 if resets and not self.loading else before + 1
+
     def reset(self, reason: str) -> Reset:
         """Begins again from the beginning."""
         self.loading = True
