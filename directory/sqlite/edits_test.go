@@ -137,3 +137,58 @@ func TestAnotherProgramChangesAReadOnlyStore(t *testing.T) {
 	}
 	store.Close()
 }
+
+// A log that another process empties is no edit: the history stays. An edit whose log is emptied at once is one.
+func TestAnEmptiedLogIsNoEdit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "roster.db")
+	store, second := filled(t, path, "Ann"), filled(t, path, "Ann")
+	state := func() directory.State {
+		t.Helper()
+		state, err := store.State(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state
+	}
+	refuseImport := func() {
+		t.Helper()
+		change, err := second.Import(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := change.Add(t.Context(), []directory.User{{ID: 2, Name: "Ben"}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := change.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, empty := range map[string]func(){
+		"an import that is refused": refuseImport,
+		"the shell":                 func() { shell(t, path, "PRAGMA wal_checkpoint(TRUNCATE)") },
+		"an import that is refused after a write of this process": func() {
+			if _, err := writeAll(t, store, []directory.User{{ID: 1, Name: "Cleo"}}); err != nil {
+				t.Fatal(err)
+			}
+			refuseImport()
+		},
+		"an import that is refused after a write of the other process": func() {
+			if _, err := writeAll(t, second, []directory.User{{ID: 1, Name: "Dora"}}); err != nil {
+				t.Fatal(err)
+			}
+			state()
+			refuseImport()
+		},
+	} {
+		before := state()
+		empty()
+		if after := state(); after.Oldest != before.Oldest || after.Revision > before.Revision+1 {
+			t.Errorf("%s: %+v became %+v", name, before, after)
+		}
+	}
+	before := state()
+	shell(t, path, "DELETE FROM users WHERE id = 1", "PRAGMA wal_checkpoint(TRUNCATE)")
+	if after := state(); after.Revision != before.Revision+1 || after.Oldest != after.Revision {
+		t.Errorf("an edit, %+v became %+v", before, after)
+	}
+}
