@@ -27,9 +27,6 @@ type database struct {
 	fileEpoch string
 	// edits is what the connection of the writer, or of the watcher if readOnly, saw last.
 	edits edits
-	// indexDescriptor is the open index of the log, if hasIndex (commits_unix.go).
-	indexDescriptor int
-	hasIndex        bool
 
 	// file is the file that was opened, and log and index are those that SQLite keeps beside it;
 	// the paths may name other files by now. Guarded by Store.checking.

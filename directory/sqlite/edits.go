@@ -12,38 +12,13 @@ import (
 // is not the connection's own. It is the connection of the writer that is asked, since the changes of
 // this process are its own: if its data version has changed and the mark of the last change has not, it
 // was somebody else than Roster. Whoever has that connection may use edits.
-//
-// The data version also changes when another process empties the log, as an import does at its end. So the
-// number of commits must have changed, too.
 type edits struct {
 	conn    any // that the versions are of
 	version int64
 	mark    string
-	commits commitCount
 	// pending says that a change was noticed and could not be made a revision yet.
 	pending bool
 }
-
-// A commitCount is a number of commits, if it is known.
-type commitCount struct {
-	commits uint32
-	known   bool
-}
-
-// countTries is how often look reads again because somebody commits meanwhile.
-const countTries = 5
-
-// count reads the number of commits.
-func (db *database) count() commitCount {
-	if !db.hasIndex {
-		return commitCount{}
-	}
-	commits, known := readCommits(db.indexDescriptor)
-	return commitCount{commits, known}
-}
-
-// next is the count after one more commit.
-func (c commitCount) next() commitCount { return commitCount{c.commits + 1, c.known} }
 
 const (
 	selectVersions = `SELECT data_version, (SELECT mark FROM directory WHERE one = 1) FROM pragma_data_version`
@@ -58,26 +33,15 @@ const (
 
 // look records what a connection sees, and reports whether another program has changed the file since
 // the last time.
-func (db *database) look(ctx context.Context, conn *sql.Conn, from querier) (edited bool, err error) {
-	e, now := &db.edits, edits{pending: db.edits.pending}
+func (e *edits) look(ctx context.Context, conn *sql.Conn, from querier) (edited bool, err error) {
+	now := edits{pending: e.pending}
 	if err := conn.Raw(func(driverConn any) error { now.conn = driverConn; return nil }); err != nil {
 		return false, err
 	}
-	// What is read must be of one moment, with no commit in between.
-	for try := 0; try < countTries && !now.commits.known; try++ {
-		before := db.count()
-		if err := from.QueryRowContext(ctx, selectVersions).Scan(&now.version, &now.mark); err != nil {
-			return false, err
-		}
-		if now.commits = db.count(); now.commits != before {
-			now.commits = commitCount{}
-		}
-		if !db.hasIndex {
-			break
-		}
+	if err := from.QueryRowContext(ctx, selectVersions).Scan(&now.version, &now.mark); err != nil {
+		return false, err
 	}
-	emptied := e.commits.known && e.commits == now.commits
-	edited = e.conn == now.conn && e.version != now.version && e.mark == now.mark && !emptied
+	edited = e.conn == now.conn && e.version != now.version && e.mark == now.mark
 	*e = now
 	return edited, nil
 }
@@ -97,8 +61,7 @@ func (db *database) beginToLook(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	db.indexDescriptor, db.hasIndex = openIndex(followLinks(db.path) + "-shm")
-	_, err = db.look(ctx, conn, conn)
+	_, err = db.edits.look(ctx, conn, conn)
 	return err
 }
 
@@ -117,7 +80,7 @@ func (s *Store) noticeEdits(ctx context.Context, db *database) {
 		return
 	}
 	defer conn.Close()
-	edited, err := db.look(ctx, conn, conn)
+	edited, err := db.edits.look(ctx, conn, conn)
 	if err != nil || !edited && !db.edits.pending {
 		return
 	}
@@ -151,11 +114,10 @@ func (db *database) raise(ctx context.Context, conn *sql.Conn) (err error) {
 	if err := tx.QueryRowContext(ctx, markChange+" RETURNING mark").Scan(&mark); err != nil {
 		return err
 	}
-	commits := db.count() // nobody else commits now
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	db.edits.mark, db.edits.commits = mark, commits.next()
+	db.edits.mark = mark
 	return nil
 }
 

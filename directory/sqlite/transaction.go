@@ -81,7 +81,7 @@ func (s *Store) beginOn(ctx context.Context, db *database) (*transaction, error)
 // takeRevision takes the next revision. If another program has changed the file, that is a revision of its
 // own before.
 func (t *transaction) takeRevision(ctx context.Context) error {
-	edited, err := t.db.look(ctx, t.conn, t.tx)
+	edited, err := t.db.edits.look(ctx, t.conn, t.tx)
 	if err != nil {
 		return err
 	}
@@ -224,11 +224,10 @@ func (t *transaction) commit(ctx context.Context) (directory.State, error) {
 
 // commitMarked commits a change that has set this mark.
 func (t *transaction) commitMarked(mark string) error {
-	commits := t.db.count() // nobody else commits now
 	if err := t.tx.Commit(); err != nil {
 		return errors.Join(t.store.failed(t.db, err), t.rollback())
 	}
-	t.db.edits.mark, t.db.edits.commits = mark, commits.next()
+	t.db.edits.mark = mark
 	t.store.endOwnEpoch(t.db)
 	t.end()
 	return nil
