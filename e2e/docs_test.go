@@ -11,7 +11,7 @@ import (
 )
 
 // Every text in the runbook's table of errors is one that the port has: it
-// stands in the sources of Roster, or of Connect, or of what checks the rules.
+// stands in the sources of Roster's port and directory, or of Connect, or of what checks the rules.
 func TestTheRunbooksErrorsAreThoseOfThePort(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(root, "docs", "operations.md"))
 	if err != nil {
@@ -23,7 +23,7 @@ func TestTheRunbooksErrorsAreThoseOfThePort(t *testing.T) {
 	}
 	errorsPart, _, _ = strings.Cut(errorsPart, "\n## ")
 
-	folders := []string{filepath.Join(root, "server")}
+	folders := []string{filepath.Join(root, "server"), filepath.Join(root, "directory")}
 	for _, module := range []string{"connectrpc.com/connect", "buf.build/go/protovalidate"} {
 		list := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module)
 		list.Dir = root

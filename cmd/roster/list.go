@@ -23,7 +23,8 @@ func newListCommand() *cobra.Command {
 		Short: "List users",
 		Long: `List asks a server for its users, page by page, and prints them as they come. A
 user that is there from the first page to the last is printed once, whatever is
-written meanwhile.
+written meanwhile; in the order of names, one that is renamed meanwhile may be
+printed twice or not at all.
 
 It needs roster.v1, which Roster has, and a Python server has not. --timeout
 holds for each page.`,

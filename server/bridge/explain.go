@@ -54,6 +54,8 @@ func aboutPreface(sent []byte, secure bool, err error) error {
 		return errors.New("it speaks TLS: use a URL that begins with https")
 	case secure && err != nil:
 		return fmt.Errorf("it has ended the TLS connection: it may ask for a client certificate, which --bridge-cert and --bridge-key give, or speak HTTP/1.1 alone (%w)", err)
+	case len(sent) == 0 && err != nil: // so does a server that stops just then
+		return errors.New("it has closed the connection without a word: it is starting or stopping, or does not speak HTTP/2, which gRPC needs: it may speak HTTP/1.1 alone, or TLS, which needs a URL that begins with https")
 	}
 	return errors.New("it does not speak HTTP/2, which gRPC needs: it may speak HTTP/1.1 alone, or TLS, which needs a URL that begins with https")
 }

@@ -158,7 +158,7 @@ func TestWhatAServerSendsFirstTellsWhatItIs(t *testing.T) {
 	for sent, want := range map[string]string{
 		"HTTP/1.1 400 Bad Request":             "it answers in HTTP/1.1, and gRPC needs HTTP/2",
 		"\x15\x03\x03\x00\x02\x02\x46":         "it speaks TLS: use a URL that begins with https",
-		"":                                     "it may speak HTTP/1.1 alone, or TLS, which needs a URL that begins with https",
+		"":                                     "without a word: it is starting or stopping, or does not speak HTTP/2, which gRPC needs: it may speak HTTP/1.1 alone, or TLS, which needs a URL that begins with https",
 		"<!DOCTYPE HTML>":                      "it may speak HTTP/1.1 alone, or TLS, which needs a URL that begins with https",
 		"\x00\x00\x00\x04\x00\x00\x00\x00\x00": "",
 	} {

@@ -120,9 +120,12 @@ class DirectoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListUsers(self, request, context):
-        """ListUsers answers one page of the users that match a filter. Pages follow
-        one another by the last user of the page before: a user that is there from
-        the first page to the last is listed once, whatever is written meanwhile.
+        """ListUsers answers one page of the users that match a filter. A page begins
+        after the last user of the page before. In the order of ids, a user that
+        matches from the first page to the last is listed once, whatever is written
+        meanwhile. In the order of names, a user that is renamed between two pages
+        may be listed twice or not at all; a watch from the revision of the pages
+        tells of the change.
 
         Errors: INVALID_ARGUMENT for a filter, an order or a page token that cannot
         be read, or a page token of another filter or order; OUT_OF_RANGE for a page
