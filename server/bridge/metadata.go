@@ -135,13 +135,13 @@ func (c *call) fit(st *spb.Status, header, trailer metadata.MD) (*spb.Status, me
 	return st, header, trailer
 }
 
-// incoming adds the metadata of an upstream's reply to that of ours.
-func incoming(header http.Header, md metadata.MD) {
+// incoming adds the metadata of an upstream's reply to that of ours, where the keys begin with prefix.
+func incoming(header http.Header, prefix string, md metadata.MD) {
 	for name, values := range md {
 		if reserved(name) || strings.HasPrefix(name, ":") {
 			continue
 		}
-		key := http.CanonicalHeaderKey(name)
+		key := prefix + http.CanonicalHeaderKey(name)
 		for _, value := range values {
 			if strings.HasSuffix(name, "-bin") {
 				value = connect.EncodeBinaryHeader([]byte(value))
