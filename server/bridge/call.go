@@ -123,14 +123,16 @@ func (m *method) call(ctx context.Context, request *message, sent http.Header) *
 		return &outcome{err: err}
 	}
 	c := callOf(ctx)
-	limited, stop := c.with(m.outgoing(ctx, sent))
-	defer stop()
-	if err := c.expect(limited, m.recent.Load()); err != nil {
+	if why := c.calls(); why != nil {
+		return &outcome{err: why}
+	}
+	ctx = m.outgoing(ctx, sent)
+	if err := c.expect(ctx, m.recent.Load()); err != nil {
 		return &outcome{err: m.error(ctx, err, nil, nil)}
 	}
 	done := &outcome{reply: &message{form: m.output, call: c}}
 	options := append(m.compression(sent), grpc.Header(&done.header), grpc.Trailer(&done.trailer), keepRequest)
-	err := m.upstream.conn.Invoke(limited, m.path, request, done.reply, options...)
+	err := m.upstream.conn.Invoke(ctx, m.path, request, done.reply, options...)
 	m.upstream.heard(done.header)
 	if err == nil {
 		err = c.tooMuchMetadata(done.header, done.trailer)
@@ -369,8 +371,14 @@ func (m *method) outgoing(ctx context.Context, header http.Header) context.Conte
 	if config.IdentityHeader != "" {
 		delete(md, config.IdentityHeader) // the caller may not claim to be somebody
 		if call := rpc.From(ctx); call != nil && call.Identity != "" {
+			if md == nil {
+				md = make(metadata.MD)
+			}
 			md.Set(config.IdentityHeader, call.Identity)
 		}
+	}
+	if len(md) == 0 {
+		return ctx
 	}
 	return metadata.NewOutgoingContext(ctx, md)
 }

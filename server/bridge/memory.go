@@ -345,6 +345,7 @@ type call struct {
 
 	mu     sync.Mutex
 	writer http.ResponseWriter     // nil after the handler has returned
+	record *rpc.Call               // whose context is that of the upstream\'s call; set by calls
 	cancel context.CancelCauseFunc // ends the call of the upstream
 	why    error                   // why it was ended
 }
@@ -376,7 +377,7 @@ func (m *memory) begin(ctx context.Context, w http.ResponseWriter) *call {
 // leave gives back all that the call holds. It is called when the handler has returned.
 func (c *call) leave() {
 	c.mu.Lock()
-	c.writer, c.cancel = nil, nil
+	c.writer, c.record, c.cancel = nil, nil, nil
 	c.mu.Unlock()
 	c.free()
 	m := c.memory
@@ -404,6 +405,15 @@ func (c *call) with(ctx context.Context) (context.Context, context.CancelFunc) {
 	return ctx, func() { cancel(nil) }
 }
 
+// calls is with for a unary call of the upstream, whose context is derived from that of the request. It
+// spares a context. If the call has been ended already, it returns why.
+func (c *call) calls() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.record = rpc.From(c)
+	return c.why
+}
+
 // end ends the call with an error: the upstream's side, and a reply that is being written.
 func (c *call) end(why error) {
 	c.mu.Lock()
@@ -414,6 +424,9 @@ func (c *call) end(why error) {
 	c.why = why
 	if c.cancel != nil {
 		c.cancel(why)
+	}
+	if c.record != nil {
+		c.record.Cancel()
 	}
 	c.memory.mu.Lock()
 	sending := !c.sending.IsZero()

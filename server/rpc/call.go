@@ -121,6 +121,12 @@ func (c *Call) Overdue() (limit time.Duration, over bool) {
 	return c.deadline.Sub(c.Start), !c.deadline.IsZero() && time.Until(c.deadline) <= 0
 }
 
+// Cancel ends the call's context early.
+func (c *Call) Cancel() {
+	_ = c.context()
+	c.End()
+}
+
 // End releases the resources of the context.
 func (c *Call) End() {
 	c.mu.Lock()

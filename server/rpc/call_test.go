@@ -118,6 +118,25 @@ func TestParentCancels(t *testing.T) {
 	}
 }
 
+func TestCancel(t *testing.T) {
+	for name, waited := range map[string]bool{"while somebody waits": true, "before anybody waits": false} {
+		t.Run(name, func(t *testing.T) {
+			c, ctx := newCall(t.Context())
+			defer c.End()
+			if waited {
+				child, stop := context.WithCancel(ctx)
+				defer stop()
+				ctx = child
+			}
+			c.Cancel()
+			<-ctx.Done()
+			if !errors.Is(ctx.Err(), context.Canceled) {
+				t.Errorf("Err = %v, want Canceled", ctx.Err())
+			}
+		})
+	}
+}
+
 // A goroutine for each call would cost a tenth of the CPU of a call to another server.
 func TestContextsBeneathACallNeedNoGoroutine(t *testing.T) {
 	for name, limit := range map[string]time.Duration{"with a deadline": time.Minute, "without": 0} {
