@@ -10,15 +10,16 @@
 //
 // Each method has one handler, made by Connect's own constructors with a message type that is nothing
 // but bytes. So the protocols, the envelopes, compression and errors are Connect's, and the bytes of a
-// message are passed on undecoded, except for callers that speak JSON. The upstream side is grpc-go's
-// client, which brings connections, balancing and health checking.
+// message are passed on undecoded, except for callers that speak JSON. Only the plainest calls of gRPC are
+// answered without it (direct.go). The upstream side is grpc-go's client, which brings connections,
+// balancing and health checking.
 //
 // The files: bridge.go (what is mounted), upstream.go (one upstream and what its processes say),
-// call.go (one call), memory.go, frames.go and requests.go (how much memory calls may take), message.go
-// (bytes and JSON), estimate.go (how large a message is in JSON), metadata.go (which metadata passes),
-// reflect.go and schema.go (learning and linking a schema), explain.go (what is wrong with an upstream),
-// resolve.go (addresses), balance.go and health.go (which process gets a call), roles.go (who may call
-// what), report.go (how the upstreams are, for metrics).
+// call.go (one call), direct.go (a plain call without Connect), memory.go, frames.go and requests.go (how
+// much memory calls may take), message.go (bytes and JSON), estimate.go (how large a message is in JSON),
+// metadata.go (which metadata passes), reflect.go and schema.go (learning and linking a schema), explain.go
+// (what is wrong with an upstream), resolve.go (addresses), balance.go and health.go (which process gets a
+// call), roles.go (who may call what), report.go (how the upstreams are, for metrics).
 package bridge
 
 import (
@@ -71,7 +72,8 @@ type Config struct {
 	LeaveOutAuthorization bool
 	// DialOptions are added to those of the connections for calls, such as a handler that makes spans.
 	DialOptions []grpc.DialOption
-	// Options are those of every handler of the port, such as its interceptors.
+	// Options are those of every handler of the port, such as its interceptors. Calls that succeed may pass
+	// the interceptors by: see direct.go.
 	Options connect.HandlerOption
 	// Log gets a line when services are mounted or cannot be, and about upstreams that do not answer.
 	Log *slog.Logger

@@ -60,7 +60,7 @@ func (m *method) handler(options ...connect.HandlerOption) http.Handler {
 func (m *method) recorded(next http.Handler) http.Handler {
 	memory := m.upstream.memory
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := memory.begin(w)
+		c := memory.begin(r.Context(), w)
 		c.littleMetadata = takesLittleMetadata(r.Header)
 		defer c.leave()
 		if m.descriptor.IsStreamingClient() {
@@ -73,10 +73,18 @@ func (m *method) recorded(next http.Handler) http.Handler {
 				return
 			}
 		}
-		if m.descriptor.IsStreamingServer() {
+		switch {
+		case m.descriptor.IsStreamingServer():
 			defer m.drain.AfterClosing(func() { c.end(drain.Reconnect()) })()
+			r = r.WithContext(c)
+		case m.descriptor.IsStreamingClient():
+			r = r.WithContext(c)
+		default:
+			if r = m.direct(w, r, c); r == nil {
+				return
+			}
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
+		next.ServeHTTP(w, r)
 	})
 }
 
@@ -96,36 +104,50 @@ func (m *method) unary(ctx context.Context, request *connect.Request[message]) (
 	if m.refused != nil {
 		return nil, m.refused
 	}
-	if err := request.Msg.usable(); err != nil {
-		return nil, err
+	done := callOf(ctx).outcome
+	if done == nil {
+		done = m.call(ctx, request.Msg, request.Header())
 	}
-	var header, trailer metadata.MD
+	if done.err != nil {
+		return nil, done.err
+	}
+	response := connect.NewResponse(done.reply)
+	incoming(response.Header(), "", done.header)
+	incoming(response.Trailer(), "", done.trailer)
+	return response, nil
+}
+
+// call makes a unary call of the upstream.
+func (m *method) call(ctx context.Context, request *message, sent http.Header) *outcome {
+	if err := request.usable(); err != nil {
+		return &outcome{err: err}
+	}
 	c := callOf(ctx)
-	limited, stop := c.with(m.outgoing(ctx, request.Header()))
-	defer stop()
-	if err := c.expect(limited, m.recent.Load()); err != nil {
-		return nil, m.error(ctx, err, nil, nil)
+	if why := c.calls(); why != nil {
+		return &outcome{err: why}
 	}
-	reply := &message{form: m.output, call: c}
-	options := append(m.compression(request.Header()), grpc.Header(&header), grpc.Trailer(&trailer), keepRequest)
-	err := m.upstream.conn.Invoke(limited, m.path, request.Msg, reply, options...)
-	m.upstream.heard(header)
+	ctx = m.outgoing(ctx, sent)
+	if err := c.expect(ctx, m.recent.Load()); err != nil {
+		return &outcome{err: m.error(ctx, err, nil, nil)}
+	}
+	done := &outcome{reply: &message{form: m.output, call: c}}
+	options := append(m.compression(sent), grpc.Header(&done.header), grpc.Trailer(&done.trailer), keepRequest)
+	err := m.upstream.conn.Invoke(ctx, m.path, request, done.reply, options...)
+	m.upstream.heard(done.header)
 	if err == nil {
-		err = c.tooMuchMetadata(header, trailer)
+		err = c.tooMuchMetadata(done.header, done.trailer)
 	}
 	if err == nil {
-		err = m.convert(ctx, reply)
+		err = m.convert(ctx, done.reply)
 	}
 	if err != nil {
-		return nil, m.error(ctx, err, header, trailer)
+		done.err = m.error(ctx, err, done.header, done.trailer)
+		return done
 	}
 	before := m.recent.Load()
-	m.recent.Store(max(int64(reply.sent.Len()), before-before/16))
+	m.recent.Store(max(int64(done.reply.sent.Len()), before-before/16))
 	c.sends()
-	response := connect.NewResponse(reply)
-	incoming(response.Header(), header)
-	incoming(response.Trailer(), trailer)
-	return response, nil
+	return done
 }
 
 func (m *method) serverStream(ctx context.Context, request *connect.Request[message], replies *connect.ServerStream[message]) error {
@@ -175,7 +197,7 @@ func (m *method) clientStream(ctx context.Context, requests *connect.ClientStrea
 	}
 	header, _ := stream.Header()
 	response := connect.NewResponse(reply)
-	incoming(response.Header(), header)
+	incoming(response.Header(), "", header)
 	// The status comes after the reply.
 	if err := stream.RecvMsg(new(message)); !errors.Is(err, io.EOF) {
 		if err == nil {
@@ -191,7 +213,7 @@ func (m *method) clientStream(ctx context.Context, requests *connect.ClientStrea
 		return nil, m.error(ctx, err, nil, nil)
 	}
 	c.sends()
-	incoming(response.Trailer(), stream.Trailer())
+	incoming(response.Trailer(), "", stream.Trailer())
 	return response, nil
 }
 
@@ -309,7 +331,7 @@ func (m *method) relay(ctx context.Context, stream grpc.ClientStream, header, tr
 		err = c.tooMuchMetadata(replied)
 	}
 	if err == nil && len(replied) > 0 {
-		incoming(header, replied)
+		incoming(header, "", replied)
 		err = send(nil) // the header alone: the first message may take long
 	}
 	if err != nil {
@@ -322,7 +344,7 @@ func (m *method) relay(ctx context.Context, stream grpc.ClientStream, header, tr
 			if err := c.tooMuchMetadata(stream.Trailer()); err != nil {
 				return err
 			}
-			incoming(trailer, stream.Trailer())
+			incoming(trailer, "", stream.Trailer())
 			return nil
 		case err != nil:
 			return m.error(ctx, err, nil, stream.Trailer())
@@ -349,8 +371,14 @@ func (m *method) outgoing(ctx context.Context, header http.Header) context.Conte
 	if config.IdentityHeader != "" {
 		delete(md, config.IdentityHeader) // the caller may not claim to be somebody
 		if call := rpc.From(ctx); call != nil && call.Identity != "" {
+			if md == nil {
+				md = make(metadata.MD)
+			}
 			md.Set(config.IdentityHeader, call.Identity)
 		}
+	}
+	if len(md) == 0 {
+		return ctx
 	}
 	return metadata.NewOutgoingContext(ctx, md)
 }
@@ -425,8 +453,8 @@ func (m *method) error(ctx context.Context, err error, header, trailer metadata.
 			wire.AddDetail(detail)
 		}
 	}
-	incoming(wire.Meta(), header)
-	incoming(wire.Meta(), trailer)
+	incoming(wire.Meta(), "", header)
+	incoming(wire.Meta(), "", trailer)
 	return wire
 }
 

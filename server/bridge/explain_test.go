@@ -46,7 +46,7 @@ func TestTheTextsOfGRPC(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		charged := memory.begin(nil)
+		charged := memory.begin(t.Context(), nil)
 		defer charged.leave()
 		ctx, cancel := charged.with(t.Context())
 		defer cancel()

@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"example.com/roster/server/rpc"
 )
 
 // The memory of the messages of one upstream is bounded, so that one that sends too much, or whose
@@ -316,8 +318,11 @@ func youngest(calls []*call, many int) []*call {
 	return found
 }
 
-// A call is one call through the bridge, for as long as its request and its replies are in memory.
+// A call is one call through the bridge, for as long as its request and its replies are in memory. It is
+// also a context, which spares an allocation.
 type call struct {
+	context.Context // of the request
+
 	memory *memory
 	began  time.Time
 	// littleMetadata says that the caller accepts no more than maxCallerMetadata.
@@ -335,10 +340,14 @@ type call struct {
 
 	replies mem.BufferSlice // that are not sent yet; it belongs to the goroutine of the handler
 
-	mu      sync.Mutex
-	control *http.ResponseController // nil after the handler has returned
-	cancel  context.CancelCauseFunc  // ends the call of the upstream
-	why     error                    // why it was ended
+	outcome *outcome                // of direct, for Connect
+	prefix  [rpc.EnvelopeBytes]byte // of the reply of direct
+
+	mu     sync.Mutex
+	writer http.ResponseWriter     // nil after the handler has returned
+	record *rpc.Call               // whose context is that of the upstream\'s call; set by calls
+	cancel context.CancelCauseFunc // ends the call of the upstream
+	why    error                   // why it was ended
 }
 
 type callKey struct{}
@@ -348,9 +357,17 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
-// begin returns the record of a call that is answered to w.
-func (m *memory) begin(w http.ResponseWriter) *call {
-	c := &call{memory: m, began: time.Now(), control: http.NewResponseController(w)}
+// Value implements context.Context.
+func (c *call) Value(key any) any {
+	if key == (callKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+// begin returns the record of a call with this context that is answered to w.
+func (m *memory) begin(ctx context.Context, w http.ResponseWriter) *call {
+	c := &call{Context: ctx, memory: m, began: time.Now(), writer: w}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls[c] = struct{}{}
@@ -360,7 +377,7 @@ func (m *memory) begin(w http.ResponseWriter) *call {
 // leave gives back all that the call holds. It is called when the handler has returned.
 func (c *call) leave() {
 	c.mu.Lock()
-	c.control, c.cancel = nil, nil
+	c.writer, c.record, c.cancel = nil, nil, nil
 	c.mu.Unlock()
 	c.free()
 	m := c.memory
@@ -388,6 +405,15 @@ func (c *call) with(ctx context.Context) (context.Context, context.CancelFunc) {
 	return ctx, func() { cancel(nil) }
 }
 
+// calls is with for a unary call of the upstream, whose context is derived from that of the request. It
+// spares a context. If the call has been ended already, it returns why.
+func (c *call) calls() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.record = rpc.From(c)
+	return c.why
+}
+
 // end ends the call with an error: the upstream's side, and a reply that is being written.
 func (c *call) end(why error) {
 	c.mu.Lock()
@@ -399,11 +425,14 @@ func (c *call) end(why error) {
 	if c.cancel != nil {
 		c.cancel(why)
 	}
+	if c.record != nil {
+		c.record.Cancel()
+	}
 	c.memory.mu.Lock()
 	sending := !c.sending.IsZero()
 	c.memory.mu.Unlock()
-	if sending && c.control != nil {
-		_ = c.control.SetWriteDeadline(past)
+	if sending && c.writer != nil {
+		_ = http.NewResponseController(c.writer).SetWriteDeadline(past)
 	}
 }
 
@@ -421,8 +450,8 @@ func (c *call) ended() error {
 func (c *call) endRead() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.control != nil {
-		_ = c.control.SetReadDeadline(past)
+	if c.writer != nil {
+		_ = http.NewResponseController(c.writer).SetReadDeadline(past)
 	}
 }
 

@@ -32,19 +32,31 @@ var (
 		"upgrade", "upgrade-insecure-requests", "user-agent", "vary", "via", "x-accel-buffering", "x-grpc-web", "x-user-agent"}
 )
 
+// reservedFields are the reserved names that nearly every request has, in the form of http.Header, which
+// spares a search for each of them.
+var reservedFields = map[string]bool{
+	"Accept": true, "Accept-Encoding": true, "Connect-Protocol-Version": true, "Connect-Timeout-Ms": true, "Content-Length": true,
+	"Content-Type": true, "Grpc-Accept-Encoding": true, "Grpc-Timeout": true, "Te": true, "User-Agent": true,
+}
+
 func reserved(name string) bool {
 	return slices.Contains(reservedNames, name) ||
 		slices.ContainsFunc(reservedPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 // outgoing returns the metadata of a call to an upstream: that of the request, without what leaveOut
-// names in lower case.
-func outgoing(header http.Header, leaveOut []string) metadata.MD {
-	md := make(metadata.MD, len(header))
+// names in lower case. It is nil if there is none.
+func outgoing(header http.Header, leaveOut []string) (md metadata.MD) {
 	for name, values := range header {
+		if reservedFields[name] {
+			continue
+		}
 		name = strings.ToLower(name)
 		if reserved(name) || slices.Contains(leaveOut, name) {
 			continue
+		}
+		if md == nil {
+			md = make(metadata.MD, len(header))
 		}
 		if !strings.HasSuffix(name, "-bin") {
 			md[name] = values
@@ -135,13 +147,13 @@ func (c *call) fit(st *spb.Status, header, trailer metadata.MD) (*spb.Status, me
 	return st, header, trailer
 }
 
-// incoming adds the metadata of an upstream's reply to that of ours.
-func incoming(header http.Header, md metadata.MD) {
+// incoming adds the metadata of an upstream's reply to that of ours, where the keys begin with prefix.
+func incoming(header http.Header, prefix string, md metadata.MD) {
 	for name, values := range md {
 		if reserved(name) || strings.HasPrefix(name, ":") {
 			continue
 		}
-		key := http.CanonicalHeaderKey(name)
+		key := prefix + http.CanonicalHeaderKey(name)
 		for _, value := range values {
 			if strings.HasSuffix(name, "-bin") {
 				value = connect.EncodeBinaryHeader([]byte(value))

@@ -70,7 +70,7 @@ type conversation struct {
 }
 
 func learnBy(ctx context.Context, conn *grpc.ClientConn, memory *memory, path string, wanted func(protoreflect.FullName) bool) (*schema, error) {
-	call := memory.begin(nil)
+	call := memory.begin(ctx, nil)
 	defer call.leave()
 	ctx, cancel := call.with(ctx)
 	defer cancel()

@@ -140,7 +140,7 @@ func TestStreamsOfRequestsShareABound(t *testing.T) {
 	// A unary call waits for its room, until it ends.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	c := m.begin(nil)
+	c := m.begin(ctx, nil)
 	if err := c.request(ctx, 12<<20); !errors.Is(err, context.Canceled) {
 		t.Error("a call without room:", err)
 	}

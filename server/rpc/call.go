@@ -66,7 +66,7 @@ type Call struct {
 
 	mu       sync.Mutex
 	deadline time.Time       // the server's; zero if it has set none
-	limited  context.Context // parent with the deadline; made by the first call of Done
+	limited  context.Context // parent with the deadline, if there is one; made by the first call of Done
 	cancel   context.CancelFunc
 }
 
@@ -121,6 +121,12 @@ func (c *Call) Overdue() (limit time.Duration, over bool) {
 	return c.deadline.Sub(c.Start), !c.deadline.IsZero() && time.Until(c.deadline) <= 0
 }
 
+// Cancel ends the call's context early.
+func (c *Call) Cancel() {
+	_ = c.context()
+	c.End()
+}
+
 // End releases the resources of the context.
 func (c *Call) End() {
 	c.mu.Lock()
@@ -130,12 +136,19 @@ func (c *Call) End() {
 	}
 }
 
-// Value implements context.Context.
+// Value implements context.Context. Package context looks for its own type behind a context that somebody
+// waits for: if it finds that, it needs no goroutine to cancel what is derived from the context.
 func (c *Call) Value(k any) any {
 	if k == (key{}) {
 		return c
 	}
-	return c.parent.Value(k)
+	c.mu.Lock()
+	ctx := c.limited
+	c.mu.Unlock()
+	if ctx == nil {
+		ctx = c.parent
+	}
+	return ctx.Value(k)
 }
 
 // Deadline implements context.Context.
@@ -178,10 +191,11 @@ func (c *Call) AfterFunc(f func()) (stop func() bool) {
 func (c *Call) context() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.deadline.IsZero() {
-		return c.parent
-	}
-	if c.limited == nil {
+	switch {
+	case c.limited != nil:
+	case c.deadline.IsZero():
+		c.limited, c.cancel = context.WithCancel(c.parent)
+	default:
 		c.limited, c.cancel = context.WithDeadline(c.parent, c.deadline)
 	}
 	return c.limited

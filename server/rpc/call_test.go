@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http/httptest"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,6 +113,47 @@ func TestParentCancels(t *testing.T) {
 			<-child.Done()
 			if !errors.Is(ctx.Err(), context.Canceled) {
 				t.Errorf("Err = %v, want Canceled", ctx.Err())
+			}
+		})
+	}
+}
+
+func TestCancel(t *testing.T) {
+	for name, waited := range map[string]bool{"while somebody waits": true, "before anybody waits": false} {
+		t.Run(name, func(t *testing.T) {
+			c, ctx := newCall(t.Context())
+			defer c.End()
+			if waited {
+				child, stop := context.WithCancel(ctx)
+				defer stop()
+				ctx = child
+			}
+			c.Cancel()
+			<-ctx.Done()
+			if !errors.Is(ctx.Err(), context.Canceled) {
+				t.Errorf("Err = %v, want Canceled", ctx.Err())
+			}
+		})
+	}
+}
+
+// A goroutine for each call would cost a tenth of the CPU of a call to another server.
+func TestContextsBeneathACallNeedNoGoroutine(t *testing.T) {
+	for name, limit := range map[string]time.Duration{"with a deadline": time.Minute, "without": 0} {
+		t.Run(name, func(t *testing.T) {
+			c, ctx := newCall(t.Context())
+			defer c.End()
+			if limit > 0 {
+				c.Limit(time.Now().Add(limit))
+			}
+			const many = 100
+			before := runtime.NumGoroutine()
+			for range many {
+				_, cancel := context.WithCancel(context.WithValue(ctx, another{}, 1))
+				defer cancel()
+			}
+			if more := runtime.NumGoroutine() - before; more >= many {
+				t.Errorf("%d contexts needed %d goroutines", many, more)
 			}
 		})
 	}
