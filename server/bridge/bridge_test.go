@@ -44,8 +44,9 @@ type testService struct {
 
 	mu    sync.Mutex
 	calls int
-	seen  metadata.MD // of the last call
-	more  metadata.MD // what trailers have besides
+	seen  metadata.MD                   // of the last call
+	more  metadata.MD                   // what trailers have besides
+	wait  func(*testgrpc.SimpleRequest) // before a unary call is answered; may be nil
 }
 
 func (s *testService) note(ctx context.Context) {
@@ -64,6 +65,9 @@ func (s *testService) metadata() metadata.MD {
 
 func (s *testService) UnaryCall(ctx context.Context, request *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
 	s.note(ctx)
+	if s.wait != nil {
+		s.wait(request)
+	}
 	_ = grpc.SetHeader(ctx, metadata.Pairs("leading", "yes", "leading-bin", "\x00\x01\xff"))
 	_ = grpc.SetTrailer(ctx, metadata.Join(s.more, metadata.Pairs("trailing", "yes", "trailing-bin", "\xff\x00")))
 	if wanted := request.GetResponseStatus(); wanted.GetCode() != 0 {

@@ -8,7 +8,7 @@ import (
 	"math"
 	"net/http"
 	"strings"
-	"sync/atomic"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/grpc"
@@ -30,7 +30,7 @@ type method struct {
 	input, output *form
 	refused       *connect.Error // the answer to every call, if it is set
 	drain         *drain.State
-	recent        atomic.Int64 // about the size of the largest recent reply of a unary call, in bytes
+	replies       replySize // of a unary call
 }
 
 // handler returns the handler of the method, in every protocol.
@@ -127,7 +127,7 @@ func (m *method) call(ctx context.Context, request *message, sent http.Header) *
 		return &outcome{err: why}
 	}
 	ctx = m.outgoing(ctx, sent)
-	if err := c.expect(ctx, m.recent.Load()); err != nil {
+	if err := c.expect(ctx, m.replies.expected()); err != nil {
 		return &outcome{err: m.error(ctx, err, nil, nil)}
 	}
 	done := &outcome{reply: &message{form: m.output, call: c}}
@@ -144,8 +144,7 @@ func (m *method) call(ctx context.Context, request *message, sent http.Header) *
 		done.err = m.error(ctx, err, done.header, done.trailer)
 		return done
 	}
-	before := m.recent.Load()
-	m.recent.Store(max(int64(done.reply.sent.Len()), before-before/16))
+	m.replies.add(done.reply.sent.Len(), time.Since(c.began))
 	c.sends()
 	return done
 }

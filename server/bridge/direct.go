@@ -48,7 +48,7 @@ func (m *method) direct(w http.ResponseWriter, r *http.Request, c *call) (left *
 	done := m.call(ctx, &message{wire: body[rpc.EnvelopeBytes:], form: m.input}, r.Header)
 	if done.err != nil || done.reply.sent.Len() >= directReply {
 		c.outcome = done
-		left = r.WithContext(c)
+		left = r.WithContext(context.WithoutCancel(c)) // Connect would answer that the call was cancelled
 		left.Body = io.NopCloser(bytes.NewReader(body))
 		return left
 	}

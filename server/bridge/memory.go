@@ -39,7 +39,10 @@ const (
 	minMemory    = 12 << 20
 	// smallMessage is the size in bytes up to which a message is not charged before it has arrived.
 	smallMessage = 64 << 10
-	// pressure is how long the port waits for replies to be taken before it ends calls.
+	// littleReply is the size in bytes up to which a reply is not expected.
+	littleReply = 8 << 10
+	// pressure is how long the port waits for replies to be taken before it ends calls. While some are being
+	// taken it goes on waiting, up to slowAfter.
 	pressure = 250 * time.Millisecond
 	// slowAfter is how long a caller may take to read one reply while the bound is reached.
 	slowAfter = 2 * time.Second
@@ -153,7 +156,7 @@ func (m *memory) charge(size int64) {
 
 func (m *memory) chargeLocked(size int64) {
 	// If all calls have been ended, then grpc-go drops what still comes.
-	_ = m.waitLocked(context.Background(), func() bool { return m.used+size <= m.limit || !m.anyLocked() })
+	_ = m.waitLocked(context.Background(), func() bool { return m.used+size <= m.limit || !m.anyLocked() }, m.relieve)
 	m.used += size
 }
 
@@ -188,8 +191,8 @@ func (m *memory) wakeLocked() {
 	}
 }
 
-// waitLocked waits until fits returns true. While it waits, it ends more and more calls.
-func (m *memory) waitLocked(ctx context.Context, fits func() bool) error {
+// waitLocked waits until fits returns true. While it waits, it calls relieve to end more and more calls.
+func (m *memory) waitLocked(ctx context.Context, fits func() bool, relieve func(many int)) error {
 	if fits() {
 		return nil
 	}
@@ -197,13 +200,17 @@ func (m *memory) waitLocked(ctx context.Context, fits func() bool) error {
 	defer func() { m.waiting-- }()
 	timer := time.NewTimer(pressure)
 	defer timer.Stop()
+	began := time.Now()
 	for many := 1; !fits(); {
 		freed := m.freed
 		m.mu.Unlock()
 		select {
 		case <-freed:
+			if time.Since(began) < slowAfter {
+				timer.Reset(pressure)
+			}
 		case <-timer.C:
-			m.relieve(many)
+			relieve(many)
 			many *= 2
 			timer.Reset(pressure)
 		case <-ctx.Done():
@@ -491,17 +498,19 @@ func (c *call) sent() {
 	c.memory.wakeLocked()
 }
 
-// expect waits until a reply of the size that others of the method had fits into half of the bound, so
-// that many large replies come one after the other.
+// expect waits until a reply of size bytes, as it is expected, fits into half of the bound together with those
+// that other calls expect: so large replies come one after the other. If there is no room for it, calls are
+// ended whose callers read too slowly, and no others: an upstream may take its time.
 func (c *call) expect(ctx context.Context, size int64) error {
 	m := c.memory
 	size = min(size, m.limit/2)
-	if size <= smallMessage {
+	if size <= littleReply {
 		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.waitLocked(ctx, func() bool { return m.expected+size <= m.limit/2 }); err != nil {
+	fits := func() bool { return m.expected+size <= m.limit/2 }
+	if err := m.waitLocked(ctx, fits, func(int) { m.endSlow(0) }); err != nil {
 		return err
 	}
 	m.expected += size
@@ -571,7 +580,7 @@ func (u *unpacker) Do(r io.Reader) ([]byte, error) {
 	}
 	m := u.memory
 	m.mu.Lock()
-	_ = m.waitLocked(context.Background(), func() bool { return m.used+int64(size) <= m.limit || !m.anyLocked() })
+	_ = m.waitLocked(context.Background(), func() bool { return m.used+int64(size) <= m.limit || !m.anyLocked() }, m.relieve)
 	wanted := m.anyLocked()
 	m.used += int64(size)
 	m.mu.Unlock()
