@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"compress/gzip"
+	"compress/zlib"
 	"context"
 	bigendian "encoding/binary"
 	"errors"
@@ -109,9 +110,13 @@ func prefixed(flag byte, promised int, content []byte) []byte {
 	return append(bigendian.BigEndian.AppendUint32([]byte{flag}, uint32(promised)), content...)
 }
 
-func packed(t testing.TB, content []byte) []byte {
+// packed compresses content with gzip or deflate.
+func packed(t testing.TB, encoding string, content []byte) []byte {
 	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
+	var w io.WriteCloser = gzip.NewWriter(&out)
+	if encoding == "deflate" {
+		w = zlib.NewWriter(&out)
+	}
 	_, err := w.Write(content)
 	if err == nil {
 		err = w.Close()
@@ -249,10 +254,10 @@ var hostileUpstream = flag.Bool("hostile-upstream", false, "run all attacks of a
 // services are answered meanwhile.
 func TestBridgeStandsAHostileUpstream(t *testing.T) {
 	const maxMessage = 4 << 20
-	bomb := packed(t, make([]byte, maxMessage-100))
-	tooLarge := bomb
+	bomb, deflated := packed(t, "gzip", make([]byte, maxMessage-100)), packed(t, "deflate", make([]byte, maxMessage-100))
+	tooLarge, tooLargeDeflated := bomb, deflated
 	if *hostileUpstream {
-		tooLarge = packed(t, make([]byte, 400<<20))
+		tooLarge, tooLargeDeflated = packed(t, "gzip", make([]byte, 400<<20)), packed(t, "deflate", make([]byte, 400<<20))
 	}
 	zeros := protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), make([]byte, maxMessage-100))
 	var empty []byte // messages that are two bytes each, and much longer in JSON
@@ -266,12 +271,12 @@ func TestBridgeStandsAHostileUpstream(t *testing.T) {
 			}
 		}
 	}
-	reply := func(flag byte, content []byte) func(h *hostile, stream uint32) error {
+	reply := func(encoding string, content []byte) func(h *hostile, stream uint32) error {
 		return func(h *hostile, stream uint32) error {
-			if flag == 1 {
-				_ = h.begin(stream, "grpc-encoding", "gzip")
-			} else {
-				_ = h.begin(stream)
+			_ = h.begin(stream, "grpc-encoding", encoding)
+			flag := byte(1)
+			if encoding == "identity" {
+				flag = 0
 			}
 			_ = h.data(stream, prefixed(flag, len(content), content))
 			return h.headers(stream, true, "grpc-status", "0")
@@ -292,9 +297,11 @@ func TestBridgeStandsAHostileUpstream(t *testing.T) {
 			_ = h.begin(stream)
 			return h.headers(stream, true, "grpc-status", "0", "big", strings.Repeat("x", 1<<20))
 		},
-		"Bomb":       reply(1, bomb),
-		"LargerBomb": reply(1, tooLarge),
-		"Large":      reply(0, make([]byte, maxMessage)),
+		"Bomb":              reply("gzip", bomb),
+		"LargerBomb":        reply("gzip", tooLarge),
+		"DeflateBomb":       reply("deflate", deflated),
+		"LargerDeflateBomb": reply("deflate", tooLargeDeflated),
+		"Large":             reply("identity", make([]byte, maxMessage)),
 		"Lie": func(h *hostile, stream uint32) error { // promises, and sends nothing
 			_ = h.begin(stream)
 			return h.data(stream, prefixed(0, maxMessage, make([]byte, 10)))
@@ -347,11 +354,15 @@ func TestBridgeStandsAHostileUpstream(t *testing.T) {
 			})
 		},
 		"Silent": func(h *hostile, stream uint32) error { return nil },
-		"Zeros":  reply(0, zeros),
-		"Empty":  reply(0, empty),
+		"Zeros":  reply("identity", zeros),
+		"Empty":  reply("identity", empty),
 		"StreamBombs": func(h *hostile, stream uint32) error {
 			_ = h.begin(stream, "grpc-encoding", "gzip")
 			return forever(h, func() error { return h.data(stream, prefixed(1, len(bomb), bomb)) })
+		},
+		"StreamDeflateBombs": func(h *hostile, stream uint32) error {
+			_ = h.begin(stream, "grpc-encoding", "deflate")
+			return forever(h, func() error { return h.data(stream, prefixed(1, len(deflated), deflated)) })
 		},
 		"StreamLarge": func(h *hostile, stream uint32) error {
 			_ = h.begin(stream)
@@ -359,7 +370,7 @@ func TestBridgeStandsAHostileUpstream(t *testing.T) {
 			return forever(h, func() error { return h.data(stream, large) })
 		},
 	}
-	methods := []string{"BadFrame", "EndlessHeader", "Garbage", "LargeTrailer", "Lie", "Short"}
+	methods := []string{"BadFrame", "DeflateBomb", "EndlessHeader", "Garbage", "LargeTrailer", "Lie", "Short"}
 	if *hostileUpstream {
 		methods = slices.Sorted(maps.Keys(behaviours))
 	}

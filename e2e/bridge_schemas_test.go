@@ -80,7 +80,8 @@ func TestBridgeRefusesProcessesThatDiffer(t *testing.T) {
 	code := faultsCode(t)
 	other := faultsCode(t, [2]string{"string note = 2; ", "int64 note = 2; "})
 	servers := []*faultServer{startFaults(t, code, "127.0.0.1:0"), startFaults(t, other, "127.0.0.1:0")}
-	p, address := bridgeTo(t, servers)
+	admin := freeAddress(t)
+	p, address := bridgeTo(t, servers, "--admin-addr", admin)
 	var text string
 	eventuallyWithin(t, time.Minute, "the service to be refused", func() bool {
 		var status int
@@ -93,6 +94,18 @@ func TestBridgeRefusesProcessesThatDiffer(t *testing.T) {
 	}
 	if !strings.Contains(p.log(), "have different schemas") || !strings.Contains(p.log(), "note") {
 		t.Error("the log does not say what differs")
+	}
+	// Callers are told no addresses, and the operator is.
+	for _, server := range servers {
+		if strings.Contains(text, server.address) || !strings.Contains(p.log(), server.address) {
+			t.Errorf("%s is in the error, or not in the log", server.address)
+		}
+	}
+	upstream := `upstream="http://` + servers[0].address + ",http://" + servers[1].address + `"}`
+	for state, want := range map[string]string{"differs": "1", "mounted": "1", "owned": "0"} {
+		if got := metrics(t, admin)[`roster_bridge_services{state="`+state+`",`+upstream]; got != want {
+			t.Errorf("%s services are %s, want %s", got, state, want)
+		}
 	}
 	if status, text := postJSON(t, "http://"+address+"/faults.v1.SameService/Same", `{"number":"5"}`); status != http.StatusOK || !strings.Contains(text, `"number":"5"`) {
 		t.Error("the service that is the same:", status, text)

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -93,6 +96,33 @@ func TestTheServersDeadlineHolds(t *testing.T) {
 				t.Errorf("%s, the client's deadline %v: %v, want %s", name, timeout, err, want)
 			}
 		}
+	}
+}
+
+// A body that comes after the deadline of its call ends the connection as well, over HTTP/1.1. The HTTP server
+// takes it for one that the client has left: all later requests on it would be cancelled.
+func TestABodyThatComesAfterItsDeadline(t *testing.T) {
+	p := start(t, Config{}, nil)
+	conn, err := net.Dial("tcp", p.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	const head = "POST /MyService/User HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnect-Timeout-Ms: 1\r\n\r\n"
+	if _, err := io.WriteString(conn, head); err != nil {
+		t.Fatal(err)
+	}
+	reply, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(reply.Body)
+	if err != nil || !strings.Contains(string(text), `"deadline_exceeded"`) {
+		t.Errorf("%s %s (%v)", reply.Status, text, err)
+	}
+	if !reply.Close {
+		t.Error("the connection goes on")
 	}
 }
 

@@ -162,8 +162,11 @@ func (f *serveFlags) checkIdentityHeader(key string) error {
 	if key != "" && f.tokens == "" && f.tlsClientCA == "" {
 		return usage("--bridge-identity-header goes with --tokens or --tls-client-ca: without them no caller has a name")
 	}
-	if strings.Trim(key, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || strings.HasPrefix(key, "grpc-") || strings.HasSuffix(key, "-bin") {
-		return errors.New("want a metadata key in lower case, such as x-caller, that does not begin with grpc- or end in -bin")
+	if strings.Trim(key, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || strings.HasSuffix(key, "-bin") {
+		return errors.New("want a metadata key in lower case, such as x-caller, that does not end in -bin")
+	}
+	if bridge.ReservedMetadata(key) {
+		return fmt.Errorf("%s is a field of HTTP or of gRPC itself: want a metadata key that is left to you, such as x-caller", key)
 	}
 	return nil
 }

@@ -21,8 +21,9 @@ func newTokenCommand() *cobra.Command {
 		Use:   "token",
 		Short: "Create, list and revoke the tokens of a server",
 		Long: `Token manages the file that roster serve --tokens reads: who may call, and
-whether they may only read users (read), or also change them and read the
-history of changes (write).
+and whether they may only read users (read), or also change them and read the
+history of changes (write). The methods of bridged servers need one of the two
+as well: see --bridge-role.
 
 The file has the hashes of tokens, so a token is shown once, when it is
 created. A running server reloads the file within a second of a change.`,

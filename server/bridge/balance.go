@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -164,6 +165,13 @@ func (p *process) done(info balancer.DoneInfo, deadline time.Time) {
 	}
 }
 
+// forgive forgets the failures. A process that is killed fails all its calls, and is left alone for that;
+// the one that is started in its place has nothing to do with it.
+func (l *load) forgive() {
+	l.failures.Store(0)
+	l.ejectedUntil.Store(0)
+}
+
 // loads keeps the load of each address of an upstream.
 type loads struct {
 	totals    totals
@@ -182,4 +190,15 @@ func (l *loads) of(address string) *load {
 		l.byAddress[address] = &load{totals: &l.totals}
 	}
 	return l.byAddress[address]
+}
+
+// keep forgets the loads of all other addresses. Calls that still run there have theirs.
+func (l *loads) keep(addresses []resolver.Address) {
+	known := make(map[*load]bool)
+	for _, address := range addresses {
+		known[loadOf(address)] = true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.byAddress, func(_ string, load *load) bool { return !known[load] })
 }

@@ -2,11 +2,14 @@ package bridge
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/status"
 )
 
@@ -150,5 +153,86 @@ func TestARefusedCallGoesToAnotherProcess(t *testing.T) {
 			result.Done(balancer.DoneInfo{Err: status.Error(codes.Canceled, "")})
 		}
 		p.processes = p.processes[:1]
+	}
+}
+
+// A host whose addresses change all the time leaves nothing behind.
+func TestTheLoadsOfFormerAddressesAreForgotten(t *testing.T) {
+	a := newAddresses([]Endpoint{{host: "processes.test", port: "1"}})
+	var now int
+	a.lookUp = func(context.Context, string) ([]string, error) {
+		return []string{fmt.Sprintf("127.0.0.%d", now), "127.0.1.1"}, nil
+	}
+	a.resolve(t.Context())
+	stays := a.loads.of("127.0.1.1:1")
+	for now = range 100 {
+		a.resolve(t.Context())
+	}
+	if n := len(a.loads.byAddress); n != 2 || a.loads.of("127.0.1.1:1") != stays {
+		t.Errorf("the loads of %d addresses are kept, of 2", n)
+	}
+	known, _, _ := a.current()
+	for _, address := range known {
+		if loadOf(address) != a.loads.of(address.Addr) {
+			t.Error(address.Addr, "has another load")
+		}
+	}
+}
+
+// startedConn is a connection whose process has no health service.
+type startedConn struct{ balancer.SubConn }
+
+func (startedConn) RegisterHealthListener(func(balancer.SubConnState)) {}
+
+// clientConn makes such connections.
+type clientConn struct {
+	balancer.ClientConn
+	listener func(balancer.SubConnState)
+}
+
+func (c *clientConn) NewSubConn(_ []resolver.Address, options balancer.NewSubConnOptions) (balancer.SubConn, error) {
+	c.listener = options.StateListener
+	return startedConn{}, nil
+}
+
+// A process that was killed, and so has failed, is not left alone once it is running again. One that fails and
+// keeps its port, whatever becomes of its connections, is.
+func TestAProcessThatIsStartedAgainIsNotLeftAlone(t *testing.T) {
+	addresses := newAddresses(nil)
+	l, address := addresses.loads.of("127.0.0.1:1"), addresses.address(Endpoint{}, "127.0.0.1:1")
+	var inner clientConn
+	conn := &healthConn{&inner, &healthBalancer{}}
+	if _, err := conn.NewSubConn([]resolver.Address{address}, balancer.NewSubConnOptions{StateListener: func(balancer.SubConnState) {}}); err != nil {
+		t.Fatal(err)
+	}
+	become := func(states ...connectivity.State) {
+		for _, state := range states {
+			inner.listener(balancer.SubConnState{ConnectivityState: state})
+		}
+	}
+	eject := func() {
+		for range ejectAfter {
+			(&process{load: l}).done(balancer.DoneInfo{Err: status.Error(codes.Unavailable, "")}, time.Time{})
+		}
+	}
+	isAlone := func() bool { return l.ejectedUntil.Load() > time.Now().UnixNano() }
+	become(connectivity.Connecting, connectivity.Ready)
+	eject()
+	become(connectivity.Idle, connectivity.Connecting, connectivity.Ready)
+	if !isAlone() {
+		t.Error("it gets calls again, though it only has a new connection")
+	}
+	become(connectivity.Idle, connectivity.Connecting, connectivity.TransientFailure, connectivity.Idle, connectivity.Connecting)
+	if !isAlone() {
+		t.Error("it gets calls again before it is back")
+	}
+	become(connectivity.Ready)
+	if isAlone() || l.failures.Load() != 0 {
+		t.Error("it is left alone though it was started again")
+	}
+	eject()
+	become(connectivity.Idle, connectivity.Connecting, connectivity.Ready)
+	if !isAlone() {
+		t.Error("what was forgiven once is forgiven for ever")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -415,5 +416,39 @@ func TestJSONThatTakesTooMuchMemoryIsRefused(t *testing.T) {
 	reply.Body.Close()
 	if !strings.Contains(string(text), `"resource_exhausted"`) || !strings.Contains(string(text), "call with protobuf in place of JSON") {
 		t.Errorf("%s %.300q", reply.Status, text)
+	}
+}
+
+// Whoever has a stream of the client open is told at once that the server has ended the call, as by the
+// server itself: the caller need not send anything for it.
+func TestAServerThatDoesNotWaitForTheRest(t *testing.T) {
+	p := startServer(t, "")
+	url, b := serveBridge(t, bridge.Config{Upstreams: upstream(t, "http://"+p.address)})
+	mounted(t, b)
+	for _, protocol := range protocols {
+		for _, enough := range []bool{true, false} {
+			t.Run(fmt.Sprint(protocol.name, " ", enough), func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				stream := inputs(url, protocol.options...).CallClientStream(ctx)
+				request := &inputRequest{ExpectCompressed: &testgrpc.BoolValue{Value: enough}} // see testService
+				if err := stream.Send(request); err != nil {
+					t.Fatal(err)
+				}
+				// Connect's client stream has no way to wait for the reply but to end the requests, which
+				// its connection has.
+				conn, err := stream.Conn()
+				if err != nil {
+					t.Fatal(err)
+				}
+				reply := new(inputResponse)
+				switch err := conn.Receive(reply); {
+				case enough && (err != nil || reply.GetAggregatedPayloadSize() != 7):
+					t.Error(err, reply)
+				case !enough && connect.CodeOf(err) != connect.CodePermissionDenied:
+					t.Error(err)
+				}
+			})
+		}
 	}
 }

@@ -121,6 +121,9 @@ func ParseUpstream(text string) (Upstream, error) {
 		if !protoreflect.FullName(service).IsValid() {
 			return u, fmt.Errorf("%q is no full name of a service, such as jobs.v1.JobService", service)
 		}
+		if neverMounted(protoreflect.FullName(service)) {
+			return u, fmt.Errorf("%s is not bridged: the port has its own, which tells of all that is served here", service)
+		}
 		u.Service, urls = service, rest
 	}
 	for text := range strings.SplitSeq(urls, ",") {
@@ -200,16 +203,17 @@ func New(config Config) (*Bridge, error) {
 			return nil, fmt.Errorf("bridge: %w", err)
 		}
 		b.upstreams = append(b.upstreams, u)
-		if about.schema == nil {
-			continue
+		owned := []protoreflect.FullName{protoreflect.FullName(about.Service)}
+		if about.schema != nil {
+			for name, why := range about.schema.problems {
+				return nil, fmt.Errorf("bridge: %s: %w", name, why)
+			}
+			owned = slices.Collect(maps.Keys(about.schema.services))
 		}
-		for name, why := range about.schema.problems {
-			return nil, fmt.Errorf("bridge: %s: %w", name, why)
-		}
-		for name := range about.schema.services {
-			if other := owners[name]; other != nil {
-				return nil, fmt.Errorf("bridge: %s is to be answered by %s and by %s: give it to one of them, as in --bridge %s=URL",
-					name, other.name, u.name, name)
+		for _, name := range owned {
+			if other := owners[name]; other != nil && name != "" {
+				return nil, fmt.Errorf("bridge: %s is to be answered by %s and by %s: give it to one of them, as in --bridge %s=URL, or to both as its processes, %s=URL,URL",
+					name, other.name, u.name, name, name)
 			}
 			owners[name] = u
 		}
@@ -272,16 +276,17 @@ func (b *Bridge) Run(ctx context.Context, port Port) {
 		defer u.conn.Close()
 	}
 	b.nudge()
+	var later <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-b.wake:
+		case <-later:
 		}
-		again := b.update(port.Mount)
-		if again > 0 {
-			timer := time.AfterFunc(again, b.nudge)
-			defer timer.Stop()
+		later = nil
+		if again := b.update(port.Mount); again > 0 {
+			later = time.After(again)
 		}
 	}
 }
@@ -304,6 +309,11 @@ func (b *Bridge) update(mount func(...rpc.Mount) error) (again time.Duration) {
 	changed := false
 	for _, u := range b.upstreams {
 		offers := u.offers()
+		if name := protoreflect.FullName(u.about.Service); name != "" && u.known() {
+			if _, has := offers[name]; !has {
+				b.tell(u, name, "is not mounted: the server does not have it")
+			}
+		}
 		for _, name := range slices.Sorted(maps.Keys(offers)) {
 			o := offers[name]
 			before := b.mounted[name]
@@ -329,7 +339,10 @@ func (b *Bridge) update(mount func(...rpc.Mount) error) (again time.Duration) {
 			}
 			m.refuse = o.differ != "" && (before == nil || time.Since(m.since) >= settle)
 			if o.differ != "" && !m.refuse {
-				again = max(time.Second, settle-time.Since(m.since))
+				left := max(time.Second, settle-time.Since(m.since))
+				if again == 0 || left < again {
+					again = left
+				}
 			}
 			down := !u.up()
 			if before != nil && before.upstream == u && before.schema.fingerprint == m.schema.fingerprint &&
@@ -338,7 +351,7 @@ func (b *Bridge) update(mount func(...rpc.Mount) error) (again time.Duration) {
 				continue
 			}
 			if m.refuse {
-				b.tell(u, name, "is refused: the processes of the server have different schemas: "+o.differ)
+				b.tell(u, name, "is refused: the processes of the server have different schemas: "+o.differ+" ("+o.between+")")
 			}
 			m.mount = b.mount(u, m.schema, m.refuse, o.differ)
 			m.mount.Down = down || m.refuse
@@ -429,7 +442,7 @@ func (b *Bridge) mount(u *upstream, s *serviceSchema, refuse bool, differ string
 		connect.WithReadMaxBytes(b.config.MaxRequest),
 		connect.WithSendMaxBytes(b.config.MaxMessage),
 	}
-	tooLong := rpc.Policy{MaxMessage: b.config.MaxRequest, MessageFlag: "--bridge-max-message"}.TooLong()
+	tooLong := b.config.requestPolicy().TooLong()
 	for _, format := range []inflate.Format{inflate.Deflate, inflate.Gzip} { // the last one is preferred
 		options = append(options, connect.WithCompression(format.String(),
 			func() connect.Decompressor {

@@ -105,6 +105,12 @@ func (s *testService) StreamingInputCall(stream grpc.ClientStreamingServer[testg
 		if err != nil {
 			return err
 		}
+		if early := request.GetExpectCompressed(); early != nil { // before the caller has sent all
+			if !early.GetValue() {
+				return status.Error(codes.PermissionDenied, "not this one")
+			}
+			return stream.SendAndClose(&testgrpc.StreamingInputCallResponse{AggregatedPayloadSize: 7})
+		}
 		sum += int32(len(request.GetPayload().GetBody()))
 	}
 }
@@ -364,6 +370,8 @@ func TestMetadataGoesToTheUpstreamExceptWhatBelongsToTheConnection(t *testing.T)
 		"Content-Type": "application/json", "Authorization": "Bearer x", "Cookie": "a=b", "X-Request-Id": "7",
 		"Trace-Bin": "AAH/", "Accept-Language": "de", "X-Caller": "somebody else", "Connect-Timeout-Ms": "5000",
 		"Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+		// What gRPC has no form for would have grpc-go refuse the call.
+		"X-Name": "Zoë", "X-Tab": "a\tb", "X!Odd": "1", "X_Even.": "2",
 	} {
 		request.Header.Set(name, value)
 	}
@@ -375,6 +383,7 @@ func TestMetadataGoesToTheUpstreamExceptWhatBelongsToTheConnection(t *testing.T)
 	seen := p.service.metadata()
 	for name, want := range map[string]string{
 		"authorization": "Bearer x", "cookie": "", "x-request-id": "7", "trace-bin": "\x00\x01\xff", "accept-language": "",
+		"x-name": "", "x-tab": "", "x!odd": "", "x_even.": "2",
 		"x-caller": "", "connect-timeout-ms": "", "user-agent": "roster grpc-go/" + grpc.Version,
 		"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "content-type": "application/grpc",
 	} {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -64,9 +65,9 @@ func (m *method) recorded(next http.Handler) http.Handler {
 		c.littleMetadata = takesLittleMetadata(r.Header)
 		defer c.leave()
 		if m.descriptor.IsStreamingClient() {
-			body := &streamBody{ReadCloser: r.Body, memory: memory}
-			defer body.release()
-			r.Body = body
+			c.body = &streamBody{ReadCloser: r.Body, memory: memory}
+			defer c.body.release()
+			r.Body = c.body
 		} else if record := rpc.From(r.Context()); record != nil {
 			if err := c.request(r.Context(), record.RequestBytes); err != nil {
 				rpc.Answer(w, r, connect.NewError(connect.CodeOf(err), errors.New("the call ended while it waited for room for its request")))
@@ -174,20 +175,34 @@ func (m *method) clientStream(ctx context.Context, requests *connect.ClientStrea
 		return nil, err
 	}
 	defer stop()
-	for requests.Receive() {
-		request := *requests.Msg()
-		if err := m.send(stream, &request); errors.Is(err, io.EOF) {
-			break // the upstream has answered already
-		} else if err != nil {
-			return nil, m.error(ctx, err, nil, nil)
-		}
+	var complete atomic.Bool // the caller has sent all
+	sent := make(chan error, 1)
+	go func() {
+		sent <- m.pump(ctx, stream, stop, func() (*message, error) {
+			if requests.Receive() {
+				return requests.Msg(), nil
+			}
+			if err := requests.Err(); err != nil {
+				return nil, err
+			}
+			complete.Store(true)
+			return nil, io.EOF
+		})
+	}()
+	response, err := m.onlyReply(ctx, stream)
+	if !complete.Load() { // the upstream has ended the call before that, and the caller may keep the rest for long
+		stop()
+		callOf(ctx).endRead()
 	}
-	if err := requests.Err(); err != nil {
-		return nil, err // stop cancels the call
+	failed := <-sent
+	if failed != nil {
+		return nil, failed
 	}
-	if err := stream.CloseSend(); err != nil {
-		return nil, m.error(ctx, err, nil, nil)
-	}
+	return response, err
+}
+
+// onlyReply waits for the reply of a stream that has one.
+func (m *method) onlyReply(ctx context.Context, stream grpc.ClientStream) (*connect.Response[message], error) {
 	c := callOf(ctx)
 	reply := &message{form: m.output, call: c}
 	if err := stream.RecvMsg(reply); err != nil {
@@ -204,7 +219,7 @@ func (m *method) clientStream(ctx context.Context, requests *connect.ClientStrea
 		}
 		return nil, m.error(ctx, err, header, stream.Trailer())
 	}
-	err = c.tooMuchMetadata(header, stream.Trailer())
+	err := c.tooMuchMetadata(header, stream.Trailer())
 	if err == nil {
 		err = m.convert(ctx, reply)
 	}
@@ -248,7 +263,7 @@ func (m *method) pump(ctx context.Context, stream grpc.ClientStream, cancel func
 			return nil // the call has ended, and with it our interest in the request
 		case err != nil:
 			cancel()
-			return err
+			return m.received(callOf(ctx), err)
 		}
 		if err := m.send(stream, request); err != nil {
 			if !errors.Is(err, io.EOF) {
@@ -373,7 +388,7 @@ func (m *method) outgoing(ctx context.Context, header http.Header) context.Conte
 			if md == nil {
 				md = make(metadata.MD)
 			}
-			md.Set(config.IdentityHeader, call.Identity)
+			md.Set(config.IdentityHeader, inASCII(call.Identity))
 		}
 	}
 	if len(md) == 0 {

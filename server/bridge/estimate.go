@@ -33,33 +33,65 @@ func (e estimates) add(descriptor protoreflect.MessageDescriptor) {
 		if _, seen := e[next.FullName()]; seen {
 			continue
 		}
-		size := int64(valueBytes)
 		for i := range next.Fields().Len() {
-			field := next.Fields().Get(i)
-			size += int64(len(field.JSONName())) + 16
-			if field.Enum() != nil && field.Enum().Values().Len() > 0 {
-				size += int64(len(field.Enum().Values().Get(0).Name()))
-			}
-			if message := field.Message(); message != nil {
+			if message := next.Fields().Get(i).Message(); message != nil {
 				queue = append(queue, message)
 			}
 		}
-		e[next.FullName()] = size
+		e[next.FullName()] = emptySize(next)
 	}
+}
+
+func emptySize(descriptor protoreflect.MessageDescriptor) int64 {
+	size := int64(valueBytes)
+	for i := range descriptor.Fields().Len() {
+		field := descriptor.Fields().Get(i)
+		size += int64(len(field.JSONName())) + 16
+		if field.Enum() != nil && field.Enum().Values().Len() > 0 {
+			size += int64(len(field.Enum().Values().Get(0).Name()))
+		}
+	}
+	return size
 }
 
 // inJSON estimates how many bytes of memory a message in protobuf takes to be converted to JSON. It
-// counts nothing of what does not parse.
-func (f *form) inJSON(wire []byte) int64 {
-	return 2*int64(len(wire)) + f.defaults.count(wire, f.descriptor, 0)
+// counts nothing of what does not parse. deep says that the message, or one in a google.protobuf.Any of it, is
+// nested too deep: the parser sees the second only when it is inside, and has no limit there.
+func (f *form) inJSON(wire []byte) (size int64, deep bool) {
+	e := estimate{defaults: f.defaults, types: f.types}
+	size = 2*int64(len(wire)) + e.count(wire, f.descriptor, 0)
+	return size, e.deep
 }
 
-func (e estimates) count(wire []byte, descriptor protoreflect.MessageDescriptor, depth int) int64 {
-	size := e[descriptor.FullName()] + valueBytes
+// An estimate is that of one message.
+type estimate struct {
+	defaults estimates
+	types    *types // nil has no google.protobuf.Any
+	deep     bool
+}
+
+// empty is the size of the type's empty message. A type that only an Any has is not among the defaults.
+func (e *estimate) empty(descriptor protoreflect.MessageDescriptor) int64 {
+	if size, ok := e.defaults[descriptor.FullName()]; ok || e.types == nil {
+		return size
+	}
+	if size, ok := e.types.sizes.Load(descriptor.FullName()); ok {
+		return size.(int64)
+	}
+	size := emptySize(descriptor)
+	e.types.sizes.Store(descriptor.FullName(), size)
+	return size
+}
+
+func (e *estimate) count(wire []byte, descriptor protoreflect.MessageDescriptor, depth int) int64 {
+	size := e.empty(descriptor) + valueBytes
 	if depth > maxNesting {
+		e.deep = true
 		return size
 	}
 	fields := descriptor.Fields()
+	isAny := e.types != nil && descriptor.FullName() == "google.protobuf.Any"
+	var url, content []byte // of an Any
 	for len(wire) > 0 {
 		number, kind, n := protowire.ConsumeTag(wire)
 		if n < 0 {
@@ -79,9 +111,8 @@ func (e estimates) count(wire []byte, descriptor protoreflect.MessageDescriptor,
 		size += int64(len(field.JSONName()))
 		switch {
 		case kind == protowire.StartGroupType && field.Message() != nil:
-			_, tag := protowire.ConsumeGroup(number, value)
-			if tag >= 0 {
-				group, _ := protowire.ConsumeGroup(number, value)
+			group, n := protowire.ConsumeGroup(number, value)
+			if n >= 0 {
 				size += e.count(group, field.Message(), depth+1)
 			}
 		case kind != protowire.BytesType:
@@ -92,10 +123,21 @@ func (e estimates) count(wire []byte, descriptor protoreflect.MessageDescriptor,
 		case field.IsList() && field.Kind() != protoreflect.StringKind && field.Kind() != protoreflect.BytesKind:
 			content, _ := protowire.ConsumeBytes(value)
 			size += packed(content, field.Kind()) * valueBytes
+		case isAny && field.Name() == "value":
+			content, _ = protowire.ConsumeBytes(value)
+			size += int64(len(content))
 		case field.Kind() == protoreflect.BytesKind:
 			size += 2 * int64(len(value)) // base64
 		default:
+			if isAny {
+				url, _ = protowire.ConsumeBytes(value)
+			}
 			size += 4 * int64(len(value)) // a string may be escaped
+		}
+	}
+	if isAny && len(url) > 0 {
+		if found, err := e.types.FindMessageByURL(string(url)); err == nil {
+			size += e.count(content, found.Descriptor(), depth+1)
 		}
 	}
 	return size

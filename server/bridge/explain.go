@@ -75,13 +75,13 @@ func isNoGRPC(err error) bool {
 		strings.Contains(text, "missing HTTP content-type")
 }
 
-var tooLong = regexp.MustCompile(`^grpc: (?:received message|message after decompression) larger than max \((\d+) vs\. (\d+)\)$`)
+var tooLong = regexp.MustCompile(`^grpc: (?:(?:received message|message after decompression) larger than max \(\d+ vs\. (\d+)\)|received message after decompression larger than max (\d+))$`)
 
 // isReplyTooLong reports whether an error is that of grpc-go for a reply of more than limit bytes. A server
 // on grpc-go says the same of a request, with a limit of its own.
 func isReplyTooLong(st *status.Status, limit int) bool {
 	found := tooLong.FindStringSubmatch(st.Message())
-	return st.Code() == codes.ResourceExhausted && found != nil && found[2] == strconv.Itoa(limit)
+	return st.Code() == codes.ResourceExhausted && found != nil && found[1]+found[2] == strconv.Itoa(limit)
 }
 
 // endsInAMessage reports whether an error is that of grpc-go for a reply that ends with a part of a message.

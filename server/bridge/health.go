@@ -70,7 +70,7 @@ type healthConn struct {
 
 // NewSubConn implements balancer.ClientConn.
 func (c *healthConn) NewSubConn(addresses []resolver.Address, options balancer.NewSubConnOptions) (balancer.SubConn, error) {
-	w := &healthWatch{balancer: c.balancer, report: options.StateListener}
+	w := &healthWatch{balancer: c.balancer, report: options.StateListener, load: loadOf(addresses[0])}
 	options.HealthCheckEnabled = false // it would be followed without a limit
 	options.StateListener = w.connection
 	//lint:ignore SA1019 with the one address that the balancer below gives
@@ -84,8 +84,10 @@ type healthWatch struct {
 	balancer *healthBalancer
 	conn     balancer.SubConn
 	report   func(balancer.SubConnState)
+	load     *load
 
 	// Under the lock of balancer:
+	refused   bool        // no connection could be made since the last one
 	connected int         // how often it has been
 	timer     *time.Timer // while the process has not said whether it serves
 	assumed   bool        // it has not said it in time
@@ -98,8 +100,13 @@ func (w *healthWatch) connection(state balancer.SubConnState) {
 	w.settle()
 	w.connected++
 	if state.ConnectivityState != connectivity.Ready {
+		w.refused = w.refused || state.ConnectivityState == connectivity.TransientFailure
 		w.report(state)
 		return
+	}
+	if w.refused { // it was not running, so this is another process
+		w.refused = false
+		w.load.forgive()
 	}
 	now := w.connected
 	w.wait(now)

@@ -1,14 +1,9 @@
 package bridge
 
 import (
-	stdgzip "compress/gzip"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
-	"math/bits"
-	"net/http"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,11 +11,8 @@ import (
 
 	"connectrpc.com/connect"
 	"golang.org/x/sync/semaphore"
-	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/reflect/protoreflect"
-
-	"example.com/roster/server/rpc"
 )
 
 // The memory of the messages of one upstream is bounded, so that one that sends too much, or whose
@@ -325,219 +317,6 @@ func youngest(calls []*call, many int) []*call {
 	return found
 }
 
-// A call is one call through the bridge, for as long as its request and its replies are in memory. It is
-// also a context, which spares an allocation.
-type call struct {
-	context.Context // of the request
-
-	memory *memory
-	began  time.Time
-	// littleMetadata says that the caller accepts no more than maxCallerMetadata.
-	littleMetadata bool
-	// picked is the process that grpc-go was told to call (balance.go). It asks again only if that has
-	// certainly not begun the call.
-	picked *load
-
-	// Under the lock of memory:
-	sending  time.Time // since when the caller takes the reply to be sent; zero if none is
-	held     int64     // bytes of replies, apart from those in buffers of memory, and of their JSON
-	expects  int64     // bytes of memory.expected
-	requests int64     // bytes of memory.requests
-	over     bool      // it has been ended
-
-	replies mem.BufferSlice // that are not sent yet; it belongs to the goroutine of the handler
-
-	outcome *outcome                // of direct, for Connect
-	prefix  [rpc.EnvelopeBytes]byte // of the reply of direct
-
-	mu     sync.Mutex
-	writer http.ResponseWriter     // nil after the handler has returned
-	record *rpc.Call               // whose context is that of the upstream\'s call; set by calls
-	cancel context.CancelCauseFunc // ends the call of the upstream
-	why    error                   // why it was ended
-}
-
-type callKey struct{}
-
-func callOf(ctx context.Context) *call {
-	c, _ := ctx.Value(callKey{}).(*call)
-	return c
-}
-
-// Value implements context.Context.
-func (c *call) Value(key any) any {
-	if key == (callKey{}) {
-		return c
-	}
-	return c.Context.Value(key)
-}
-
-// begin returns the record of a call with this context that is answered to w.
-func (m *memory) begin(ctx context.Context, w http.ResponseWriter) *call {
-	c := &call{Context: ctx, memory: m, began: time.Now(), writer: w}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.calls[c] = struct{}{}
-	return c
-}
-
-// leave gives back all that the call holds. It is called when the handler has returned.
-func (c *call) leave() {
-	c.mu.Lock()
-	c.writer, c.record, c.cancel = nil, nil, nil
-	c.mu.Unlock()
-	c.free()
-	m := c.memory
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.calls, c)
-	m.used -= c.held
-	m.expected -= c.expects
-	m.wakeLocked()
-	if c.requests > 0 {
-		m.requests.Release(c.requests)
-	}
-}
-
-// with derives the context of the upstream's call.
-func (c *call) with(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	c.mu.Lock()
-	c.cancel = cancel
-	why := c.why
-	c.mu.Unlock()
-	if why != nil {
-		cancel(why)
-	}
-	return ctx, func() { cancel(nil) }
-}
-
-// calls is with for a unary call of the upstream, whose context is derived from that of the request. It
-// spares a context. If the call has been ended already, it returns why.
-func (c *call) calls() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.record = rpc.From(c)
-	return c.why
-}
-
-// end ends the call with an error: the upstream's side, and a reply that is being written.
-func (c *call) end(why error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.why != nil {
-		return
-	}
-	c.why = why
-	if c.cancel != nil {
-		c.cancel(why)
-	}
-	if c.record != nil {
-		c.record.Cancel()
-	}
-	c.memory.mu.Lock()
-	sending := !c.sending.IsZero()
-	c.memory.mu.Unlock()
-	if sending && c.writer != nil {
-		_ = http.NewResponseController(c.writer).SetWriteDeadline(past)
-	}
-}
-
-// past is a deadline that ends a read or a write at once.
-var past = time.Unix(1, 0)
-
-// ended returns why the call was ended by end, nil if it was not.
-func (c *call) ended() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.why
-}
-
-// endRead ends the read of the request.
-func (c *call) endRead() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.writer != nil {
-		_ = http.NewResponseController(c.writer).SetReadDeadline(past)
-	}
-}
-
-// hold charges a reply that is in no buffer of memory.
-func (c *call) hold(size int) {
-	c.memory.mu.Lock()
-	defer c.memory.mu.Unlock()
-	c.held += int64(size)
-	c.memory.used += int64(size)
-}
-
-// sends notes that the replies which the call holds are being sent to the caller.
-func (c *call) sends() {
-	c.memory.mu.Lock()
-	defer c.memory.mu.Unlock()
-	c.sending = time.Now()
-}
-
-// free gives back the buffers of the replies.
-func (c *call) free() {
-	for _, piece := range c.replies {
-		if plain, ok := piece.(mem.SliceBuffer); ok { // large ones have been decompressed
-			c.memory.done(plain)
-		}
-	}
-	c.replies.Free()
-	c.replies = nil
-}
-
-// sent gives back the replies that have been sent.
-func (c *call) sent() {
-	c.free()
-	c.memory.mu.Lock()
-	defer c.memory.mu.Unlock()
-	c.memory.used -= c.held
-	c.held, c.sending = 0, time.Time{}
-	c.memory.wakeLocked()
-}
-
-// expect waits until a reply of size bytes, as it is expected, fits into half of the bound together with those
-// that other calls expect: so large replies come one after the other. If there is no room for it, calls are
-// ended whose callers read too slowly, and no others: an upstream may take its time.
-func (c *call) expect(ctx context.Context, size int64) error {
-	m := c.memory
-	size = min(size, m.limit/2)
-	if size <= littleReply {
-		return nil
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	fits := func() bool { return m.expected+size <= m.limit/2 }
-	if err := m.waitLocked(ctx, fits, func(int) { m.endSlow(0) }); err != nil {
-		return err
-	}
-	m.expected += size
-	c.expects = size
-	return nil
-}
-
-// request charges a request of size bytes until the call ends, and waits until there is room for it.
-func (c *call) request(ctx context.Context, size int64) error {
-	size = min(size, c.memory.requestLimit)
-	if size <= smallMessage {
-		return nil
-	}
-	if err := c.memory.requests.Acquire(ctx, size); err != nil {
-		return err
-	}
-	c.requests += size
-	return nil
-}
-
-// requestsFull is the error of a stream whose messages have no room.
-func (m *memory) requestsFull() *connect.Error {
-	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
-		"the requests to this server need more than the %d MiB that they may take up at a time (%d times --bridge-max-message, at least %d MiB): call again later",
-		m.requestLimit>>20, memoryFactor, minMemory>>20))
-}
-
 // tooLarge is the error of a message that would take size bytes of memory to convert, nil if it may.
 func (m *memory) tooLarge(size int64, what protoreflect.FullName) error {
 	if size <= m.limit {
@@ -559,79 +338,9 @@ func (m *memory) converting(size int64) (done func()) {
 	return func() { m.conversions.Release(size) }
 }
 
-// An unpacker decompresses the replies of an upstream, each only once there is room for what it may turn
-// out to be. grpc-go's own would decompress all at once, and could not be ended.
-type unpacker struct {
-	memory *memory
-	most   int // bytes of a message
+// requestsFull is the error of a stream whose messages have no room.
+func (m *memory) requestsFull() *connect.Error {
+	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(
+		"the requests to this server need more than the %d MiB that they may take up at a time (%d times --bridge-max-message, at least %d MiB): call again later",
+		m.requestLimit>>20, memoryFactor, minMemory>>20))
 }
-
-// gzipRatio is how much longer than its gzip a message may be (RFC 1951 §3.2.5: 258 bytes for two bits).
-const gzipRatio = 1032
-
-// Type implements grpc.Decompressor.
-func (u *unpacker) Type() string { return gzip.Name }
-
-// Do implements grpc.Decompressor. Of a message that is too long it returns one byte more than allowed.
-func (u *unpacker) Do(r io.Reader) ([]byte, error) {
-	size := u.most + 1
-	if known, ok := r.(interface{ Remaining() int }); ok {
-		size = min(size, known.Remaining()*gzipRatio)
-	}
-	m := u.memory
-	m.mu.Lock()
-	_ = m.waitLocked(context.Background(), func() bool { return m.used+int64(size) <= m.limit || !m.anyLocked() }, m.relieve)
-	wanted := m.anyLocked()
-	m.used += int64(size)
-	m.mu.Unlock()
-	defer func() { // the call charges the message that it gets
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.used -= int64(size)
-		m.wakeLocked()
-	}()
-	if !wanted {
-		return nil, errors.New("the call has been ended")
-	}
-	reader, _ := readers.Get().(*stdgzip.Reader)
-	if reader == nil {
-		reader = new(stdgzip.Reader)
-	}
-	defer readers.Put(reader)
-	if err := reader.Reset(r); err != nil {
-		return nil, err
-	}
-	out := m.room(min(size, 4<<10))
-	for {
-		n, err := reader.Read(out[len(out):cap(out)])
-		out = out[:len(out)+n]
-		switch {
-		case errors.Is(err, io.EOF) || len(out) > u.most:
-			return out, nil
-		case err != nil:
-			return nil, err
-		case len(out) == cap(out):
-			larger := append(m.room(min(2*cap(out), u.most+1)), out...)
-			m.done(out)
-			out = larger
-		}
-	}
-}
-
-// room returns an empty buffer with a capacity of size, one that was used before if there is one.
-func (m *memory) room(size int) []byte {
-	if used, _ := m.unpacked[bits.Len(uint(size))].Get().(*[]byte); used != nil && cap(*used) >= size {
-		return (*used)[:0:size]
-	}
-	return make([]byte, 0, size)
-}
-
-// done takes a buffer of room that nobody uses any more.
-func (m *memory) done(buffer []byte) {
-	if cap(buffer) > smallMessage {
-		m.unpacked[bits.Len(uint(cap(buffer)))].Put(&buffer)
-	}
-}
-
-// readers are gzip readers, of 40 KB each.
-var readers sync.Pool

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"connectrpc.com/connect"
 	"google.golang.org/grpc/encoding"
@@ -40,7 +41,10 @@ type form struct {
 }
 
 // types finds the types of a schema by name, for google.protobuf.Any and for extensions.
-type types struct{ *dynamicpb.Types }
+type types struct {
+	*dynamicpb.Types
+	sizes sync.Map // from a name to the size of that type's empty message: see estimate.empty
+}
 
 // FindMessageByURL implements protoregistry.MessageTypeResolver. A message that the schema does not
 // have may be one of the well-known types.
@@ -60,7 +64,11 @@ const maxNesting = 100
 func (f *form) toJSON(reply mem.BufferSlice) ([]byte, error) {
 	done := f.memory.converting(2 * int64(reply.Len()))
 	wire := reply.Materialize()
-	size := f.inJSON(wire)
+	size, deep := f.inJSON(wire)
+	if deep {
+		done()
+		return nil, fmt.Errorf("the server's reply, a %s, is nested more than %d deep", f.descriptor.FullName(), maxNesting)
+	}
 	if err := f.memory.tooLarge(size, f.descriptor.FullName()); err != nil {
 		done()
 		return nil, err
@@ -90,6 +98,7 @@ func (f *form) toJSON(reply mem.BufferSlice) ([]byte, error) {
 
 // fromJSON returns the message that text is in JSON.
 func (f *form) fromJSON(text []byte) ([]byte, error) {
+	text = bytes.TrimPrefix(text, []byte("\uFEFF")) // as of some editors; a reader may ignore it (RFC 8259 §8.1)
 	if len(text) == 0 {
 		return nil, fmt.Errorf("an empty body is not JSON: send {} for an empty %s", f.descriptor.Name())
 	}
@@ -100,7 +109,7 @@ func (f *form) fromJSON(text []byte) ([]byte, error) {
 	defer f.memory.converting(size)()
 	m := dynamicpb.NewMessage(f.descriptor)
 	if err := (protojson.UnmarshalOptions{Resolver: f.types, RecursionLimit: maxNesting}).Unmarshal(text, m); err != nil {
-		return nil, shortened(nearest.Name(err, f.descriptor))
+		return nil, shortened(nearest.Field(nearest.Name(err, f.descriptor), text))
 	}
 	return proto.Marshal(m)
 }

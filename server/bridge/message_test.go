@@ -134,7 +134,8 @@ func TestJSONThatDoesNotFit(t *testing.T) {
 		{old, `{"name":"a","name":"b"}`, `duplicate field "name"`},
 		{old, `{"any":{"@type":"type.googleapis.com/no.Such"}}`, `unable to resolve "type.googleapis.com/no.Such"`},
 		{edition, `{"at":"yesterday"}`, `invalid google.protobuf.Timestamp value "yesterday"`},
-		{edition, `{"expanded":1}`, `unexpected token 1`},
+		{edition, `{"expanded":1}`, `unexpected token 1: in the field expanded`},
+		{old, `{"name":"a","row":[{},{"text":"b"},7]}`, `in the field row[2]`},
 		{edition, `[]`, `unexpected token [`},
 		{edition, `{"explicit":"a"`, `unexpected`},
 		{edition, ``, `an empty body is not JSON: send {} for an empty Item`},
@@ -148,13 +149,38 @@ func TestJSONThatDoesNotFit(t *testing.T) {
 	}
 }
 
+// anyWith is a bridge.test.old.Item with an Any of the type that url names.
+func anyWith(url string, value []byte) []byte {
+	inner := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), url)
+	inner = protowire.AppendBytes(protowire.AppendTag(inner, 2, protowire.BytesType), value)
+	item := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "a")
+	return protowire.AppendBytes(protowire.AppendTag(item, 13, protowire.BytesType), inner)
+}
+
+// A message in an Any takes as much memory as it does by itself, also one of a type that nothing but an Any has.
+func TestWhatIsInAnAnyIsEstimated(t *testing.T) {
+	s := testdataSchema(t)
+	outer := formOf(t, s, "bridge.test.old.Old")
+	many := bytes.Repeat([]byte{7<<3 | 3, 7<<3 | 4}, 10_000) // empty rows
+	alone, _ := outer.inJSON(many)
+	if within, _ := outer.inJSON(anyWith("type.googleapis.com/bridge.test.old.Item", many)); within < alone {
+		t.Errorf("%d bytes in an Any, %d without", within, alone)
+	}
+	other := formOf(t, s, "bridge.test.edition.Edition")
+	many = bytes.Repeat([]byte{12<<3 | 2, 0}, 10_000)
+	alone, _ = other.inJSON(many)
+	if within, _ := outer.inJSON(anyWith("type.googleapis.com/bridge.test.edition.Item", many)); within < alone {
+		t.Errorf("%d bytes of another type in an Any, %d without", within, alone)
+	}
+}
+
 // A reply that has no form in JSON is refused, with its type and the reason.
 func TestAReplyThatHasNoFormInJSON(t *testing.T) {
 	s := testdataSchema(t)
-	anyOf := func(url string) []byte {
-		inner := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), url)
-		item := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "a")
-		return protowire.AppendBytes(protowire.AppendTag(item, 13, protowire.BytesType), inner)
+	anyOf := func(url string) []byte { return anyWith(url, nil) }
+	anys := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "a")
+	for range 60 { // each is two messages
+		anys = anyWith("type.googleapis.com/bridge.test.old.Item", anys)
 	}
 	nested := []byte(nil)
 	for range 150 {
@@ -168,7 +194,8 @@ func TestAReplyThatHasNoFormInJSON(t *testing.T) {
 	}{
 		{"no protobuf", "bridge.test.edition.Edition", []byte{0xff}, "the server's reply is not a bridge.test.edition.Item in protobuf"},
 		{"no UTF-8", "bridge.test.edition.Edition", []byte{1<<3 | 2, 1, 0xff}, "invalid UTF-8"},
-		{"nested too deep", "bridge.test.edition.Edition", nested, "recursion"},
+		{"nested too deep", "bridge.test.edition.Edition", nested, "nested more than 100 deep"},
+		{"an Any in an Any in an Any …", "bridge.test.old.Old", anys, "nested more than 100 deep"},
 		{"a required field is missing", "bridge.test.old.Old", nil, "required field bridge.test.old.Item.name not set"},
 		{"an Any of an unknown type", "bridge.test.old.Old", anyOf("type.googleapis.com/no.Such"), `unable to resolve "type.googleapis.com/no.Such"`},
 	} {

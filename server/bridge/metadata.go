@@ -19,6 +19,8 @@ import (
 //     upgrade, keep-alive, proxy-*), and those that describe the message or the exchange (content-*,
 //     accept*, host, origin, referer, sec-*, user-agent, date, server, if-*, cache-control, …);
 //   - fields of the protocols: grpc-*, connect-*, x-grpc-web, x-user-agent;
+//   - fields that gRPC cannot carry: with a name of other characters than letters, digits and -_. or a value
+//     that is not printable ASCII;
 //   - cookies, and the caller's credentials (authorization), which are meant for the port if it checks
 //     tokens. A port without tokens passes authorization on.
 //
@@ -39,6 +41,10 @@ var reservedFields = map[string]bool{
 	"Content-Type": true, "Grpc-Accept-Encoding": true, "Grpc-Timeout": true, "Te": true, "User-Agent": true,
 }
 
+// ReservedMetadata reports whether metadata of this name, in lower case, belongs to the connection or to the protocol,
+// and is never passed on.
+func ReservedMetadata(name string) bool { return reserved(name) }
+
 func reserved(name string) bool {
 	return slices.Contains(reservedNames, name) ||
 		slices.ContainsFunc(reservedPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
@@ -52,14 +58,16 @@ func outgoing(header http.Header, leaveOut []string) (md metadata.MD) {
 			continue
 		}
 		name = strings.ToLower(name)
-		if reserved(name) || slices.Contains(leaveOut, name) {
+		if reserved(name) || slices.Contains(leaveOut, name) || !isMetadataKey(name) {
 			continue
 		}
 		if md == nil {
 			md = make(metadata.MD, len(header))
 		}
 		if !strings.HasSuffix(name, "-bin") {
-			md[name] = values
+			if !slices.ContainsFunc(values, hasOtherThanPrintable) {
+				md[name] = values
+			}
 			continue
 		}
 		for _, value := range values {
@@ -71,6 +79,30 @@ func outgoing(header http.Header, leaveOut []string) (md metadata.MD) {
 		}
 	}
 	return md
+}
+
+// isMetadataKey reports whether gRPC has a name for the field: HTTP has more characters (RFC 9110 §5.6.2).
+// grpc-go would refuse the whole call.
+func isMetadataKey(name string) bool {
+	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+}
+
+// hasOtherThanPrintable reports whether gRPC cannot carry a value, as above: it has printable ASCII alone.
+func hasOtherThanPrintable(value string) bool {
+	return strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
+// inASCII is a name with all that is not printable ASCII in the percent-encoding of gRPC's grpc-message.
+func inASCII(name string) string {
+	var text strings.Builder
+	for i := range len(name) {
+		if c := name[i]; c < ' ' || c > '~' || c == '%' {
+			fmt.Fprintf(&text, "%%%02X", c)
+		} else {
+			text.WriteByte(c)
+		}
+	}
+	return text.String()
 }
 
 // maxCallerMetadata is how many bytes of metadata a caller on gRPC's C core accepts with one reply: its

@@ -159,7 +159,8 @@ func (c *conversation) addSymbol(symbol string) error {
 func (c *conversation) add(reply *reflectpb.ServerReflectionResponse) error {
 	for _, wire := range reply.GetFileDescriptorResponse().GetFileDescriptorProto() {
 		c.bytes += len(wire)
-		c.size += descriptorForm.inJSON(wire)
+		size, _ := descriptorForm.inJSON(wire) // the parser below refuses what is nested too deep
+		c.size += size
 		if c.bytes > maxSchemaBytes || c.size > maxSchemaMemory {
 			return errSchemaTooLarge
 		}

@@ -208,4 +208,12 @@ func TestAnUpstreamThatIsGivenTwiceIsRefused(t *testing.T) {
 	}
 }
 
+func TestAServiceHasOneOwner(t *testing.T) {
+	// Also one whose schema is not known yet.
+	_, err := bridge.New(bridge.Config{Upstreams: append(upstream(t, "a.A=http://127.0.0.1:1"), upstream(t, "a.A=http://127.0.0.1:2")...), Log: testLog(t)})
+	if err == nil || !strings.Contains(err.Error(), "a.A is to be answered by a.A=http://127.0.0.1:1 and by a.A=http://127.0.0.1:2") {
+		t.Error(err)
+	}
+}
+
 func testLog(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"io"
 
+	"connectrpc.com/connect"
+
 	"example.com/roster/server/rpc"
 )
 
@@ -18,6 +20,7 @@ type streamBody struct {
 	left    int64 // bytes of the current message that have not arrived
 	arrived int64 // bytes of it that have
 	charged int64
+	full    *connect.Error // the memory of requests was
 }
 
 // Read implements io.Reader.
@@ -42,7 +45,8 @@ func (b *streamBody) Read(p []byte) (int, error) {
 		// The buffer grows by doubling.
 		if more := 2*b.arrived - b.charged; b.arrived > smallMessage && b.charged < b.arrived {
 			if !b.memory.requests.TryAcquire(more) {
-				return n, b.memory.requestsFull()
+				b.full = b.memory.requestsFull()
+				return n, b.full
 			}
 			b.charged += more
 		}
@@ -56,4 +60,16 @@ func (b *streamBody) release() {
 		b.memory.requests.Release(b.charged)
 		b.charged = 0
 	}
+}
+
+// received returns the error of a message that could not be received. Of one that is too long, Connect does
+// not say which flag sets the limit.
+func (m *method) received(c *call, err error) error {
+	switch {
+	case connect.CodeOf(err) != connect.CodeResourceExhausted:
+		return err
+	case c.body != nil && c.body.full != nil:
+		return c.body.full
+	}
+	return m.upstream.config.requestPolicy().TooLong()
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -46,16 +47,21 @@ func ParseEndpoint(text string) (Endpoint, error) {
 			e.port = "443"
 		}
 	}
+	if port, err := strconv.ParseUint(e.port, 10, 16); err != nil || port == 0 {
+		return wrong("its port must be a number from 1 to 65535")
+	}
 	return e, nil
 }
 
 // String returns the URL.
 func (e Endpoint) String() string {
 	if e.tls {
-		return "https://" + net.JoinHostPort(e.host, e.port)
+		return "https://" + e.authority()
 	}
-	return "http://" + net.JoinHostPort(e.host, e.port)
+	return "http://" + e.authority()
 }
+
+func (e Endpoint) authority() string { return net.JoinHostPort(e.host, e.port) }
 
 // resolveEvery is how often the names of hosts are looked up again.
 const resolveEvery = 10 * time.Second
@@ -144,6 +150,7 @@ func (a *addresses) resolve(ctx context.Context) {
 	a.failure = errors.Join(failures...)
 	a.resolved = true
 	if !same {
+		a.loads.keep(found)
 		a.known = found
 		close(a.changed)
 		a.changed = make(chan struct{})

@@ -47,7 +47,8 @@ func ParseRoleRule(text string) (RoleRule, error) {
 // policy returns the policy of a method of an upstream. Without a rule it needs the role write, unless
 // its proto says that it has no side effects.
 func (c *Config) policy(u *upstream, method protoreflect.MethodDescriptor) rpc.Policy {
-	p := rpc.Policy{Role: rpc.Writer, Upstream: u.name, MaxMessage: c.MaxRequest, MessageFlag: "--bridge-max-message", OwnBudget: true}
+	p := c.requestPolicy()
+	p.Role, p.Upstream, p.OwnBudget = rpc.Writer, u.name, true
 	if options, _ := method.Options().(*descriptorpb.MethodOptions); options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS {
 		p.Role = rpc.Reader
 	}
@@ -61,4 +62,9 @@ func (c *Config) policy(u *upstream, method protoreflect.MethodDescriptor) rpc.P
 		p.MaxStreams = c.MaxStreams
 	}
 	return p
+}
+
+// requestPolicy says how long a message to an upstream may be.
+func (c *Config) requestPolicy() rpc.Policy {
+	return rpc.Policy{MaxMessage: c.MaxRequest, MessageFlag: "--bridge-max-message"}
 }

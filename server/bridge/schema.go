@@ -425,7 +425,7 @@ func fieldDifference(a, b *serviceSchema, name string) string {
 
 // knownContract is the schema of a service that this program knows.
 func knownContract(service protoreflect.ServiceDescriptor) *schema {
-	types := &types{dynamicpb.NewTypes(protoregistry.GlobalFiles)}
+	types := &types{Types: dynamicpb.NewTypes(protoregistry.GlobalFiles)}
 	found, err := newServiceSchema(service, types, make(map[protoreflect.FullName]string))
 	s := &schema{services: make(map[protoreflect.FullName]*serviceSchema), problems: make(map[protoreflect.FullName]error)}
 	if err != nil {

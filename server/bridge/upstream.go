@@ -3,9 +3,9 @@ package bridge
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
-	"net"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/experimental"
+	"google.golang.org/grpc/resolver"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -95,10 +96,7 @@ func newUpstream(config *Config, about Upstream, changed func()) (*upstream, err
 }
 
 // authority is the host that calls name (:authority, RFC 9113 §8.3.1).
-func (u *upstream) authority() string {
-	first := u.about.Endpoints[0]
-	return net.JoinHostPort(first.host, first.port)
-}
+func (u *upstream) authority() string { return u.about.Endpoints[0].authority() }
 
 // dialOptions are those of every connection to the upstream. There are no client pings: a Python server
 // closes the connection of a client that pings more than every five minutes. Nor are there retries,
@@ -160,7 +158,7 @@ func (u *upstream) run(ctx context.Context) {
 			if following[address.Addr] == nil {
 				followed, stop := context.WithCancel(ctx)
 				following[address.Addr] = stop
-				running.Go(func() { u.follow(followed, address.Addr) })
+				running.Go(func() { u.follow(followed, address) })
 			}
 		}
 		for address, stop := range following {
@@ -225,13 +223,18 @@ func (u *upstream) known() bool {
 
 // follow asks one process for its schema: whenever a connection to it has been made, since it may be
 // another program by then, and from time to time.
-func (u *upstream) follow(ctx context.Context, address string) {
+func (u *upstream) follow(ctx context.Context, process resolver.Address) {
+	address := process.Addr
+	authority := u.authority()
+	if e, ok := process.Attributes.Value(endpointKey{}).(Endpoint); ok {
+		authority = e.authority() // the certificate is checked for its host, as that of calls is
+	}
 	memory := newMemory(maxSchemaBytes, maxSchemaBytes)
 	var failure atomic.Pointer[error] // of the last attempt to connect
 	conn, err := grpc.NewClient("passthrough:///"+address, append(u.dialOptions(),
 		grpc.WithTransportCredentials(tapped{u.credentials(), memory, func(err error) { failure.Store(&err) }}),
 		experimental.WithBufferPool(memory),
-		grpc.WithAuthority(u.authority()), // the certificate is checked for its host, as that of calls is
+		grpc.WithAuthority(authority),
 	)...)
 	if err != nil {
 		u.learnt(address, &learned{err: err})
@@ -309,9 +312,10 @@ func (u *upstream) forget(address string) {
 
 // An offer is what the processes of an upstream say of one service.
 type offer struct {
-	schema *serviceSchema
-	differ string // what differs between the processes, in words; empty if nothing does
-	err    error  // why the service cannot be mounted
+	schema  *serviceSchema
+	differ  string // what differs between the processes, in words; empty if nothing does
+	between string // which processes those are, for the log: callers are told no addresses
+	err     error  // why the service cannot be mounted
 }
 
 // offers returns what the upstream has at the moment. Processes that do not answer count only if none
@@ -338,29 +342,33 @@ func (u *upstream) offers() map[protoreflect.FullName]offer {
 	return offersOf(up)
 }
 
+// offersOf compares the schemas of processes, which are given by address. What it says does not depend on
+// the order of the map: a text that changed would be a change of what is mounted.
 func offersOf(schemas map[string]*schema) map[protoreflect.FullName]offer {
 	offers := make(map[protoreflect.FullName]offer)
-	for address, s := range schemas {
-		for name, service := range s.services {
+	first := make(map[protoreflect.FullName]string) // the process whose schema is offered
+	addresses := slices.Sorted(maps.Keys(schemas))
+	for _, address := range addresses {
+		for name, service := range schemas[address].services {
 			o, seen := offers[name]
-			switch {
-			case !seen || o.schema == nil:
-				offers[name] = offer{schema: service}
-			case o.differ == "":
-				if words := difference(o.schema, service); words != "" {
-					o.differ = words
-					offers[name] = o
-				}
-			}
-			for other, s := range schemas {
-				if s.services[name] == nil && offers[name].differ == "" {
-					o := offers[name]
-					o.differ = fmt.Sprintf("the process at %s has it, the one at %s does not", address, other)
-					offers[name] = o
-				}
+			if !seen {
+				offers[name], first[name] = offer{schema: service}, address
+			} else if words := difference(o.schema, service); words != "" && o.differ == "" {
+				o.differ, o.between = words, first[name]+" and "+address
+				offers[name] = o
 			}
 		}
-		for name, err := range s.problems {
+	}
+	for _, address := range addresses {
+		for name, o := range offers {
+			if o.differ == "" && schemas[address].services[name] == nil {
+				o.differ, o.between = "not every process has it", first[name]+" has it, "+address+" does not"
+				offers[name] = o
+			}
+		}
+	}
+	for _, address := range addresses {
+		for name, err := range schemas[address].problems {
 			if _, seen := offers[name]; !seen {
 				offers[name] = offer{err: err}
 			}

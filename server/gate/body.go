@@ -79,6 +79,11 @@ func (b body) wrap(method *rpc.Method, next http.Handler) http.Handler {
 				return
 			}
 			r.Body = whole
+			if incoming.isEnded() && r.ProtoMajor == 1 {
+				// The HTTP server takes the connection for one that the client has left, and would cancel all
+				// later requests on it.
+				w.Header().Set("Connection", "close")
+			}
 		}
 		if method.ServerStreams {
 			next.ServeHTTP(w, r)
@@ -198,6 +203,7 @@ type incoming struct {
 	since   time.Time // when the current timeout began
 	arrived int       // bytes since then
 	stopped bool      // the body has ended, or the handler has returned
+	ended   bool      // check has ended the reads
 }
 
 // Read implements io.Reader.
@@ -205,7 +211,8 @@ func (b *incoming) Read(p []byte) (int, error) {
 	b.note(0, nil)
 	n, err := b.ReadCloser.Read(p)
 	b.note(n, err)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	// check may come too late for a read that gets the rest. The call is ended all the same: see body.wrap.
+	if errors.Is(err, os.ErrDeadlineExceeded) || b.isEnded() {
 		if !b.until.IsZero() && !time.Now().Before(b.until) {
 			return n, connect.NewError(connect.CodeDeadlineExceeded, errDeadline)
 		}
@@ -281,8 +288,15 @@ func (b *incoming) check() {
 		b.timer.Reset(left)
 		return
 	}
+	b.ended = true
 	// A deadline in the past ends the read. An HTTP server that does not support it has its own timers.
 	_ = b.control.SetReadDeadline(time.Unix(1, 0))
+}
+
+func (b *incoming) isEnded() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ended
 }
 
 // stop is called before the request is passed on.

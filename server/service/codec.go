@@ -84,7 +84,8 @@ func (c jsonCodec) Unmarshal(data []byte, message any) error {
 	if len(data) == 0 {
 		return fmt.Errorf("an empty body is not JSON: send {} for an empty %s", m.ProtoReflect().Descriptor().Name())
 	}
-	return shortened(nearest.Name(protojson.UnmarshalOptions{}.Unmarshal(data, m), m.ProtoReflect().Descriptor()))
+	err := nearest.Name(protojson.UnmarshalOptions{}.Unmarshal(data, m), m.ProtoReflect().Descriptor())
+	return shortened(nearest.Field(err, data))
 }
 
 // MarshalStable and IsBinary are what Connect needs for GET requests.

@@ -39,8 +39,9 @@ func checkReply(ctx context.Context, size int) error {
 }
 
 // messageLimit replaces Connect's error for a message of a stream that is too long by one that names
-// the limit of the method, and notes in the record of the call that one could not be read.
-type messageLimit struct{ policy rpc.Policy }
+// the limit of the method, and notes in the record of the call that one could not be read. Without a
+// policy it does the second alone, for handlers that have a limit of their own.
+type messageLimit struct{ policy *rpc.Policy }
 
 // WrapUnary implements connect.Interceptor. The request has been read by then.
 func (messageLimit) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc { return next }
@@ -59,7 +60,7 @@ func (messageLimit) WrapStreamingClient(next connect.StreamingClientFunc) connec
 
 type limitedConn struct {
 	connect.StreamingHandlerConn
-	policy rpc.Policy
+	policy *rpc.Policy
 	call   *rpc.Call // nil without a port
 }
 
@@ -71,7 +72,9 @@ func (c limitedConn) Receive(message any) error {
 	}
 	switch connect.CodeOf(err) {
 	case connect.CodeResourceExhausted:
-		return c.policy.TooLong()
+		if c.policy != nil {
+			return c.policy.TooLong()
+		}
 	case connect.CodeInvalidArgument, connect.CodeInternal, connect.CodeUnknown:
 		if c.call != nil {
 			c.call.Malformed = true

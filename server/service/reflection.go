@@ -24,7 +24,7 @@ const (
 // reflectionMounts mounts both versions of grpc.reflection, which describes what can be called.
 func reflectionMounts(config Config) []rpc.Mount {
 	files := &mountedFiles{table: config.Table}
-	reflector := grpcreflect.NewReflector(namer(config.Table), grpcreflect.WithDescriptorResolver(files))
+	reflector := grpcreflect.NewReflector(namer(config.Table), grpcreflect.WithDescriptorResolver(files), grpcreflect.WithExtensionResolver(mountedExtensions{files}))
 	mount := func(newHandler func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler),
 		file protoreflect.FileDescriptor) rpc.Mount {
 		policies := map[string]rpc.Policy{"ServerReflectionInfo": {

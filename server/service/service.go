@@ -63,11 +63,15 @@ func handlerOptions(log *slog.Logger, policies map[string]rpc.Policy) connect.Ha
 		codecs(),
 		connect.WithInterceptors(newErrorInterceptor(log)),
 		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
-			policy := policies[path.Base(spec.Procedure)]
+			policy, known := policies[path.Base(spec.Procedure)]
+			limit := messageLimit{}
+			if known {
+				limit.policy = &policy
+			}
 			return []connect.HandlerOption{
 				connect.WithReadMaxBytes(policy.MessageLimit()),
 				compressions(policy),
-				connect.WithInterceptors(messageLimit{policy}),
+				connect.WithInterceptors(limit),
 			}
 		}),
 	)
