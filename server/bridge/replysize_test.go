@@ -12,19 +12,18 @@ import (
 	"example.com/roster/server/bridge"
 )
 
-// Short calls with small replies and long ones with large replies share a method. Together the large ones
-// need more than the bound, so they come one after the other, however many short calls end meanwhile.
+// Short calls with small replies and longer ones with large replies share a method. When their server stands
+// still for a moment, the large replies that wait need more than the bound: so not all are called at once,
+// whatever the calls before them got.
 func TestLargeRepliesAmongSmallOnesLoseNoCall(t *testing.T) {
 	p := startServer(t, "")
-	learnt, release := false, make(chan struct{})
+	var paused sync.RWMutex // locked while the server stands still
 	p.service.wait = func(request *testgrpc.SimpleRequest) {
-		if request.GetResponseSize() == 0 {
-			return
+		if request.GetResponseSize() > 0 {
+			time.Sleep(200 * time.Millisecond)
 		}
-		time.Sleep(50 * time.Millisecond)
-		if learnt {
-			<-release // so that the replies come at the same time
-		}
+		paused.RLock()
+		defer paused.RUnlock()
 	}
 	url, b := serveBridge(t, bridge.Config{Upstreams: upstream(t, "http://"+p.address)})
 	mounted(t, b)
@@ -33,28 +32,32 @@ func TestLargeRepliesAmongSmallOnesLoseNoCall(t *testing.T) {
 		_, err := client.CallUnary(t.Context(), connect.NewRequest(&testgrpc.SimpleRequest{ResponseSize: size}))
 		return err
 	}
-	const large = 400_000
-	for range 3 { // from these the bridge learns
-		if err := call(large); err != nil {
-			t.Fatal(err)
-		}
-	}
-	learnt = true
-	time.AfterFunc(2*time.Second, func() { close(release) })
+	const large, small, fives = 400_000, 0, 60
 	var failed atomic.Int64
 	var calls sync.WaitGroup
-	for range 60 {
-		for range 20 {
-			if err := call(0); err != nil {
-				t.Fatal(err)
-			}
+	both := func(call func(size int32)) {
+		call(large)
+		for range 5 {
+			call(small)
 		}
-		calls.Go(func() {
-			if err := call(large); err != nil && failed.Add(1) == 1 {
-				t.Error(err)
-			}
-		})
 	}
+	must := func(size int32) {
+		if err := call(size); err != nil && failed.Add(1) == 1 {
+			t.Error(err)
+		}
+	}
+	for range 5 { // from these the bridge learns
+		both(must)
+	}
+	for range 100 {
+		must(small)
+	}
+	paused.Lock()
+	for range fives {
+		both(func(size int32) { calls.Go(func() { must(size) }) })
+	}
+	time.Sleep(2 * time.Second)
+	paused.Unlock()
 	calls.Wait()
 	if n := failed.Load(); n > 0 {
 		t.Errorf("%d calls failed", n)
