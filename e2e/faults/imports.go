@@ -3,11 +3,13 @@ package faults
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -17,10 +19,10 @@ const (
 	// firstOfImport is the lowest id of an import.
 	firstOfImport = 1000
 	// wholeImport is how many users an import has that is one change: it writes them to the log before
-	// it commits only if they are more than fit into SQLite's cache.
-	wholeImport = 50_000
+	// it commits only if they are more than fit into SQLite's cache. So they have long names.
+	wholeImport, longName = 20_000, 240
 	// An import by batches has more changes, and fewer users.
-	batchedImport, batch = 2_000, 100
+	batchedImport, batch = 500, 50
 )
 
 // rows is a file of so many users that no import had before.
@@ -29,7 +31,7 @@ func (r *run) rows(count int) string {
 	rows.WriteString("id,name,age,email\n")
 	for n := range count {
 		id := firstOfImport + r.imported + n
-		fmt.Fprintf(&rows, "%d,User Number %d,30,u%d@example.com\n", id, id, id)
+		fmt.Fprintf(&rows, "%d,%0*d,30,u%d@example.com\n", id, longName, id, id)
 	}
 	return rows.String()
 }
@@ -79,22 +81,29 @@ func killImport(ctx context.Context, r *run) (string, error) {
 	r.imported += wholeImport
 	before := r.logSize()
 	const enough = 2 << 20 // of users who are not committed
-	err := killed(ctx, r.importFile(ctx, rows, "--store", r.store), func() (bool, error) { return r.logSize() >= before+enough, nil })
-	if err != nil {
-		return "", err
+	noEffect := killed(ctx, r.importFile(ctx, rows, "--store", r.store), func() (bool, error) { return r.logSize() >= before+enough, nil })
+	if noEffect != nil && !errors.Is(noEffect, errNoEffect) {
+		return "", noEffect
 	}
 	size := r.logSize() - before
 	left, err := r.state(ctx)
 	if err != nil {
 		return "", err
 	}
-	if before := r.before(wholeImport); left.users != before {
+	if before := r.before(wholeImport); noEffect == nil && left.users != before {
 		return "", fmt.Errorf("an import that was killed left %d users", left.users-before)
 	}
-	if out, err := r.importFile(ctx, rows, "--store", r.store).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("the import after the one that was killed: %w: %s", err, out)
+	for {
+		out, err := r.importFile(ctx, rows, "--store", r.store).CombinedOutput()
+		if err == nil {
+			break
+		}
+		// It does not wait for ever while the server writes without a pause.
+		if ctx.Err() != nil || !strings.Contains(string(out), "has locked") {
+			return "", fmt.Errorf("the import after the one that was killed: %w: %s", err, out)
+		}
 	}
-	return fmt.Sprintf("killed with %d bytes of it in the log and none in the store, at revision %d; made again", size, left.revision), nil
+	return fmt.Sprintf("killed with %d bytes of it in the log and none in the store, at revision %d; made again", size, left.revision), noEffect
 }
 
 // some waits until the store has some of the users of an import.
@@ -113,54 +122,84 @@ func (r *run) importByBatches(ctx context.Context, rows string, flags ...string)
 	return r.importFile(ctx, rows, append([]string{"--server", s.url, "--batch-rows", fmt.Sprint(batch)}, flags...)...)
 }
 
+// An import says how to go on: with a row, or from the beginning, if it is not known whether the first
+// change was made. On a busy machine it also gives up when other writers keep it waiting.
+var (
+	goOn  = regexp.MustCompile(`go on with --skip-rows (\d+)`)
+	again = regexp.MustCompile(`import the file again|UNAVAILABLE.*nothing was imported`)
+)
+
+// resumePoint returns the row with which an import says that it can go on.
+func resumePoint(said string, before int) (row int, err error) {
+	if point := goOn.FindStringSubmatch(said); point != nil {
+		return strconv.Atoi(point[1])
+	}
+	if again.MatchString(said) {
+		return before, nil
+	}
+	return 0, fmt.Errorf("an import ends and does not say how to go on: %s", said)
+}
+
+// finish makes the rest of an import by batches, as often as it says that it can go on.
+func (r *run) finish(ctx context.Context, rows string, from int) error {
+	for {
+		out, err := r.importByBatches(ctx, rows, "--skip-rows", fmt.Sprint(from)).CombinedOutput()
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if from, err = resumePoint(string(out), from); err != nil {
+			return err
+		}
+	}
+}
+
 // killImportByBatches kills the command that imports to a server, and makes the import again from the
 // beginning, since nobody said how far it had come.
 func killImportByBatches(ctx context.Context, r *run) (string, error) {
 	rows := r.rows(batchedImport)
 	r.imported += batchedImport
-	if err := killed(ctx, r.importByBatches(ctx, rows), r.some(ctx)); err != nil {
-		return "", err
+	noEffect := killed(ctx, r.importByBatches(ctx, rows), r.some(ctx))
+	if noEffect != nil && !errors.Is(noEffect, errNoEffect) {
+		return "", noEffect
 	}
 	left, err := r.state(ctx)
 	if err != nil {
 		return "", err
 	}
+	if err := r.finish(ctx, rows, 0); err != nil {
+		return "", fmt.Errorf("the import after the one that was killed: %w", err)
+	}
 	done := left.users - r.before(batchedImport)
-	if out, err := r.importByBatches(ctx, rows).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("the import after the one that was killed: %w: %s", err, out)
+	if noEffect == nil && done == batchedImport {
+		noEffect = fmt.Errorf("%w: all of the import was in the store", errNoEffect)
 	}
-	if done == batchedImport {
-		return "", fmt.Errorf("%w: all of the import was in the store", errNoEffect)
-	}
-	return fmt.Sprintf("killed with %d of %d users in the store, at revision %d; made again", done, batchedImport, left.revision), nil
+	return fmt.Sprintf("killed with %d of %d users in the store, at revision %d; made again", done, batchedImport, left.revision), noEffect
 }
-
-// An import says how to go on: at a row, or from the beginning if no change was acknowledged.
-var (
-	goOn  = regexp.MustCompile(`go on with --skip-rows (\d+)`)
-	again = "import the file again"
-)
 
 // killServerOfImport kills the server that an import goes to, and goes on where the import says.
 func killServerOfImport(ctx context.Context, r *run) (string, error) {
 	rows := r.rows(batchedImport)
 	r.imported += batchedImport
 	command := r.importByBatches(ctx, rows)
-	var out bytes.Buffer
-	command.Stderr = &out
+	var said bytes.Buffer
+	command.Stderr = &said
 	if err := command.Start(); err != nil {
 		return "", err
 	}
-	for some := r.some(ctx); ; time.Sleep(time.Millisecond) {
-		if now, err := some(); err != nil || now {
-			break
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+	for some, now := r.some(ctx), false; !now && len(ended) == 0; time.Sleep(time.Millisecond) {
+		var err error
+		if now, err = some(); err != nil {
+			return "", err
 		}
 	}
+	under := len(ended) == 0
 	cut, err := r.kill()
 	if err != nil {
 		return "", err
 	}
-	failed := command.Wait()
+	failed := <-ended
 	highest := r.history.seen()
 	left, err := r.left(ctx)
 	if err != nil {
@@ -169,26 +208,24 @@ func killServerOfImport(ctx context.Context, r *run) (string, error) {
 	if err := r.servers[0].start(ctx); err != nil {
 		return "", err
 	}
-	point := goOn.FindStringSubmatch(out.String())
-	if point == nil && strings.Contains(out.String(), again) {
-		point = []string{"", "0"}
-	}
-	if failed == nil || point == nil {
-		return "", fmt.Errorf("an import whose server was killed ends with %v, and does not say how to go on: %s", failed, out.String())
-	}
-	done := left.users - r.before(batchedImport)
-	var skip int
-	if fmt.Sscan(point[1], &skip); done < skip || done > skip+batch {
-		return "", fmt.Errorf("the import says that %d users are stored, and the store has %d", skip, done)
-	}
-	if out, err := r.importByBatches(ctx, rows, "--skip-rows", point[1]).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("the rest of the import: %w: %s", err, out)
+	done, from := left.users-r.before(batchedImport), batchedImport
+	if failed != nil {
+		if from, err = resumePoint(said.String(), 0); err != nil {
+			return "", err
+		}
+		nothing := strings.Contains(said.String(), "nothing was imported") && done > 0
+		if nothing || done < from || done > from+batch {
+			return "", fmt.Errorf("the import says that %d users are stored, and the store has %d: %s", from, done, said.String())
+		}
+		if err := r.finish(ctx, rows, from); err != nil {
+			return "", fmt.Errorf("the rest of the import: %w", err)
+		}
 	}
 	effect, err := r.took(left, cut, highest)
-	if err != nil {
-		return "", err
+	if err == nil && (!under || failed == nil || done == batchedImport) {
+		err = fmt.Errorf("%w: the import had ended", errNoEffect)
 	}
-	return fmt.Sprintf("%s, with %d of %d users of the import, which went on with row %d", effect, done, batchedImport, skip), nil
+	return fmt.Sprintf("%s, with %d of %d users of the import, which went on with row %d", effect, done, batchedImport, from), err
 }
 
 // checkImport checks that every user of an import is in the history, and once.

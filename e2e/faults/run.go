@@ -23,6 +23,8 @@ const (
 	users    = 20
 	// attempts is how often a fault is made until it takes effect.
 	attempts = 10
+	// limit is how long a run may take, on a machine that is busy with others.
+	limit = 10 * time.Minute
 )
 
 var progressInterval = durationpb.New(100 * time.Millisecond)
@@ -67,7 +69,7 @@ var errNoEffect = errors.New("the fault took no effect")
 
 // do makes a run: writes and reads, the fault, and as many writes again.
 func do(ctx context.Context, folder, binary string, seed uint64, f fault, writes int) (summary string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	r := &run{random: rand.New(rand.NewPCG(seed, 0)), folder: folder, binary: binary, stop: make(chan struct{})}
 	r.history.began = time.Now()
