@@ -13,8 +13,10 @@ import (
 // changes, but SQLite keeps a data version for each connection, which changes with every commit that
 // is not the connection's own. It is the connection of the writer that is asked, since the changes of
 // this process are its own: if its data version has changed and the mark of the last change has not, it
-// was somebody else than Roster; or the log began anew, which changes the data version as well, and the log
-// has no change since. Whoever has that connection may use edits.
+// was somebody else than Roster, unless the log says otherwise: the data version also changes when the log
+// begins anew (after an import, before the first commit to a new log, or when that was never made since the
+// process was killed) and when the connection itself fails to write. Then the log is empty, or its last
+// commit is Roster's. Whoever has that connection may use edits.
 type edits struct {
 	conn    any // that the versions are of
 	version int64
@@ -45,26 +47,14 @@ func (e *edits) look(ctx context.Context, path string, conn *sql.Conn, from quer
 		return false, err
 	}
 	if e.conn == now.conn && e.version != now.version && e.mark == now.mark {
-		if edited, err = logEndsWith(path, now.mark); err != nil {
+		log, err := committed(path)
+		if err != nil {
 			return false, err
 		}
+		edited = log != nil && log.edited
 	}
 	*e = now
 	return edited, nil
-}
-
-// logEndsWith reports whether the log has changes, and the last one that Roster made is that of a mark, or
-// none is Roster's. It has none if it began anew and nothing was committed since: another process emptied
-// it, as after every import, or is writing the first change to it, or was killed meanwhile.
-func logEndsWith(path, mark string) (bool, error) {
-	log, err := committed(path)
-	if err != nil || log == nil {
-		return false, err
-	}
-	if len(log.marks) == 0 {
-		return true, nil
-	}
-	return log.marks[len(log.marks)-2] == mark, nil // followed by the mark before it
 }
 
 // committed returns what is committed in the log of the file at path, nil if nothing is.
