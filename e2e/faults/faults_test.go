@@ -39,9 +39,9 @@ func TestFaults(t *testing.T) {
 			binaries[f.tags] = build(t, f.tags)
 		}
 	}
-	count := *runs
+	count, writes := *runs, 300
 	if count == 0 {
-		count = len(faults)
+		count, writes = len(faults), 100
 	}
 	done := recorded(t)
 	for seed := range uint64(count) {
@@ -52,7 +52,7 @@ func TestFaults(t *testing.T) {
 		}
 		t.Run(fmt.Sprintf("seed %d, %s", seed, f.name), func(t *testing.T) {
 			began := time.Now()
-			summary, err := do(t.Context(), t.TempDir(), binaries[f.tags], seed, f, 300)
+			summary, err := do(t.Context(), t.TempDir(), binaries[f.tags], seed, f, writes)
 			if errors.Is(err, errNoMount) {
 				t.Skip(err)
 			}

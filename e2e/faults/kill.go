@@ -115,9 +115,14 @@ func killServer(ctx context.Context, r *run) (string, error) {
 		cut, highest, now.revision), nil
 }
 
-// cutPower kills the server, and takes back what it had written and not synced. It took effect if
-// something was taken back.
+// cutPower kills the server, every other time while it moves the log into the file, and takes back what it
+// had written and not synced. It took effect if something was taken back.
 func cutPower(ctx context.Context, r *run) (string, error) {
+	if r.random.IntN(2) == 0 {
+		if err := r.fileWritten(ctx); err != nil {
+			return "", err
+		}
+	}
 	cut, err := r.kill()
 	if err != nil {
 		return "", err
@@ -143,6 +148,23 @@ func cutPower(ctx context.Context, r *run) (string, error) {
 	}
 	return fmt.Sprintf("%v, with %d writes under way at revision %d; the store was at %d with %d changes",
 		lost, cut, highest, left.revision, left.changes), nil
+}
+
+// fileWritten waits until the file is written to, and not only its log.
+func (r *run) fileWritten(ctx context.Context) error {
+	before, err := os.Stat(r.store)
+	for err == nil {
+		var now os.FileInfo
+		if now, err = os.Stat(r.store); err == nil && !now.ModTime().Equal(before.ModTime()) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Microsecond):
+		}
+	}
+	return err
 }
 
 func (r *run) logSize() int64 {
