@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,11 +36,7 @@ func build(t *testing.T, tags string) string {
 // TestFaults makes runs, each with one of the faults in turn.
 func TestFaults(t *testing.T) {
 	binaries := make(map[string]string)
-	for _, f := range faults {
-		if binaries[f.tags] == "" {
-			binaries[f.tags] = build(t, f.tags)
-		}
-	}
+	defer summarize(t)
 	count, writes := *runs, 300
 	if count == 0 {
 		count, writes = len(faults), 100
@@ -49,6 +47,9 @@ func TestFaults(t *testing.T) {
 		key := fmt.Sprintf("%d %s", seed, f.name)
 		if done[key] {
 			continue
+		}
+		if binaries[f.tags] == "" {
+			binaries[f.tags] = build(t, f.tags)
 		}
 		t.Run(fmt.Sprintf("seed %d, %s", seed, f.name), func(t *testing.T) {
 			began := time.Now()
@@ -80,6 +81,60 @@ func recorded(t *testing.T) map[string]bool {
 		}
 	}
 	return done
+}
+
+var summary = regexp.MustCompile(`^\d+ (.*?): (\d+) writes acknowledged, (\d+) without an answer, (\d+) revisions, watches were told of (\d+) changes and came back (\d+) times;`)
+
+// summarize logs what the record has, as the table of docs/benchmarks.md.
+func summarize(t *testing.T) {
+	t.Helper()
+	if *record == "" {
+		return
+	}
+	content, err := os.ReadFile(*record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts, all := make(map[string][]int), make([]int, 6)
+	for line := range strings.Lines(string(content)) {
+		found := summary.FindStringSubmatch(line)
+		if found == nil {
+			continue
+		}
+		count := counts[found[1]]
+		if count == nil {
+			count = make([]int, len(all))
+		}
+		counts[found[1]] = count
+		for n := range count {
+			value := 1 // the first column counts the runs
+			if n > 0 {
+				value, _ = strconv.Atoi(found[n+1])
+			}
+			count[n] += value
+			all[n] += value
+		}
+	}
+	var table strings.Builder
+	table.WriteString("\n| fault | runs | writes acknowledged | without an answer | revisions | changes that watches were told | watches came back |\n")
+	table.WriteString("| --- |" + strings.Repeat(" ---: |", len(all)) + "\n")
+	for _, f := range faults {
+		count := counts[f.name]
+		if count == nil {
+			count = make([]int, len(all))
+		}
+		row(&table, f.name, count)
+	}
+	row(&table, "all", all)
+	t.Log(table.String())
+}
+
+func row(table *strings.Builder, name string, counts []int) {
+	fmt.Fprintf(table, "| %s |", name)
+	for _, count := range counts {
+		fmt.Fprintf(table, " %d |", count)
+	}
+	table.WriteString("\n")
 }
 
 func note(t *testing.T, line string) {

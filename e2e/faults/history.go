@@ -1,7 +1,10 @@
 // Package faults breaks a running Roster on purpose, and checks that nothing that it had acknowledged
 // was lost, and that nobody who watched was told anything but the truth. Its tests run the real program
-// as processes: writers and watchers work while a process is killed, its disk is full, or another
-// process works on the same file. A run is made from a seed.
+// as processes: writers and watchers work while a process is killed, its disk is full, the power is cut, or
+// another process works on the same file. A run is made from a seed.
+//
+// A fault counts only if the store itself, read by another program than Roster, shows that it took effect
+// under writes that were acknowledged: see [fault]. A run whose fault took no effect makes it again.
 //
 // Three things are checked. Each user is a register: porcupine looks for an order of the writes and
 // reads that explains what everybody saw. The history has every revision, without a gap, and every
