@@ -221,7 +221,7 @@ bench-attacks: build bench-peers ## Attack Roster on loopback and measure it int
 bench-flood: build bench-peers ## Flood Roster from one caller and measure another's calls into docs/benchmarks.md (about 4 minutes)
 	$(BENCHING) $@ $(BENCHFLAGS)
 
-faults: ## Kill servers and imports, fill the disk and share the file RUNS=200 times; runs that build/faults.txt has are not made again
+faults: ## Kill servers and imports, fill the disk, cut the power and share the file RUNS=200 times; runs that build/faults.txt has are not made again
 	$(GO) test -count=1 -v -timeout 0 -run '^TestFaults$$' ./e2e/faults -runs $(or $(RUNS),200) -record $(abspath build/faults.txt)
 
 soak: ## Load a race-built Roster for DURATION=30m and look for leaks

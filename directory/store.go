@@ -17,6 +17,8 @@ var (
 	// ErrDamaged comes with ErrUnavailable: what was asked for is on a part of the store that cannot be
 	// read. The rest of the store answers.
 	ErrDamaged = errors.New("store damaged")
+	// ErrFull comes with ErrUnavailable: no space is left for a write. Reads are answered.
+	ErrFull = errors.New("store full")
 	// ErrReadOnly: the store can be read but not written. Nothing was written.
 	ErrReadOnly = errors.New("store is read-only")
 	// ErrNotFound: a change names a user whom the directory does not have. Nothing was written. It

@@ -101,7 +101,7 @@ until its end, so that nothing waits for it.`,
 				err = runImport(ctx, cmd, args[0], &f)
 			}
 			if err != nil && (ctx.Err() != nil || errors.Is(err, context.Canceled)) {
-				if f.batchRows > 0 {
+				if f.batchRows > 0 || errors.Is(err, errNotKnown) {
 					return err // which says how far it got
 				}
 				return fmt.Errorf("%s: interrupted; nothing was imported", args[0])

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net"
 	"strconv"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"example.com/roster/client"
@@ -265,7 +267,34 @@ func (i *serverImport) failed(err error) error {
 		whole := int64(i.flags.skipRows) + (i.rows-int64(i.flags.skipRows)-1)/int64(i.flags.batchRows)*int64(i.flags.batchRows)
 		return fmt.Errorf("%w\n%s before it were imported: go on with --skip-rows %d", err, quantity(i.total.Imported, "user", "users"), whole)
 	}
+	if i.sentAll() && mayBeDone(err) {
+		return fmt.Errorf("%w; %w", err, errNotKnown)
+	}
 	return fmt.Errorf("%w; nothing was imported", err)
+}
+
+// errNotKnown is that all rows of a change were sent, and no answer came.
+var errNotKnown = errors.New("whether the users were imported is not known: import the file again, which changes nobody twice")
+
+// sentAll reports whether all rows of the present change were sent. A change that lacks some is never made.
+func (i *serverImport) sentAll() bool {
+	rows := i.rows - int64(i.flags.skipRows)
+	return i.ended || i.flags.batchRows > 0 && rows > 0 && rows%int64(i.flags.batchRows) == 0
+}
+
+// mayBeDone reports whether a call that failed so may have done its work: the connection broke, or
+// somebody did not wait for the answer.
+func mayBeDone(err error) bool {
+	if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" {
+		return false
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeUnavailable, connect.CodeInternal:
+		return !connect.IsWireError(err) // which the server itself sends, and then nothing was done
+	case connect.CodeCanceled, connect.CodeDeadlineExceeded, connect.CodeUnknown:
+		return true
+	}
+	return false
 }
 
 func (i *serverImport) tell() error {

@@ -148,12 +148,17 @@ func (db *database) emptyLog(ctx context.Context) (emptied bool, err error) {
 		return false, err
 	}
 	defer conn.Close()
-	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
-		return false, err
-	}
 	defer restoreBusyTimeout(ctx, conn)
+	err = db.recordPending(ctx, conn)
+	if err == nil {
+		// raise has set it to what it was.
+		_, err = conn.ExecContext(ctx, "PRAGMA busy_timeout = 0")
+	}
 	var busy, pages, taken int
-	if err := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &taken); err != nil {
+	if err == nil {
+		err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &taken)
+	}
+	if err != nil {
 		if errors.Is(describe(db.path, err), directory.ErrUnavailable) {
 			return false, ctx.Err()
 		}

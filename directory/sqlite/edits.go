@@ -3,7 +3,9 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 )
 
@@ -11,7 +13,10 @@ import (
 // changes, but SQLite keeps a data version for each connection, which changes with every commit that
 // is not the connection's own. It is the connection of the writer that is asked, since the changes of
 // this process are its own: if its data version has changed and the mark of the last change has not, it
-// was somebody else than Roster. Whoever has that connection may use edits.
+// was somebody else than Roster, unless the log says otherwise: the data version also changes when the log
+// begins anew (after an import, before the first commit to a new log, or when that was never made since the
+// process was killed) and when the connection itself fails to write. Then the log is empty, or its last
+// commit is Roster's. Whoever has that connection may use edits.
 type edits struct {
 	conn    any // that the versions are of
 	version int64
@@ -33,7 +38,7 @@ const (
 
 // look records what a connection sees, and reports whether another program has changed the file since
 // the last time.
-func (e *edits) look(ctx context.Context, conn *sql.Conn, from querier) (edited bool, err error) {
+func (e *edits) look(ctx context.Context, path string, conn *sql.Conn, from querier) (edited bool, err error) {
 	now := edits{pending: e.pending}
 	if err := conn.Raw(func(driverConn any) error { now.conn = driverConn; return nil }); err != nil {
 		return false, err
@@ -41,9 +46,24 @@ func (e *edits) look(ctx context.Context, conn *sql.Conn, from querier) (edited 
 	if err := from.QueryRowContext(ctx, selectVersions).Scan(&now.version, &now.mark); err != nil {
 		return false, err
 	}
-	edited = e.conn == now.conn && e.version != now.version && e.mark == now.mark
+	if e.conn == now.conn && e.version != now.version && e.mark == now.mark {
+		log, err := committed(path)
+		if err != nil {
+			return false, err
+		}
+		edited = log != nil && log.edited
+	}
 	*e = now
 	return edited, nil
+}
+
+// committed returns what is committed in the log of the file at path, nil if nothing is.
+func committed(path string) (*logged, error) {
+	log, err := readLog(followLinks(path) + "-wal")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return log, err
 }
 
 // pool is the one whose connection is asked.
@@ -54,14 +74,19 @@ func (db *database) pool() *sql.DB {
 	return db.writer
 }
 
-// beginToLook looks for the first time.
+// beginToLook looks for the first time. If the last change in the log is another program's, no process may
+// have noticed it, and none may be able to once this one empties the log.
 func (db *database) beginToLook(ctx context.Context) error {
 	conn, err := db.pool().Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	_, err = db.edits.look(ctx, conn, conn)
+	if _, err := db.edits.look(ctx, db.path, conn, conn); err != nil || db.readOnly {
+		return err
+	}
+	log, err := committed(db.path)
+	db.edits.pending = log != nil && log.edited
 	return err
 }
 
@@ -80,7 +105,7 @@ func (s *Store) noticeEdits(ctx context.Context, db *database) {
 		return
 	}
 	defer conn.Close()
-	edited, err := db.edits.look(ctx, conn, conn)
+	edited, err := db.edits.look(ctx, db.path, conn, conn)
 	if err != nil || !edited && !db.edits.pending {
 		return
 	}
@@ -118,6 +143,24 @@ func (db *database) raise(ctx context.Context, conn *sql.Conn) (err error) {
 		return err
 	}
 	db.edits.mark = mark
+	return nil
+}
+
+// recordPending makes a revision of what was noticed and is not one yet. Who empties the log calls it before:
+// nobody else notices a change that the log no longer has.
+func (db *database) recordPending(ctx context.Context, conn *sql.Conn) error {
+	edited, err := db.edits.look(ctx, db.path, conn, conn)
+	if err != nil {
+		return err
+	}
+	db.edits.pending = db.edits.pending || edited
+	if !db.edits.pending {
+		return nil
+	}
+	if err := db.raise(ctx, conn); err != nil {
+		return err
+	}
+	db.edits.pending = false
 	return nil
 }
 

@@ -172,3 +172,88 @@ func TestAnotherProgramChangesAReadOnlyStore(t *testing.T) {
 	}
 	store.Close()
 }
+
+// A log that begins anew looks to SQLite as if something had been committed. No process takes it for a change
+// of another program: not when another process empties the log after an import that it drops, nor when one
+// was killed after it had written to a new log.
+func TestALogThatBeginsAnewIsNoChange(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "roster.db")
+	store, second := filled(t, path, "Ann"), filled(t, path, "Ann")
+	before := state(t, store)
+	change, err := second.Import(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := change.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if after := state(t, store); after != before {
+		t.Errorf("%+v after an import that was dropped, want %+v", after, before)
+	}
+	// A transaction that does not fit into the cache begins the log anew before it commits.
+	shell(t, path, "PRAGMA wal_checkpoint(FULL)")
+	other := execute(t, path, "PRAGMA cache_size = 10")
+	if err := other.Exec("BEGIN IMMEDIATE; CREATE TABLE more (t TEXT); INSERT INTO more WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 500) SELECT hex(randomblob(1000)) FROM n"); err != nil {
+		t.Fatal(err)
+	}
+	if after := state(t, store); after != before {
+		t.Errorf("%+v beside a transaction that writes to a new log, want %+v", after, before)
+	}
+	if err := other.Exec("ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	if after := state(t, store); after != before {
+		t.Errorf("%+v after a transaction that was rolled back, want %+v", after, before)
+	}
+	// A change of another program in the new log still is one.
+	shell(t, path, "DELETE FROM users WHERE id = 1")
+	if after := state(t, store); after.Revision != before.Revision+1 || after.Oldest != after.Revision {
+		t.Errorf("%+v after a change of another program, and %+v before", after, before)
+	}
+}
+
+// A process that is opened after another program has changed the file, and empties the log, does not hide the
+// change from the others.
+func TestAProcessThatEmptiesTheLogHidesNoChange(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "roster.db")
+	store := filled(t, path, "Ann")
+	before := state(t, store)
+	shell(t, path, "DELETE FROM users WHERE id = 1")
+	second, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	change, err := second.Import(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := change.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if after := state(t, store); after.Revision != before.Revision+1 || after.Oldest != after.Revision {
+		t.Errorf("%+v after a change of another program, and %+v before", after, before)
+	}
+}
+
+// Nor does one that empties the log of what was dropped from the history.
+func TestEmptyingTheLogHidesNoChange(t *testing.T) {
+	store := filled(t, filepath.Join(t.TempDir(), "roster.db"), "Ann")
+	before := state(t, store)
+	shell(t, store.path, "DELETE FROM users WHERE id = 1")
+	if emptied, err := store.db.emptyLog(t.Context()); err != nil || !emptied {
+		t.Fatal(emptied, err)
+	}
+	if after := state(t, store); after.Revision != before.Revision+1 || after.Oldest != after.Revision {
+		t.Errorf("%+v after a change of another program, and %+v before", after, before)
+	}
+}
+
+func state(t *testing.T, s *Store) directory.State {
+	t.Helper()
+	state, err := s.State(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state
+}

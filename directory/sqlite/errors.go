@@ -50,7 +50,7 @@ func describe(path string, err error) error {
 		return fmt.Errorf("%w: %s cannot be opened: it and its directory must be readable and writable by this user: %w",
 			directory.ErrUnavailable, path, err)
 	case sqlite3.SQLITE_FULL:
-		return fmt.Errorf("%w: no space is left for %s: %w", directory.ErrUnavailable, path, err)
+		return fmt.Errorf("%w: %w: no space is left for %s: %w", directory.ErrUnavailable, directory.ErrFull, path, err)
 	case sqlite3.SQLITE_IOERR:
 		return fmt.Errorf("%w: reading or writing %s failed: %w", directory.ErrUnavailable, path, err)
 	case sqlite3.SQLITE_CORRUPT:

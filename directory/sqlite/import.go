@@ -359,6 +359,7 @@ func (c *importing) tidy() func() {
 	c.keep = true
 	return func() {
 		ctx := context.Background()
+		_ = db.recordPending(ctx, conn)
 		for _, statement := range []string{"DROP TABLE IF EXISTS temp.unchanged", "PRAGMA wal_checkpoint(TRUNCATE)", setCache(usualCache), "PRAGMA shrink_memory"} {
 			_, _ = conn.ExecContext(ctx, statement)
 		}

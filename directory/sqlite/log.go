@@ -33,6 +33,7 @@ type logged struct {
 	cookies []uint32
 	pages   map[uint32]bool // that it has
 	size    uint32          // of the file in the end, in pages
+	edited  bool            // the last change left the mark of the one before: another program made it
 }
 
 // A marked is what the file itself says, without its log.
@@ -214,9 +215,10 @@ func readLog(path string) (*logged, error) {
 // with returns a log, nil if it is empty, with one more change, after which the file has this size.
 func (l *logged) with(change logged, size uint32) *logged {
 	if l == nil {
-		change.size = size
+		change.size, change.edited = size, len(change.marks) == 0
 		return &change
 	}
+	l.edited = len(change.marks) == 0 || len(l.marks) > 0 && change.marks[len(change.marks)-2] == l.marks[len(l.marks)-2]
 	l.marks = append(l.marks, change.marks...)
 	l.cookies = append(l.cookies, change.cookies...)
 	maps.Copy(l.pages, change.pages)

@@ -47,7 +47,7 @@ const (
 	applicationID = 0x526f7374
 	// writing are the parameters of a connection that writes. What is deleted is overwritten with
 	// zeros: names and addresses must not stay in pages that nobody uses.
-	writing = "_txlock=immediate&_synchronous=FULL&_pragma=secure_delete(1)"
+	writing = "_txlock=immediate&_synchronous=" + synchronous + "&_pragma=secure_delete(1)"
 )
 
 // Config configures Open. The zero value means the defaults.

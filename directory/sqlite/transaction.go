@@ -81,11 +81,13 @@ func (s *Store) beginOn(ctx context.Context, db *database) (*transaction, error)
 // takeRevision takes the next revision. If another program has changed the file, that is a revision of its
 // own before.
 func (t *transaction) takeRevision(ctx context.Context) error {
-	edited, err := t.db.edits.look(ctx, t.conn, t.tx)
+	edited, err := t.db.edits.look(ctx, t.db.path, t.conn, t.tx)
 	if err != nil {
 		return err
 	}
-	if edited || t.db.edits.pending {
+	t.db.edits.pending = t.db.edits.pending || edited
+	t.edits = t.db.edits // if the change is dropped, what it noticed is still to be recorded
+	if t.edits.pending {
 		if err := recordEdits(ctx, t.tx); err != nil {
 			return err
 		}

@@ -1,7 +1,10 @@
 // Package faults breaks a running Roster on purpose, and checks that nothing that it had acknowledged
 // was lost, and that nobody who watched was told anything but the truth. Its tests run the real program
-// as processes: writers and watchers work while a process is killed, its disk is full, or another
-// process works on the same file. A run is made from a seed.
+// as processes: writers and watchers work while a process is killed, its disk is full, the power is cut, or
+// another process works on the same file. A run is made from a seed.
+//
+// A fault counts only if the store itself, read by another program than Roster, shows that it took effect
+// under writes that were acknowledged: see [fault]. A run whose fault took no effect makes it again.
 //
 // Three things are checked. Each user is a register: porcupine looks for an order of the writes and
 // reads that explains what everybody saw. The history has every revision, without a gap, and every
@@ -11,6 +14,7 @@ package faults
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -65,7 +69,8 @@ type history struct {
 	began      time.Time
 	operations []porcupine.Operation
 	acks       []acknowledged
-	unknown    int // writes that may or may not have been made
+	unknown    int            // writes that may or may not have been made
+	answers    map[string]int // what was said instead of an acknowledgement, since forget
 	highest    int64
 }
 
@@ -83,10 +88,14 @@ func (h *history) done(writer int, o operation, call int64, revision int64) {
 }
 
 // lost records a write whose answer never came: it may be made at any time, also after everything else.
-func (h *history) lost(writer int, o operation, call int64) {
+func (h *history) lost(writer int, o operation, call int64, answer error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.unknown++
+	if h.answers == nil {
+		h.answers = make(map[string]int)
+	}
+	h.answers[answer.Error()]++
 	h.operations = append(h.operations, porcupine.Operation{ClientId: writer, Input: o, Call: call, Return: 1 << 62})
 }
 
@@ -94,6 +103,46 @@ func (h *history) acknowledged() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.acks)
+}
+
+// failures is how many writes were not acknowledged.
+func (h *history) failures() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.unknown
+}
+
+// forget forgets what was said so far instead of an acknowledgement, and said returns it.
+func (h *history) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answers = nil
+}
+
+func (h *history) said() map[string]int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.answers)
+}
+
+// by counts the acknowledged writes of each of so many servers.
+func (h *history) by(servers int) []int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	count := make([]int, servers)
+	for _, a := range h.acks {
+		count[serverOf(a.name, servers)]++
+	}
+	return count
+}
+
+// serverOf returns which of so many servers a name was written by.
+func serverOf(name string, servers int) int {
+	var writer, n int
+	if _, err := fmt.Sscanf(name, "W%d N%d", &writer, &n); err != nil {
+		panic(name)
+	}
+	return writer % servers
 }
 
 // seen is the highest revision that anybody was told of.
@@ -110,16 +159,25 @@ type change struct {
 	name     string // empty for one that was deleted
 }
 
-// check returns what is wrong with a run, nil if nothing is. Truth is the whole history of the server.
-func (h *history) check(truth []change, watches []*watcher) error {
+// check returns what is wrong with a run, nil if nothing is. Truth is the whole history of the server, and
+// counts has the revisions of the store, with the number of their changes.
+func (h *history) check(truth []change, counts map[int64]int, watches []*watcher) error {
 	last := int64(0)
 	at := make(map[change]bool, len(truth))
 	for _, c := range truth {
-		if c.revision != last && c.revision != last+1 {
-			return fmt.Errorf("the history goes from revision %d to %d", last, c.revision)
+		for last != c.revision {
+			last++
+			if count, ok := counts[last]; !ok || count == 0 && last == c.revision || count > 0 && last < c.revision {
+				return fmt.Errorf("the history goes on to revision %d, and the store has %d changes of revision %d", c.revision, count, last)
+			}
 		}
-		last = c.revision
+		counts[last]--
 		at[c] = true
+	}
+	for revision, count := range counts {
+		if count != 0 {
+			return fmt.Errorf("the store has %d more changes of revision %d than the history", count, revision)
+		}
 	}
 	revisions := make(map[int64]acknowledged)
 	for _, a := range h.acks {

@@ -5,15 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
@@ -25,51 +21,71 @@ const (
 	writers  = 50
 	watchers = 8
 	users    = 20
-	// firstOfImport is the lowest id of the import that is killed.
-	firstOfImport = 1000
+	// attempts is how often a fault is made until it takes effect.
+	attempts = 10
+	// limit is how long a run may take, on a machine that is busy with others.
+	limit = 10 * time.Minute
 )
 
 var progressInterval = durationpb.New(100 * time.Millisecond)
 
 // A run is one store, its servers, and those who work with them.
 type run struct {
-	random  *rand.Rand
-	folder  string
-	binary  string
-	servers []*server
-	history history
-	stop    chan struct{}
-	working sync.WaitGroup
+	random   *rand.Rand
+	folder   string
+	store    string
+	binary   string
+	servers  []*server
+	history  history
+	imported int // users that an import was to bring, beside those of the run
+	stop     chan struct{}
+	working  sync.WaitGroup
 }
 
-// A fault breaks something while writers work, and mends it. It returns what shows that it took effect,
-// and an error if nothing does.
+// A fault breaks something while writers work, and mends it. It returns what shows in the store itself
+// that it took effect; or errNoEffect, with everything mended, and is then made again.
 type fault struct {
 	name    string
 	servers int
+	tags    string // of the build that it needs
+	disk    bool   // it needs a disk of its own
 	do      func(context.Context, *run) (effect string, err error)
 }
 
 var faults = []fault{
-	{"a server is killed under writers", 1, killServer},
-	{"an import is killed", 1, killImport},
-	{"the disk is full", 1, fillDisk},
-	{"two servers on one file", 2, nothing},
-	{"one of two servers on one file is killed", 2, killServer},
+	{"a server is killed under writers", 1, "", false, killServer},
+	{"an import is killed", 1, "", false, killImport},
+	{"no file can grow", 1, "", false, limitFiles},
+	{"two servers on one file", 2, "", false, bothWrite},
+	{"one of two servers on one file is killed", 2, "", false, killServer},
+	{"the disk is full", 1, "", true, fillDisk},
+	{"the power is cut", 1, "roster_power_cut", false, cutPower},
+	{"a server is killed in an import by batches", 1, "", false, killServerOfImport},
+	{"an import by batches is killed", 1, "", false, killImportByBatches},
 }
+
+// errNoEffect is that a fault has broken nothing, so that the run shows nothing.
+var errNoEffect = errors.New("the fault took no effect")
 
 // do makes a run: writes and reads, the fault, and as many writes again.
 func do(ctx context.Context, folder, binary string, seed uint64, f fault, writes int) (summary string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	r := &run{random: rand.New(rand.NewPCG(seed, 0)), folder: folder, binary: binary, stop: make(chan struct{})}
 	r.history.began = time.Now()
-	store := filepath.Join(folder, "roster.db")
-	if err := r.seed(ctx, store); err != nil {
+	r.store = filepath.Join(folder, "roster.db")
+	if f.disk {
+		unmount, err := r.mount()
+		if err != nil {
+			return "", err
+		}
+		defer unmount()
+	}
+	if err := r.seed(ctx); err != nil {
 		return "", err
 	}
 	for range f.servers {
-		s := &server{binary: binary, store: store}
+		s := &server{binary: binary, store: r.store}
 		if err := s.start(ctx); err != nil {
 			return "", err
 		}
@@ -92,14 +108,7 @@ func do(ctx context.Context, folder, binary string, seed uint64, f fault, writes
 		random := rand.New(rand.NewPCG(seed, uint64(1+n)))
 		r.working.Go(func() { r.work(ctx, n, random) })
 	}
-	err = r.acknowledge(ctx, writes)
-	effect := ""
-	if err == nil {
-		time.Sleep(time.Duration(r.random.IntN(50)) * time.Millisecond)
-		if effect, err = f.do(ctx, r); err == nil {
-			err = r.acknowledge(ctx, r.history.acknowledged()+writes)
-		}
-	}
+	effect, err := r.breakOnce(ctx, f, writes)
 	close(r.stop)
 	r.working.Wait()
 	if err != nil {
@@ -114,33 +123,56 @@ func do(ctx context.Context, folder, binary string, seed uint64, f fault, writes
 	mu.Unlock()
 	watching.Wait()
 	r.history.settle(truth)
-	if err := r.history.check(truth, watches); err != nil {
+	counts, err := r.revisions(ctx)
+	if err != nil {
 		return "", err
 	}
-	resumed := 0
+	if err := r.history.check(truth, counts, watches); err != nil {
+		return "", err
+	}
+	if err := r.checkImport(truth); err != nil {
+		return "", err
+	}
+	resumed, told := 0, 0
 	for _, w := range watches {
 		resumed += w.resumed
+		told += len(w.told)
 	}
-	return fmt.Sprintf("%d writes acknowledged, %d without an answer, %d revisions, watches came back %d times; %s",
-		len(r.history.acks), r.history.unknown, last, resumed, effect), nil
+	return fmt.Sprintf("%d writes acknowledged, %d without an answer, %d revisions, watches were told of %d changes and came back %d times; %s",
+		len(r.history.acks), r.history.unknown, last, told, resumed, effect), nil
+}
+
+// breakOnce makes a fault until it takes effect, between writes that are acknowledged.
+func (r *run) breakOnce(ctx context.Context, f fault, writes int) (effect string, err error) {
+	if err := r.acknowledge(ctx, writes); err != nil {
+		return "", err
+	}
+	for range attempts {
+		time.Sleep(time.Duration(r.random.IntN(50)) * time.Millisecond)
+		if effect, err = f.do(ctx, r); err == nil {
+			break
+		}
+		if !errors.Is(err, errNoEffect) {
+			return "", err
+		}
+		if err := r.acknowledge(ctx, r.history.acknowledged()+writers); err != nil {
+			return "", err
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("%d times: %w", attempts, err)
+	}
+	return effect, r.acknowledge(ctx, r.history.acknowledged()+writes)
 }
 
 // seed makes the store, with all users in its first revision.
-func (r *run) seed(ctx context.Context, store string) error {
+func (r *run) seed(ctx context.Context) error {
 	var rows strings.Builder
 	rows.WriteString("id,name,age,email\n")
 	for id := range users {
 		fmt.Fprintf(&rows, "%d,%s,30,\n", id, firstName)
 	}
-	return r.importFile(ctx, store, rows.String()).Run()
-}
-
-func (r *run) importFile(ctx context.Context, store, rows string) *exec.Cmd {
-	file := filepath.Join(r.folder, "users.csv")
-	if err := os.WriteFile(file, []byte(rows), 0o600); err != nil {
-		panic(err)
-	}
-	return exec.CommandContext(ctx, r.binary, "import", file, "--store", store)
+	return r.importFile(ctx, rows.String(), "--store", r.store).Run()
 }
 
 // work writes and reads until the run stops.
@@ -167,7 +199,7 @@ func (r *run) work(ctx context.Context, writer int, random *rand.Rand) {
 			o.name = user.GetName()
 			r.history.done(writer, o, call, user.GetRevision())
 		case o.write:
-			r.history.lost(writer, o, call)
+			r.history.lost(writer, o, call, err)
 			fallthrough
 		default:
 			time.Sleep(time.Duration(20+random.IntN(50)) * time.Millisecond)
@@ -216,112 +248,4 @@ func (h *history) settle(truth []change) {
 		}
 	}
 	h.operations = kept
-}
-
-func nothing(context.Context, *run) (string, error) { return "both took writes", nil }
-
-// killServer kills a server and starts it again. It took effect if the store was left as no server leaves
-// it that ends by itself, with its log, and if writes were under way.
-func killServer(ctx context.Context, r *run) (string, error) {
-	s := r.servers[len(r.servers)-1]
-	r.history.mu.Lock()
-	unknown := r.history.unknown
-	r.history.mu.Unlock()
-	if !s.kill() {
-		return "", errors.New("the kill did not end the server")
-	}
-	size := r.logSize()
-	if size == 0 {
-		return "", errors.New("the kill took no effect: the store has no log")
-	}
-	time.Sleep(20 * time.Millisecond) // so that the calls that it cut off are known to be
-	r.history.mu.Lock()
-	cut := r.history.unknown - unknown
-	r.history.mu.Unlock()
-	if cut == 0 {
-		return "", errors.New("the kill took no effect: no write was under way")
-	}
-	return fmt.Sprintf("killed with %d writes under way and a log of %d bytes", cut, size), s.start(ctx)
-}
-
-func (r *run) logSize() int64 {
-	info, err := os.Stat(filepath.Join(r.folder, "roster.db-wal"))
-	if err != nil {
-		return 0
-	}
-	return info.Size()
-}
-
-// killImport kills an import of many users. It took effect if a part of them was in the log, and none
-// is in the store.
-func killImport(ctx context.Context, r *run) (string, error) {
-	var rows strings.Builder
-	rows.WriteString("id,name,age,email\n")
-	const imported = 200_000
-	for id := range imported {
-		fmt.Fprintf(&rows, "%d,User Number %d,30,u%d@example.com\n", firstOfImport+id, id, id)
-	}
-	command := r.importFile(ctx, filepath.Join(r.folder, "roster.db"), rows.String())
-	before := r.logSize()
-	if err := command.Start(); err != nil {
-		return "", err
-	}
-	ended := make(chan struct{})
-	go func() { command.Wait(); close(ended) }()
-	const enough = 4 << 20 // of users who are not committed
-	for r.logSize() < before+enough {
-		select {
-		case <-ended:
-			return "", errors.New("the import ended before it could be killed")
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-time.After(time.Millisecond):
-		}
-	}
-	size := r.logSize()
-	command.Process.Kill()
-	<-ended
-	if status, ok := command.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
-		return "", errors.New("the import ended before it could be killed")
-	}
-	list, err := r.servers[0].now().ListUsers(ctx, &rosterv1.ListUsersRequest{ShowTotal: true, PageSize: 1})
-	if err != nil {
-		return "", err
-	}
-	if list.GetTotalSize() != users {
-		return "", fmt.Errorf("an import that was killed left %d users", list.GetTotalSize()-users)
-	}
-	return fmt.Sprintf("killed with %d bytes of it in the log", size-before), nil
-}
-
-// fillDisk leaves the server no room: no file can grow. It took effect if writes fail and none is
-// acknowledged; then there is room again.
-func fillDisk(_ context.Context, r *run) (string, error) {
-	pid := r.servers[0].pid()
-	var before unix.Rlimit
-	limit := unix.Rlimit{Cur: uint64(4096), Max: unix.RLIM_INFINITY}
-	if err := unix.Prlimit(pid, unix.RLIMIT_FSIZE, nil, &before); err != nil {
-		return "", err
-	}
-	limit.Max = before.Max
-	if err := unix.Prlimit(pid, unix.RLIMIT_FSIZE, &limit, nil); err != nil {
-		return "", err
-	}
-	time.Sleep(300 * time.Millisecond) // for writes that were under way
-	acks := r.history.acknowledged()
-	r.history.mu.Lock()
-	unknown := r.history.unknown
-	r.history.mu.Unlock()
-	time.Sleep(time.Duration(300+r.random.IntN(700)) * time.Millisecond)
-	r.history.mu.Lock()
-	refused := r.history.unknown - unknown
-	r.history.mu.Unlock()
-	written := r.history.acknowledged() - acks
-	if err := unix.Prlimit(pid, unix.RLIMIT_FSIZE, &before, nil); err != nil {
-		return "", err
-	}
-	if refused == 0 || written > 0 {
-		return "", fmt.Errorf("the full disk took no effect: %d writes failed, %d were acknowledged", refused, written)
-	}
-	return fmt.Sprintf("%d writes failed on the full disk", refused), nil
 }

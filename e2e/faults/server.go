@@ -24,6 +24,7 @@ type server struct {
 	mu      sync.Mutex
 	command *exec.Cmd
 	client  rosterv1connect.DirectoryServiceClient
+	url     string
 	log     []string
 }
 
@@ -58,8 +59,8 @@ func (s *server) start(ctx context.Context) error {
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.command = command
-		s.client = rosterv1connect.NewDirectoryServiceClient(&http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}, "http://"+at)
+		s.command, s.url = command, "http://"+at
+		s.client = rosterv1connect.NewDirectoryServiceClient(&http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}, s.url)
 		return nil
 	case <-time.After(time.Minute):
 		command.Process.Kill()

@@ -61,6 +61,8 @@ var allowed = map[string][]string{
 	"examples":    {},
 	"e2e":         {"..."},
 	"e2e/faults":  {"..."},
+
+	"e2e/faults/powercut": {},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

@@ -26,8 +26,9 @@ var codes = []struct {
 	text string
 }{
 	{err: directory.ErrInvalid, code: connect.CodeInvalidArgument},
-	// Before ErrUnavailable, with which it comes: to call again does not help.
+	// Before ErrUnavailable, with which these come. With the first, to call again does not help.
 	{err: directory.ErrDamaged, code: connect.CodeDataLoss, text: "a part of the user store is damaged: other users are answered"},
+	{err: directory.ErrFull, code: connect.CodeUnavailable, text: "no space is left for the user store: it can be read, and changed again when there is space"},
 	{err: directory.ErrUnavailable, code: connect.CodeUnavailable, text: "the user store does not answer: try again"},
 	{err: directory.ErrReadOnly, code: connect.CodeFailedPrecondition, text: "the user store is read-only"},
 	{err: directory.ErrHistory, code: connect.CodeOutOfRange},

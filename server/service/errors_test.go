@@ -30,6 +30,7 @@ func TestErrorsOnTheWire(t *testing.T) {
 		{"wrapped unknown", func() error { return fmt.Errorf("look up: %w", secret) }, connect.CodeInternal, "internal error", "hunter2"},
 		{"panic", func() error { panic(secret) }, connect.CodeInternal, "internal error", "hunter2"},
 		{"store away", func() error { return fmt.Errorf("%w: roster.db: %w", directory.ErrUnavailable, secret) }, connect.CodeUnavailable, "the user store does not answer: try again", "hunter2"},
+		{"store full", func() error { return fmt.Errorf("%w: %w: %w", directory.ErrUnavailable, directory.ErrFull, secret) }, connect.CodeUnavailable, "no space is left for the user store: it can be read, and changed again when there is space", "hunter2"},
 		{"store damaged", func() error { return fmt.Errorf("%w: %w: %w", directory.ErrUnavailable, directory.ErrDamaged, secret) }, connect.CodeDataLoss, "a part of the user store is damaged: other users are answered", "hunter2"},
 		{"read-only", func() error { return fmt.Errorf("%w: %w", directory.ErrReadOnly, secret) }, connect.CodeFailedPrecondition, "the user store is read-only", ""},
 		{"invalid", func() error { return fmt.Errorf("%w: age -1 is not between 0 and 150", directory.ErrInvalid) }, connect.CodeInvalidArgument, "age -1 is not between", ""},
