@@ -419,8 +419,8 @@ func TestJSONThatTakesTooMuchMemoryIsRefused(t *testing.T) {
 	}
 }
 
-// Whoever has a stream of the client open is told at once that the server has ended the call, as by the
-// server itself: the caller need not send anything for it.
+// A caller that has a client stream open is told at once that the server has ended the call: it need not send
+// anything more for that.
 func TestAServerThatDoesNotWaitForTheRest(t *testing.T) {
 	p := startServer(t, "")
 	url, b := serveBridge(t, bridge.Config{Upstreams: upstream(t, "http://"+p.address)})
@@ -435,8 +435,7 @@ func TestAServerThatDoesNotWaitForTheRest(t *testing.T) {
 				if err := stream.Send(request); err != nil {
 					t.Fatal(err)
 				}
-				// Connect's client stream has no way to wait for the reply but to end the requests, which
-				// its connection has.
+				// Connect's client can wait for the reply with the stream open by its connection alone.
 				conn, err := stream.Conn()
 				if err != nil {
 					t.Fatal(err)

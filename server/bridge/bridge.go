@@ -15,11 +15,12 @@
 // balancing and health checking.
 //
 // The files: bridge.go (what is mounted), upstream.go (one upstream and what its processes say),
-// call.go (one call), direct.go (a plain call without Connect), memory.go, frames.go and requests.go (how
-// much memory calls may take), message.go (bytes and JSON), estimate.go (how large a message is in JSON),
-// metadata.go (which metadata passes), reflect.go and schema.go (learning and linking a schema), explain.go
-// (what is wrong with an upstream), resolve.go (addresses), balance.go and health.go (which process gets a
-// call), roles.go (who may call what), report.go (how the upstreams are, for metrics).
+// call.go (one call), direct.go (a plain call without Connect), memory.go, held.go, frames.go, requests.go,
+// unpack.go and replysize.go (how much memory calls may take), message.go (bytes and JSON), estimate.go (how
+// large a message is in JSON), metadata.go (which metadata passes), reflect.go and schema.go (learning and
+// linking a schema), explain.go (what is wrong with an upstream), resolve.go (addresses), balance.go and
+// health.go (which process gets a call), roles.go (who may call what), report.go (how the upstreams are, for
+// metrics).
 package bridge
 
 import (

@@ -194,8 +194,7 @@ func (m *method) clientStream(ctx context.Context, requests *connect.ClientStrea
 		stop()
 		callOf(ctx).endRead()
 	}
-	failed := <-sent
-	if failed != nil {
+	if failed := <-sent; failed != nil {
 		return nil, failed
 	}
 	return response, err
