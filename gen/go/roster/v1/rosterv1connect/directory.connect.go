@@ -90,6 +90,8 @@ type DirectoryServiceClient interface {
 	// ListUsers answers one page of the users that match a filter. Pages follow
 	// one another by the last user of the page before: a user that is there from
 	// the first page to the last is listed once, whatever is written meanwhile.
+	// Ordered by name, one who is renamed meanwhile may be listed twice or not at
+	// all.
 	//
 	// Errors: INVALID_ARGUMENT for a filter, an order or a page token that cannot
 	// be read, or a page token of another filter or order; OUT_OF_RANGE for a page
@@ -357,6 +359,8 @@ type DirectoryServiceHandler interface {
 	// ListUsers answers one page of the users that match a filter. Pages follow
 	// one another by the last user of the page before: a user that is there from
 	// the first page to the last is listed once, whatever is written meanwhile.
+	// Ordered by name, one who is renamed meanwhile may be listed twice or not at
+	// all.
 	//
 	// Errors: INVALID_ARGUMENT for a filter, an order or a page token that cannot
 	// be read, or a page token of another filter or order; OUT_OF_RANGE for a page
