@@ -323,6 +323,22 @@ func (d *Directory) Export(ctx context.Context, filter string) iter.Seq2[Record,
 	}
 }
 
+// History returns how far back the history goes and where it is now: ListChanges and Watch can begin at oldest,
+// at latest and at any revision between them.
+func (d *Directory) History(ctx context.Context) (oldest, latest Position, err error) {
+	at, err := d.Position(ctx)
+	if err != nil {
+		return Position{}, Position{}, err
+	}
+	request := &rosterv1.ListChangesRequest{FromRevision: at.Revision, Epoch: at.Epoch, PageSize: 1}
+	err = d.client.retry(ctx, "ListChanges", func(ctx context.Context) error {
+		reply, err := d.service.ListChanges(ctx, request)
+		oldest, latest = Position{reply.GetOldestRevision(), reply.GetEpoch()}, Position{reply.GetRevision(), reply.GetEpoch()}
+		return err
+	})
+	return oldest, latest, err
+}
+
 // ListChanges iterates over the changes after a position, up to now, with who made them and when. An error
 // is the last that it yields: OUT_OF_RANGE if the position is not in the history.
 func (d *Directory) ListChanges(ctx context.Context, from Position) iter.Seq2[Change, error] {

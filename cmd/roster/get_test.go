@@ -53,8 +53,14 @@ func (brokenServer) Health(context.Context, *emptypb.Empty) (*emptypb.Empty, err
 // startContract serves s on a port of its own and returns its URL.
 func startContract(t *testing.T, s apipbconnect.MyServiceHandler) string {
 	t.Helper()
+	return startHandler(t, s, apipbconnect.NewMyServiceHandler)
+}
+
+// startHandler serves a service by what handler makes of it, and returns its URL.
+func startHandler[S any](t *testing.T, service S, handler func(S, ...connect.HandlerOption) (string, http.Handler)) string {
+	t.Helper()
 	mux := http.NewServeMux()
-	mux.Handle(apipbconnect.NewMyServiceHandler(s))
+	mux.Handle(handler(service))
 	server := httptest.NewUnstartedServer(mux)
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"time"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"example.com/roster/client"
@@ -62,30 +61,10 @@ all of it.`,
 }
 
 // lastRevisions returns the position before the last count revisions, or before all that the history still
-// has. No call says where it begins, so it is searched for.
+// has.
 func lastRevisions(ctx context.Context, d *client.Directory, count int64) (client.Position, error) {
-	at, err := d.Position(ctx)
-	if err != nil {
-		return at, err
-	}
-	low, high := max(0, at.Revision-count), at.Revision // from high on there is history
-	for probe := low; low < high; probe = low + (high-low)/2 {
-		has := true
-		for _, err := range d.ListChanges(ctx, client.Position{Revision: probe, Epoch: at.Epoch}) {
-			if connect.CodeOf(err) == connect.CodeOutOfRange {
-				has = false
-			} else if err != nil {
-				return at, err
-			}
-			break
-		}
-		if has {
-			high = probe
-		} else {
-			low = probe + 1
-		}
-	}
-	return client.Position{Revision: high, Epoch: at.Epoch}, nil
+	oldest, latest, err := d.History(ctx)
+	return client.Position{Revision: max(oldest.Revision, latest.Revision-count), Epoch: latest.Epoch}, err
 }
 
 func printLog(ctx context.Context, stdout io.Writer, output outputFlag, d *client.Directory, from client.Position) error {

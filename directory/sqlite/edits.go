@@ -32,6 +32,11 @@ const (
 	// wrote may have wrong keys: Compact mends them. It sets no mark: a transaction sets one, once.
 	raiseRevision = `UPDATE directory SET revision = revision + 1, recorded = revision + 1, oldest = revision + 1,
 		unkeyed = -2147483648 WHERE one = 1`
+	// keyNew gives keys to users that another program has added, which have none: so their emails are taken at
+	// once. Beyond some thousands, which would hold everybody up, Compact does it.
+	keyNew = `UPDATE users SET name_key = roster_fold_key(name), email_key = roster_fold_key(email)
+		WHERE id IN (SELECT id FROM users WHERE name_key = '' AND name <> '' LIMIT 4000)`
+	hasNew     = `SELECT EXISTS (SELECT 1 FROM users WHERE name_key = '' AND name <> '')`
 	recordEdit = `INSERT INTO revisions SELECT d.revision, max(?, coalesce(r.time, 0)), '', coalesce(r.total, 0)
 		FROM directory AS d LEFT JOIN revisions AS r ON r.revision = d.revision - 1 WHERE d.one = 1`
 )
@@ -86,7 +91,13 @@ func (db *database) beginToLook(ctx context.Context) error {
 		return err
 	}
 	log, err := committed(db.path)
-	db.edits.pending = log != nil && log.edited
+	if err != nil {
+		return err
+	}
+	// Users that were added while no process had the file open show by their keys.
+	var added bool
+	err = conn.QueryRowContext(ctx, hasNew).Scan(&added)
+	db.edits.pending = added || log != nil && log.edited
 	return err
 }
 
@@ -169,7 +180,10 @@ func recordEdits(ctx context.Context, tx *sql.Tx) error {
 	if _, err := tx.ExecContext(ctx, raiseRevision); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, recordEdit, time.Now().UnixMicro())
+	if _, err := tx.ExecContext(ctx, recordEdit, time.Now().UnixMicro()); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, keyNew)
 	return err
 }
 

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -72,6 +73,40 @@ func TestANewIDAfterAnotherProgramAddedUsers(t *testing.T) {
 	if n := count(t, again, "SELECT count(*) FROM users WHERE name = 'Shell'"); n != 2 {
 		t.Errorf("%d users of the other program are left, want 2", n)
 	}
+}
+
+// What another program has added is found by its name, and its email is taken: at once, and if no process had
+// the store open then. Whoever followed the history has to begin anew.
+func TestAnotherProgramAddsUsers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "roster.db")
+	store := filled(t, path, "Ann")
+	insert := func(id int) {
+		t.Helper()
+		shell(t, path, fmt.Sprintf("INSERT INTO users (id, name, age, email, revision, created, updated) VALUES (%d, 'ÄNNE %[1]d', 1, 'Ä%[1]d@example.com', 1, 1, 1)", id))
+	}
+	expect := func(id int, before directory.State) {
+		t.Helper()
+		taken := directory.User{ID: 99, Name: "New", Email: fmt.Sprintf("ä%d@example.com", id)}
+		if _, err := store.Write(t.Context(), directory.Write{Creates: []directory.Create{{User: taken}}}); !errors.Is(err, directory.ErrEmailTaken) {
+			t.Errorf("the email of %d is free: %v", id, err)
+		}
+		page, err := store.List(t.Context(), directory.Query{Limit: 5, Filter: directory.Filter{NamePrefix: fmt.Sprintf("änne %d", id)}})
+		if after := stateOf(t, store); err != nil || len(page.Users) != 1 || after.Epoch != before.Epoch || after.Oldest <= before.Revision {
+			t.Errorf("%d users, %v, %+v after %+v", len(page.Users), err, after, before)
+		}
+	}
+	before := stateOf(t, store)
+	insert(2)
+	stateOf(t, store)
+	expect(2, before)
+	before = stateOf(t, store)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	insert(3)
+	store = openWith(t, path, History{})
+	stateOf(t, store)
+	expect(3, before)
 }
 
 // A write of this process between the change and the next look hides nothing.

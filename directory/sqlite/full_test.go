@@ -26,7 +26,7 @@ func TestNoSpaceIsLeft(t *testing.T) {
 	if _, err := writeAll(t, store, many); !errors.Is(err, directory.ErrFull) || !errors.Is(err, directory.ErrUnavailable) {
 		t.Fatalf("got %v", err)
 	}
-	if users, err := store.Get(t.Context(), []int32{1, 10}); err != nil || len(users) != 1 {
+	if users, _, err := store.Get(t.Context(), []int32{1, 10}); err != nil || len(users) != 1 {
 		t.Errorf("got %v, %v", users, err)
 	}
 	limit("PRAGMA max_page_count = 1000000")

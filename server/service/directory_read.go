@@ -240,7 +240,7 @@ func appendHistory(codec rpc.Codec, changes []directory.Change, next string, sta
 			dst = told(i).appendJSON(dst)
 		}
 		dst = appendJSONString(append(dst, `],"nextPageToken":`...), next)
-		return append(appendStateJSON(dst, state), '}'), nil
+		return append(appendInt64JSON(append(appendStateJSON(dst, state), `,"oldestRevision":`...), state.Oldest), '}'), nil
 	}
 	for i := range changes {
 		if dst, err = appendMessageProto(dst, 1, told(i).appendProto); err != nil {
@@ -248,5 +248,5 @@ func appendHistory(codec rpc.Codec, changes []directory.Change, next string, sta
 		}
 	}
 	dst = appendTextProto(dst, 2, next)
-	return appendStateProto(dst, 3, state), nil
+	return appendIntProto(appendStateProto(dst, 3, state), 5, state.Oldest), nil
 }

@@ -59,7 +59,7 @@ func FuzzUserMessages(f *testing.F) {
 				t.Skip() // the server makes them
 			}
 		}
-		state := directory.State{Epoch: epoch, Revision: revision}
+		state := directory.State{Epoch: epoch, Revision: revision, Oldest: int64(id)}
 		record := directory.Record{User: directory.User{ID: id, Name: name, Age: age, Email: email}, Created: at, Updated: at.Add(time.Millisecond), Revision: revision}
 		if bits&1 != 0 {
 			record.Updated = time.Time{}
@@ -72,7 +72,7 @@ func FuzzUserMessages(f *testing.F) {
 			users = append(users, message(&records[i]))
 		}
 		changes := make([]directory.Change, bits%4)
-		history := &rosterv1.ListChangesResponse{NextPageToken: actor, Revision: revision, Epoch: epoch}
+		history := &rosterv1.ListChangesResponse{NextPageToken: actor, Revision: revision, Epoch: epoch, OldestRevision: int64(id)}
 		for i := range changes {
 			changes[i] = directory.Change{Revision: revision, Time: at, Actor: actor, Kind: directory.Kind(1 + i), User: record}
 			told := &rosterv1.Change{Kind: kinds[changes[i].Kind], Id: id, Revision: revision, Actor: actor, Time: timestamppb.New(at)}

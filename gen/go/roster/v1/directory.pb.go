@@ -1659,10 +1659,13 @@ type ListChangesResponse struct {
 	// Empty if these were the last changes.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// The revision of the directory when the page was read.
-	Revision      int64  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	Epoch         string `protobuf:"bytes,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Revision int64  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Epoch    string `protobuf:"bytes,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The history then began after this revision, the lowest from_revision that
+	// is answered.
+	OldestRevision int64 `protobuf:"varint,5,opt,name=oldest_revision,json=oldestRevision,proto3" json:"oldest_revision,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ListChangesResponse) Reset() {
@@ -1721,6 +1724,13 @@ func (x *ListChangesResponse) GetEpoch() string {
 		return x.Epoch
 	}
 	return ""
+}
+
+func (x *ListChangesResponse) GetOldestRevision() int64 {
+	if x != nil {
+		return x.OldestRevision
+	}
+	return 0
 }
 
 // User is one entry of the directory. Spaces (of Unicode, line breaks included)
@@ -1964,12 +1974,13 @@ const file_roster_v1_directory_proto_rawDesc = "" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\tpageToken\x12\x1d\n" +
-	"\x05epoch\x18\x04 \x01(\tB\a\xbaH\x04r\x02(@R\x05epoch\"\x9c\x01\n" +
+	"\x05epoch\x18\x04 \x01(\tB\a\xbaH\x04r\x02(@R\x05epoch\"\xc5\x01\n" +
 	"\x13ListChangesResponse\x12+\n" +
 	"\achanges\x18\x01 \x03(\v2\x11.roster.v1.ChangeR\achanges\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\tR\x05epoch\"\xcc\x10\n" +
+	"\x05epoch\x18\x04 \x01(\tR\x05epoch\x12'\n" +
+	"\x0foldest_revision\x18\x05 \x01(\x03R\x0eoldestRevision\"\xcc\x10\n" +
 	"\x04User\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x85\x05\n" +
 	"\x04name\x18\x02 \x01(\tB\xf0\x04\xbaH\xec\x04\xba\x01}\n" +

@@ -181,16 +181,18 @@ class ListChangesRequest(_message.Message):
     def __init__(self, from_revision: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., epoch: _Optional[str] = ...) -> None: ...
 
 class ListChangesResponse(_message.Message):
-    __slots__ = ["changes", "epoch", "next_page_token", "revision"]
+    __slots__ = ["changes", "epoch", "next_page_token", "oldest_revision", "revision"]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_REVISION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     changes: _containers.RepeatedCompositeFieldContainer[Change]
     epoch: str
     next_page_token: str
+    oldest_revision: int
     revision: int
-    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ..., epoch: _Optional[str] = ...) -> None: ...
+    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ..., epoch: _Optional[str] = ..., oldest_revision: _Optional[int] = ...) -> None: ...
 
 class ListUsersRequest(_message.Message):
     __slots__ = ["filter", "min_revision", "order_by", "page_size", "page_token", "show_total"]
