@@ -22,7 +22,7 @@ func TestTheCurlLinesOfTheDirectoryWork(t *testing.T) {
 		"UpdateUser":       `"age":38`,
 		"DeleteUser":       `"revision":`,
 		"BatchUpdateUsers": `"created":[{"id":`,
-		"ListChanges":      `"kind":"KIND_DELETED"`,
+		"ListChanges":      `"kind":"KIND_CREATED","id":1,`,
 	}
 	for _, row := range rows {
 		method, message := row[1], row[2]
