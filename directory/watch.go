@@ -151,7 +151,8 @@ func (w *Watch) Next(ctx context.Context) (Batch, error) {
 		case w.listing:
 			f.mu.RUnlock()
 			batch, err := w.list(ctx)
-			if err != nil || len(batch.Changes) > 0 {
+			// The end of the list is news, too, if nobody is on its last page, or on any.
+			if err != nil || len(batch.Changes) > 0 || batch.UpTo.Epoch != "" {
 				return batch, err
 			}
 			continue
@@ -233,6 +234,7 @@ func (w *Watch) catchUp(ctx context.Context) (Batch, error) {
 // list returns the next users of a watch from the beginning. Each page is read by itself. A user who was
 // changed since the watch began is left out: the change will come.
 func (w *Watch) list(ctx context.Context) (Batch, error) {
+	began := time.Now()
 	var page Page
 	err := w.read(ctx, func(ctx context.Context) (err error) {
 		page, err = w.directory.store.List(ctx, Query{Filter: w.filter, After: w.listed, Limit: listedAtOnce})
@@ -260,6 +262,9 @@ func (w *Watch) list(ctx context.Context) (Batch, error) {
 		// The list lacks users whose change will come, up to the revision of its last page. Only then
 		// is it true that all is told.
 		w.listing, w.until = false, page.State.Revision
+		if w.until == w.cursor.Revision {
+			w.asOf = began
+		}
 	}
 	return Batch{Changes: changes, UpTo: w.upTo()}, nil
 }

@@ -230,6 +230,35 @@ func TestWatchesUnderWriters(t *testing.T) {
 	group.Wait()
 }
 
+// Whoever watches where there is nothing to tell learns at once that this is all.
+func TestAWatchWithNothingToTellSaysSo(t *testing.T) {
+	for _, users := range [][]directory.User{nil, {named(1, "Ann")}} {
+		_, d := opened(t, time.Hour)
+		put(t, d, users...)
+		at := d.State()
+		for name, from := range map[string]directory.WatchFrom{
+			"the beginning":                   {Beginning: true, Filter: directory.Filter{NamePrefix: "z"}},
+			"the beginning of all":            {Beginning: true},
+			"now":                             {},
+			"the last revision":               {Cursor: &directory.Cursor{Revision: at.Revision}},
+			"the last revision of this epoch": {Cursor: &directory.Cursor{Epoch: at.Epoch, Revision: at.Revision}},
+		} {
+			w := watch(t, d, from)
+			if from.Beginning {
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				if batch, err := w.Next(ctx); err != nil || batch.UpTo.Revision != at.Revision || batch.UpTo.Epoch != at.Epoch {
+					t.Errorf("%d users, from %s: %+v, %v", len(users), name, batch, err)
+				}
+				cancel()
+			}
+			if upTo, asOf := w.Progress(); upTo.Revision != at.Revision || upTo.Epoch != at.Epoch || asOf.IsZero() {
+				t.Errorf("%d users, from %s: up to %+v as of %v", len(users), name, upTo, asOf)
+			}
+			w.Close()
+		}
+	}
+}
+
 // A watch that stands still is dropped when the feed needs its room; the others and the writers go on.
 func TestASlowWatchIsDropped(t *testing.T) {
 	_, d := opened(t, time.Hour)
