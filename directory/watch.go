@@ -76,12 +76,12 @@ func (d *Directory) Watch(ctx context.Context, from WatchFrom) (*Watch, error) {
 	if from.Beginning && from.Cursor != nil {
 		return nil, errors.New("a watch begins at the beginning or at a cursor")
 	}
-	began := time.Now()
-	state, err := d.store.State(ctx)
+	polled, err := d.joinPoll(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &Watch{directory: d, filter: from.Filter, listing: from.Beginning, asOf: began,
+	state := polled.state
+	w := &Watch{directory: d, filter: from.Filter, listing: from.Beginning, asOf: polled.began,
 		cursor: Cursor{Epoch: state.Epoch, Revision: state.Revision}}
 	if c := from.Cursor; c != nil {
 		future := c.Revision > state.Revision || c.Revision == state.Revision && c.Skip > 0
