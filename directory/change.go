@@ -3,7 +3,30 @@ package directory
 import (
 	"fmt"
 	"strings"
+	"sync"
 )
+
+// MaxEncodings is how many encodings of a change are kept.
+const MaxEncodings = 2
+
+// encodings are those of one change that many watches tell of.
+type encodings [MaxEncodings]struct {
+	once sync.Once
+	text []byte
+	err  error
+}
+
+// Encoded returns what encode makes of the change, for the encoding of this number, less than MaxEncodings.
+// All watches that return the same change share the result, which must not be changed: a thousand of them encode it once. It
+// must not depend on the watch.
+func (c *Change) Encoded(number int, encode func() ([]byte, error)) ([]byte, error) {
+	if c.shared == nil {
+		return encode()
+	}
+	e := &c.shared[number]
+	e.once.Do(func() { e.text, e.err = encode() })
+	return e.text, e.err
+}
 
 func (e *ChangeError) Error() string {
 	switch {

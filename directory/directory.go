@@ -76,8 +76,8 @@ type Directory struct {
 	seen atomic.Pointer[State]
 	// next is the poll that has not begun yet, if somebody waits for it.
 	next *poll
-	// wake makes follow poll at once.
-	wake chan struct{}
+	// wake makes follow poll at once. followed is closed when follow has ended.
+	wake, followed chan struct{}
 
 	feed *feed
 
@@ -120,11 +120,13 @@ func New(ctx context.Context, store Store, config Config) (*Directory, error) {
 		cache:   cache,
 		loading: make(map[int32]*load),
 		wake:    make(chan struct{}, 1),
-		feed:    newFeed(store),
-		onWait:  config.OnWait,
-		size:    config.CacheUsers,
-		log:     config.Log,
-		stop:    stop,
+
+		followed: make(chan struct{}),
+		feed:     newFeed(store),
+		onWait:   config.OnWait,
+		size:     config.CacheUsers,
+		log:      config.Log,
+		stop:     stop,
 	}
 	d.seen.Store(&state)
 	d.counts.answered.Store(time.Now().UnixNano())

@@ -134,6 +134,7 @@ func (f *feed) read(ctx context.Context) (more bool) {
 	}
 	page.changes = faultyFeed(page.changes)
 	for i := range page.changes {
+		page.changes[i].shared = new(encodings)
 		page.bytes += sizeOf(&page.changes[i])
 	}
 	if !f.makeRoom(ctx, page) {
@@ -160,9 +161,10 @@ func (f *feed) read(ctx context.Context) (more bool) {
 	return !complete
 }
 
-// sizeOf is about how many bytes a change takes in memory.
+// sizeOf is about how many bytes a change takes in memory, with its encodings, which have little but the user.
 func sizeOf(c *Change) int {
-	return 256 + len(c.Actor) + len(c.User.Name) + len(c.User.Email) + len(c.Before.Name) + len(c.Before.Email)
+	user := len(c.User.Name) + len(c.User.Email)
+	return 600 + len(c.Actor) + (1+MaxEncodings)*user + len(c.Before.Name) + len(c.Before.Email)
 }
 
 // announce wakes all watches that wait; f.mu is held.

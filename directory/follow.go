@@ -17,6 +17,7 @@ const (
 // A poll is one question to the store for its state, and what came of it.
 type poll struct {
 	done  chan struct{} // closed when the others are set, and the cache has everything up to state
+	began time.Time
 	state State
 	err   error
 }
@@ -33,6 +34,16 @@ func (d *Directory) WaitFor(ctx context.Context, minRevision int64) error {
 	if err := d.Status().Err; err != nil {
 		return err
 	}
+	next, err := d.joinPoll(ctx)
+	if err == nil && minRevision > next.state.Revision {
+		err = &HistoryError{State: next.state, Asked: Cursor{Revision: minRevision}}
+	}
+	return err
+}
+
+// joinPoll waits for a poll that begins after joinPoll was called. All who wait share it, so that a thousand of
+// them do not queue for the store, and the health check behind them.
+func (d *Directory) joinPoll(ctx context.Context) (*poll, error) {
 	d.mu.Lock()
 	if d.next == nil {
 		d.next = &poll{done: make(chan struct{})}
@@ -42,16 +53,17 @@ func (d *Directory) WaitFor(ctx context.Context, minRevision int64) error {
 	d.nudge()
 	select {
 	case <-next.done:
+		return next, next.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
+	case <-d.followed:
 	}
-	switch {
-	case next.err != nil:
-		return next.err
-	case minRevision > next.state.Revision:
-		return &HistoryError{State: next.state, Asked: Cursor{Revision: minRevision}}
+	select {
+	case <-next.done:
+		return next, next.err
+	default:
+		return nil, errClosed()
 	}
-	return nil
 }
 
 // nudge makes follow poll at once.
@@ -65,6 +77,7 @@ func (d *Directory) nudge() {
 // follow asks the store for its state, removes from the cache what others have changed, and keeps the
 // status.
 func (d *Directory) follow(ctx context.Context, interval time.Duration) {
+	defer close(d.followed)
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
@@ -98,7 +111,7 @@ func (d *Directory) poll(ctx context.Context) {
 		if ctx.Err() != nil {
 			err = errClosed()
 		}
-		waited.state, waited.err = state, err
+		waited.began, waited.state, waited.err = began, state, err
 		close(waited.done)
 	}
 }

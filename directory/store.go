@@ -283,6 +283,8 @@ type Change struct {
 	// Index is that of the change within its revision; Last is set for the last one.
 	Index int
 	Last  bool
+
+	shared *encodings // of a change that watches share
 }
 
 // A Kind is what happened to a user.

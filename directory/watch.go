@@ -43,13 +43,13 @@ type Batch struct {
 	UpTo State
 }
 
-// A Watch returns the changes of a Directory, each once and in order. Next is called by one goroutine at a
-// time.
+// A Watch returns the changes of a Directory, each once and in order. Next and Progress are called by one
+// goroutine at a time.
 type Watch struct {
 	directory *Directory
 	filter    Filter
 
-	// These are guarded by the mu of the feed: locked for reading by Next, for writing by others.
+	// These are guarded by the mu of the feed: locked for reading by Next and Progress, for writing by others.
 
 	// cursor is the place after what was returned; of a watch that still lists the users, where the
 	// changes go on.
@@ -76,12 +76,12 @@ func (d *Directory) Watch(ctx context.Context, from WatchFrom) (*Watch, error) {
 	if from.Beginning && from.Cursor != nil {
 		return nil, errors.New("a watch begins at the beginning or at a cursor")
 	}
-	began := time.Now()
-	state, err := d.store.State(ctx)
+	polled, err := d.joinPoll(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &Watch{directory: d, filter: from.Filter, listing: from.Beginning, asOf: began,
+	state := polled.state
+	w := &Watch{directory: d, filter: from.Filter, listing: from.Beginning, asOf: polled.began,
 		cursor: Cursor{Epoch: state.Epoch, Revision: state.Revision}}
 	if c := from.Cursor; c != nil {
 		future := c.Revision > state.Revision || c.Revision == state.Revision && c.Skip > 0
@@ -110,8 +110,8 @@ func (w *Watch) Close() { w.directory.feed.remove(w) }
 // is one whose time no longer advances. The time is zero if there was none yet.
 func (w *Watch) Progress() (upTo State, asOf time.Time) {
 	f := w.directory.feed
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.mu.RLock()
+	defer f.mu.RUnlock()
 	if !w.listing && w.err == nil && w.cursor == f.end && f.asOf.After(w.asOf) {
 		w.asOf = f.asOf
 	}
@@ -285,7 +285,7 @@ func (w *Watch) filtered(changes []Change) []Change {
 		switch {
 		case now, before && c.Kind == Deleted:
 		case before:
-			c.Kind = Left
+			c.Kind, c.shared = Left, nil // another change than that of those whom it did not leave
 			c.User = Record{User: User{ID: c.User.ID}, Revision: c.User.Revision}
 		default:
 			continue

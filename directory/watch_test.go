@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -469,4 +470,75 @@ func FuzzParseEtag(f *testing.F) {
 			t.Errorf("%q is not what Etag returns", text)
 		}
 	})
+}
+
+// A change is read from the store once, and encoded once, however many watches tell of it.
+func TestWatchesShareTheWork(t *testing.T) {
+	store := &reading{Store: storetest.NewMemory().Open()}
+	d := newDirectory(t, store, directory.Config{PollInterval: time.Hour})
+	const watches, changes = 1000, 20
+	var group sync.WaitGroup
+	var encoded, leavers atomic.Int64
+	for n := range watches {
+		from := directory.WatchFrom{}
+		if n%2 == 1 {
+			from.Filter.NamePrefix = "a" // the user leaves at the last change
+		}
+		w := watch(t, d, from)
+		group.Go(func() {
+			for told := 0; told < changes; {
+				batch, err := w.Next(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for i := range batch.Changes {
+					c := &batch.Changes[i]
+					told++
+					encode := func(kind string) func() ([]byte, error) {
+						return func() ([]byte, error) {
+							encoded.Add(1)
+							return fmt.Append(nil, kind, c.Kind, c.User.Name), nil
+						}
+					}
+					if c.Kind == directory.Left {
+						leavers.Add(1)
+						continue
+					}
+					for number, kind := range []string{"protobuf", "JSON"} {
+						text, err := c.Encoded(number, encode(kind))
+						if want := fmt.Sprint(kind, c.Kind, c.User.Name); err != nil || string(text) != want {
+							t.Errorf("encoded %q, %v, want %q", text, err, want)
+						}
+					}
+				}
+			}
+		})
+	}
+	for n := range changes {
+		name := fmt.Sprint("A", n)
+		if n == changes-1 {
+			name = "B"
+		}
+		put(t, d, named(1, name))
+	}
+	group.Wait()
+	if n := encoded.Load(); n != 2*changes || leavers.Load() != watches/2 {
+		t.Errorf("%d encodings of %d changes in two forms, %d told that the user left", n, changes, leavers.Load())
+	}
+	// The feed looks once more, and others who look do not count with the watches.
+	if n := store.reads.Load(); n > 3*changes {
+		t.Errorf("the store was asked for changes %d times", n)
+	}
+}
+
+// reading is a store that counts how often it is asked for changes.
+type reading struct {
+	directory.Store
+	reads atomic.Int64
+}
+
+func (r *reading) Changes(ctx context.Context, from directory.Cursor, limit int) ([]directory.Change, directory.State, error) {
+	r.reads.Add(1)
+	return r.Store.Changes(ctx, from, limit)
 }

@@ -13,6 +13,7 @@ import (
 	"example.com/roster/directory"
 	rosterv1 "example.com/roster/gen/go/roster/v1"
 	"example.com/roster/server/drain"
+	"example.com/roster/server/rpc"
 )
 
 // defaultProgress is how often a watch tells of its progress if the caller does not say.
@@ -23,25 +24,34 @@ const slowRetry = time.Second
 
 // watchEvent is a WatchUsersResponse that encodes itself: a change, or else a progress.
 type watchEvent struct {
-	change   *toldChange
+	change   *directory.Change
+	epoch    string // of the change
 	progress directory.State
+}
+
+func (e *watchEvent) told() *toldChange {
+	return &toldChange{Change: e.change, kind: kinds[e.change.Kind], etag: etagOf(e.epoch, &e.change.User)}
 }
 
 // AppendProto implements encoder.
 func (e *watchEvent) AppendProto(dst []byte) ([]byte, error) {
-	if e.change != nil {
-		return appendMessageProto(dst, 1, e.change.appendProto)
+	if e.change == nil {
+		return appendMessageProto(dst, 2, func(dst []byte) ([]byte, error) { return appendStateProto(dst, 1, e.progress), nil })
 	}
-	return appendMessageProto(dst, 2, func(dst []byte) ([]byte, error) { return appendStateProto(dst, 1, e.progress), nil })
+	text, err := e.change.Encoded(int(rpc.Proto), func() ([]byte, error) { return appendMessageProto(nil, 1, e.told().appendProto) })
+	return append(dst, text...), err
 }
 
 // AppendJSON implements encoder.
 func (e *watchEvent) AppendJSON(dst []byte) ([]byte, error) {
-	if e.change != nil {
-		return append(e.change.appendJSON(append(dst, `{"change":`...)), '}'), nil
+	if e.change == nil {
+		dst = appendInt64JSON(append(dst, `{"progress":{"revision":`...), e.progress.Revision)
+		return append(appendJSONString(append(dst, `,"epoch":`...), e.progress.Epoch), `}}`...), nil
 	}
-	dst = appendInt64JSON(append(dst, `{"progress":{"revision":`...), e.progress.Revision)
-	return append(appendJSONString(append(dst, `,"epoch":`...), e.progress.Epoch), `}}`...), nil
+	text, err := e.change.Encoded(int(rpc.JSON), func() ([]byte, error) {
+		return append(e.told().appendJSON([]byte(`{"change":`)), '}'), nil
+	})
+	return append(dst, text...), err
 }
 
 // WatchUsers tells of changes as they are made.
@@ -106,12 +116,22 @@ type watching struct {
 func (w *watching) run(ctx context.Context) error {
 	w.due = time.Now().Add(w.interval)
 	for {
-		if err := w.progress(); err != nil {
+		if err := w.runUntilDue(ctx); err != nil {
 			return err
 		}
-		limited, cancel := context.WithDeadline(ctx, w.due)
+	}
+}
+
+// runUntilDue runs until the progress is due and was told. It has one context for all that comes until then:
+// a timer for each change would be a tenth of what it takes.
+func (w *watching) runUntilDue(ctx context.Context) error {
+	limited, cancel := context.WithDeadline(ctx, w.due)
+	defer cancel()
+	for due := w.due; ; {
+		if err := w.progress(); err != nil || w.due != due {
+			return err
+		}
 		batch, err := w.watch.Next(limited)
-		cancel()
 		switch {
 		case err == nil:
 			if err := w.send(batch.Changes); err != nil {
@@ -127,10 +147,10 @@ func (w *watching) run(ctx context.Context) error {
 }
 
 func (w *watching) send(changes []directory.Change) error {
+	event := &watchEvent{epoch: w.epoch}
 	for i := range changes {
-		change := &changes[i]
-		told := &toldChange{Change: change, kind: kinds[change.Kind], etag: etagOf(w.epoch, &change.User)}
-		if err := w.stream.Send(&watchEvent{change: told}); err != nil {
+		event.change = &changes[i]
+		if err := w.stream.Send(event); err != nil {
 			return err
 		}
 	}
