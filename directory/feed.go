@@ -244,10 +244,12 @@ func (f *feed) add(w *Watch, state State) error {
 		return errClosed()
 	case len(f.watches) == 0, f.end.Epoch != state.Epoch:
 		f.restart(state)
+		f.nudge() // for what was changed since
+	case f.end.Revision < state.Revision:
+		f.nudge()
 	}
 	w.left.Store(time.Now().UnixNano())
 	f.watches[w] = struct{}{}
-	f.nudge()
 	return nil
 }
 
