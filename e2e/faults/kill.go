@@ -98,6 +98,8 @@ func killServer(ctx context.Context, r *run) (string, error) {
 	if err := r.acknowledge(ctx, acks+writers); err != nil {
 		return "", fmt.Errorf("while one of two servers is dead: %w", err)
 	}
+	// Some of those writes may have got their revision before the kill, and their answer after it.
+	meanwhile := r.history.seen()
 	now, err := r.state(ctx)
 	if err != nil {
 		return "", err
@@ -106,10 +108,12 @@ func killServer(ctx context.Context, r *run) (string, error) {
 		return "", err
 	}
 	switch {
-	case now.revision < highest+writers:
-		return "", fmt.Errorf("the store is at revision %d, and %d was acknowledged", now.revision, highest+writers)
+	case now.revision < meanwhile:
+		return "", fmt.Errorf("the store is at revision %d, and %d was acknowledged", now.revision, meanwhile)
 	case cut == 0:
 		return "", fmt.Errorf("%w: no write was under way", errNoEffect)
+	case meanwhile == highest:
+		return "", fmt.Errorf("%w: the other server made no write", errNoEffect)
 	}
 	return fmt.Sprintf("killed with %d writes under way at revision %d; until it was there again, the other brought the store to %d",
 		cut, highest, now.revision), nil
