@@ -19,7 +19,7 @@ import (
 // log can begin again, and writes go on.
 func TestAnExportThatIsReadTooSlowly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "roster.db")
-	store, err := sqlite.Config{ExportTime: 300 * time.Millisecond}.Open(t.Context(), path)
+	store, err := sqlite.Config{ExportTime: time.Second}.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,10 +81,15 @@ func TestAnExportThatIsReadTooSlowly(t *testing.T) {
 		wantError(t, stream.Err(), connect.CodeAborted,
 			"the answer was read so slowly that the store could no longer keep its state: call again, and read faster or ask for less")
 	}
-	// Another one begins anew, and has the room of those.
-	again := must[*connect.ServerStreamForClient[rosterv1.ExportUsersResponse]](t)(c.ExportUsers(t.Context(), &rosterv1.ExportUsersRequest{Filter: `name = "new"`}))
-	defer again.Close()
-	if !again.Receive() || len(again.Msg().GetUsers()) != 10 || again.Receive() || again.Err() != nil {
-		t.Errorf("another export: %v, %v", again.Msg(), again.Err())
+	// Another one begins anew, and has the room of those. A busy machine may be too slow for it, too.
+	for deadline := time.Now().Add(time.Minute); ; {
+		again := must[*connect.ServerStreamForClient[rosterv1.ExportUsersResponse]](t)(c.ExportUsers(t.Context(), &rosterv1.ExportUsersRequest{Filter: `name = "new"`}))
+		defer again.Close()
+		if again.Receive() && len(again.Msg().GetUsers()) == 10 && !again.Receive() && again.Err() == nil {
+			break
+		}
+		if connect.CodeOf(again.Err()) != connect.CodeAborted || time.Now().After(deadline) {
+			t.Fatalf("another export: %v, %v", again.Msg(), again.Err())
+		}
 	}
 }
