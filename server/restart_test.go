@@ -245,6 +245,40 @@ func TestAQuietStreamIsEnded(t *testing.T) {
 	}
 }
 
+// How long a stream may be quiet counts until all has arrived. What the method does then may take longer, also
+// over HTTP/1.1, whose server reads on to notice that the client leaves.
+func TestAMethodMayWorkLongAfterTheLastMessage(t *testing.T) {
+	const maxQuiet = 100 * time.Millisecond
+	work := connect.NewClientStreamHandler("/test.Streams/Work",
+		func(ctx context.Context, stream *connect.ClientStream[[]byte]) (*connect.Response[[]byte], error) {
+			for stream.Receive() {
+			}
+			if err := stream.Err(); err != nil {
+				return nil, err
+			}
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(4 * maxQuiet):
+				return connect.NewResponse(&[]byte{'y'}), nil
+			}
+		}, connect.WithCodec(rawCodec{}))
+	p := start(t, Config{}, nil,
+		rpctest.Route{Path: "/test.Streams/Work", Handler: work, ClientStreams: true, Policy: rpc.Policy{MaxQuiet: maxQuiet, MaxTime: time.Minute}})
+	for _, http2 := range []bool{true, false} {
+		c := connect.NewClient[[]byte, []byte](client(t, http2), "http://"+p.address+"/test.Streams/Work", connect.WithGRPCWeb(), connect.WithCodec(rawCodec{}))
+		for range 2 { // on the same connection
+			stream := c.CallClientStream(t.Context())
+			if err := stream.Send(&[]byte{'x'}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stream.CloseAndReceive(); err != nil {
+				t.Errorf("HTTP/2 %v: %v", http2, err)
+			}
+		}
+	}
+}
+
 // rawCodec has bytes for messages.
 type rawCodec struct{}
 

@@ -451,3 +451,30 @@ func TestAServerThatDoesNotWaitForTheRest(t *testing.T) {
 		}
 	}
 }
+
+// A call over HTTP/1.1 that is answered before all its messages have been read does no harm to the later calls
+// on the connection.
+func TestWhatComesAfterACallWithoutItsRest(t *testing.T) {
+	const limit = 64 << 10
+	p := startServer(t, "")
+	url, b := serveBridge(t, bridge.Config{Upstreams: upstream(t, "http://"+p.address), MaxMessage: limit})
+	mounted(t, b)
+	for name, option := range map[string][]connect.ClientOption{"gRPC-Web": {connect.WithGRPCWeb()}, "Connect": nil} {
+		caller := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+		early := connect.NewClient[inputRequest, inputResponse](caller, url+testPath+"StreamingInputCall", option...)
+		after := connect.NewClient[testgrpc.SimpleRequest, testgrpc.SimpleResponse](caller, url+testPath+"UnaryCall", option...)
+		for range 20 {
+			stream := early.CallClientStream(t.Context())
+			_ = stream.Send(&inputRequest{})
+			_ = stream.Send(&inputRequest{Payload: &testgrpc.Payload{Body: make([]byte, limit+1)}})
+			if _, err := stream.CloseAndReceive(); connect.CodeOf(err) != connect.CodeResourceExhausted {
+				t.Errorf("%s: the call without its rest: %v", name, err)
+			}
+			for range 3 {
+				if _, err := after.CallUnary(t.Context(), connect.NewRequest(&testgrpc.SimpleRequest{})); err != nil {
+					t.Fatalf("%s: a later call: %v", name, err)
+				}
+			}
+		}
+	}
+}

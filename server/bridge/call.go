@@ -62,7 +62,7 @@ func (m *method) recorded(next http.Handler) http.Handler {
 	memory := m.upstream.memory
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := memory.begin(r.Context(), w)
-		c.littleMetadata = takesLittleMetadata(r.Header)
+		c.littleMetadata, c.http1 = takesLittleMetadata(r.Header), r.ProtoMajor == 1
 		defer c.leave()
 		if m.descriptor.IsStreamingClient() {
 			c.body = &streamBody{ReadCloser: r.Body, memory: memory}

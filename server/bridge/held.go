@@ -20,6 +20,7 @@ type call struct {
 	began  time.Time
 	// littleMetadata says that the caller accepts no more than maxCallerMetadata.
 	littleMetadata bool
+	http1          bool // the request is of HTTP/1.1
 	// picked is the process that grpc-go was told to call (balance.go). It asks again only if that has
 	// certainly not begun the call.
 	picked *load
@@ -141,13 +142,20 @@ func (c *call) ended() error {
 	return c.why
 }
 
-// endRead ends the read of the request.
+// endRead ends the read of the request. The handler calls it, before it has answered if the request is of
+// HTTP/1.1.
 func (c *call) endRead() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.writer != nil {
-		_ = http.NewResponseController(c.writer).SetReadDeadline(past)
+	if c.writer == nil {
+		return
 	}
+	if c.http1 {
+		// The HTTP server takes the connection for one that its client has left, and would cancel the later
+		// requests on it.
+		c.writer.Header().Set("Connection", "close")
+	}
+	_ = http.NewResponseController(c.writer).SetReadDeadline(past)
 }
 
 // hold charges a reply that is in no buffer of memory.

@@ -111,6 +111,9 @@ func (b *endingBody) Read(p []byte) (int, error) {
 	}
 	b.quiet()
 	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.complete()
+	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, err
 	}
@@ -149,6 +152,17 @@ func (b *endingBody) quiet() {
 		// An HTTP server that does not support it has its own timers.
 		_ = b.control.SetReadDeadline(deadline)
 	}
+}
+
+// complete takes the deadline back once everything has arrived. With HTTP/1.1 the server goes on reading, to
+// notice that the client leaves, and would take the deadline for that.
+func (b *endingBody) complete() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if (b.maxQuiet > 0 || !b.until.IsZero()) && !b.ended && !b.left {
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	b.maxQuiet, b.until = 0, time.Time{}
 }
 
 func (b *endingBody) end() {
