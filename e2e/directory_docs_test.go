@@ -9,47 +9,53 @@ import (
 	"testing"
 )
 
-// The lines with curl in the table of docs/directory.md do what the table says, in the order of the table on the sample
-// users.
-func TestTheCurlLinesOfTheDirectoryWork(t *testing.T) {
+// The commands of docs/directory.md follow one another, on a server as the first of them starts it.
+func TestTheCommandsOfTheDirectoryWork(t *testing.T) {
 	_, address := serve(t, "--sample")
-	rows := regexp.MustCompile("(?m)^\\| (\\w+) \\| [^|]* \\| `-d '(.*)'` \\|$").FindAllStringSubmatch(string(contents(t, "docs/directory.md")), -1)
-	want := map[string]string{
-		"GetUser":          `"name":"Leila Dubois"`,
-		"BatchGetUsers":    `"name":"Ruth Chen"`,
-		"ListUsers":        `"nextPageToken":`,
-		"CreateUser":       `"name":"Ann"`,
-		"UpdateUser":       `"age":38`,
-		"DeleteUser":       `"revision":`,
-		"BatchUpdateUsers": `"created":[{"id":`,
-		"ListChanges":      `"kind":"KIND_CREATED","id":1,`,
+	folder := t.TempDir()
+	if err := os.Symlink(binary, filepath.Join(folder, "roster")); err != nil {
+		t.Fatal(err)
 	}
-	for _, row := range rows {
-		method, message := row[1], row[2]
-		if want[method] == "" {
-			t.Errorf("%s has a line that is not checked", method)
-			continue
-		}
-		if method == "BatchUpdateUsers" {
-			// The user of the line before is gone.
-			if got := callByCurl(t, address, "CreateUser", `{"user":{"id":1,"name":"Again"}}`); got.code != 0 {
-				t.Fatalf("%s%s", got.stdout, got.stderr)
-			}
-		}
-		if got := callByCurl(t, address, method, message); got.code != 0 || !strings.Contains(got.stdout, want[method]) || strings.Contains(got.stdout, `"code":`) {
-			t.Errorf("%s with %s: exit %d, %s%s, want %s", method, message, got.code, got.stdout, got.stderr, want[method])
-		}
-		delete(want, method)
+	blocks := regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(contents(t, "docs/directory.md")), -1)
+	if len(blocks) < 17 || !strings.HasPrefix(blocks[0][1], "roster serve --sample --store ") {
+		t.Fatalf("%d blocks, the first is %q", len(blocks), blocks[0][1])
 	}
-	for method := range want {
-		t.Errorf("the table has no line for %s", method)
+	called := map[string]bool{}
+	for _, block := range blocks[1:] {
+		script := strings.ReplaceAll(block[1], "localhost:50051", address)
+		command := exec.Command("sh", "-e", "-c", script)
+		command.Dir = folder
+		command.Env = append(os.Environ(), "PATH="+folder+":"+os.Getenv("PATH"), "ROSTER_SERVER=http://"+address)
+		got := run(t, command)
+		failed := regexp.MustCompile(`{"code":"(\w+)"`).FindStringSubmatch(got.stdout)
+		if got.code != 0 || failed != nil && !strings.Contains(script, strings.ToUpper(failed[1])) { // one is to fail, and says so
+			t.Errorf("exit %d: %s%s of\n%s", got.code, got.stdout, got.stderr, script)
+		}
+		for _, method := range regexp.MustCompile(`DirectoryService/(\w+)`).FindAllStringSubmatch(script, -1) {
+			called[method[1]] = true
+		}
+	}
+	for _, method := range []string{"GetUser", "BatchGetUsers", "ListUsers", "CreateUser", "UpdateUser", "DeleteUser", "BatchUpdateUsers", "ListChanges"} {
+		if !called[method] {
+			t.Errorf("no command calls %s", method)
+		}
 	}
 }
 
-// callByCurl calls a method of the directory as docs/directory.md says.
-func callByCurl(t *testing.T, address, method, message string) result {
-	t.Helper()
-	return run(t, exec.Command("curl", "-sS", "--noproxy", "*", "-H", "content-type: application/json", "-d", message, "http://"+address+"/roster.v1.DirectoryService/"+method))
+// The Python lines of docs/directory.md are one program.
+func TestThePythonLinesOfTheDirectoryWork(t *testing.T) {
+	venv := need(t, "ROSTER_E2E_NEWEST")
+	_, address := serve(t, "--sample")
+	var lines strings.Builder
+	for _, block := range regexp.MustCompile("(?ms)^```python\n(.*?)^```$").FindAllStringSubmatch(string(contents(t, "docs/directory.md")), -1) {
+		lines.WriteString(strings.ReplaceAll(block[1], "localhost:50051", address))
+	}
+	program := exec.Command(filepath.Join(venv, "bin", "python"), "-c", lines.String())
+	program.Dir = t.TempDir()
+	program.Env = append(os.Environ(), "PYTHONPATH="+filepath.Join(root, "python", "src")+":"+filepath.Join(root, "gen", "python"))
+	if got := run(t, program); got.code != 0 || !strings.Contains(got.stdout, "Leila Dubois") {
+		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
+	}
 }
 
 // The programs of python/README.md that read, change, watch and copy users run as they are, but for the address.

@@ -41,7 +41,7 @@ func TestTheTextsOfGRPC(t *testing.T) {
 		}
 		memory := newMemory(0, 0)
 		//lint:ignore SA1019 as in upstream.go
-		conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDecompressor(&unpacker{memory, 4 << 20}))
+		conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDecompressor(newUnpacker(memory, 4<<20)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -79,9 +79,9 @@ func newMemory(maxReply, maxRequest int) *memory {
 // collected as garbage.
 var _ mem.BufferPool = (*memory)(nil)
 
-// buffers of these sizes in bytes are used again, so that they need not be collected as garbage. The last
-// is the longest frame that grpc-go accepts.
-var bufferSizes = [...]int{2 << 10, 4 << 10, 8 << 10, 16 << 10}
+// buffers of these sizes in bytes are used again, so that they need not be collected as garbage. The longest
+// frame that grpc-go accepts has 16 KB, and what it decompresses itself it reads into pieces of 32 KB.
+var bufferSizes = [...]int{2 << 10, 4 << 10, 8 << 10, 16 << 10, 32 << 10}
 
 // keyBytes is the size of the key behind the end of each buffer.
 const keyBytes = 8

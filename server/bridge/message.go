@@ -63,23 +63,26 @@ const maxNesting = 100
 // toJSON returns a message in JSON.
 func (f *form) toJSON(reply mem.BufferSlice) ([]byte, error) {
 	done := f.memory.converting(2 * int64(reply.Len()))
-	wire := reply.Materialize()
+	wire, free := f.memory.whole(reply)
 	size, deep := f.inJSON(wire)
 	if deep {
+		free()
 		done()
 		return nil, fmt.Errorf("the server's reply, a %s, is nested more than %d deep", f.descriptor.FullName(), maxNesting)
 	}
 	if err := f.memory.tooLarge(size, f.descriptor.FullName()); err != nil {
+		free()
 		done()
 		return nil, err
 	}
 	if size > 2*int64(len(wire)) {
-		wire = nil // it must not wait for more while it has some already
+		free() // it must not wait for more while it has some already
 		done()
 		done = f.memory.converting(size)
-		wire = reply.Materialize()
+		wire, free = f.memory.whole(reply)
 	}
 	defer done()
+	defer free() // the message below has copies of its bytes
 	m := dynamicpb.NewMessage(f.descriptor)
 	if err := (proto.UnmarshalOptions{Resolver: f.types, RecursionLimit: maxNesting}).Unmarshal(wire, m); err != nil {
 		return nil, fmt.Errorf("the server's reply is not a %s in protobuf: %w", f.descriptor.FullName(), err)

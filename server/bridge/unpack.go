@@ -5,12 +5,14 @@ import (
 	"compress/zlib"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/bits"
 	"sync"
 
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/mem"
 )
 
 // An unpacker decompresses the replies of an upstream, each only once there is room for what it may turn
@@ -18,6 +20,13 @@ import (
 type unpacker struct {
 	memory *memory
 	most   int // bytes of a message
+	// tooLong returns most+1 bytes, which are the same for all messages that are too long: nobody reads them, so
+	// they take no memory.
+	tooLong func() []byte
+}
+
+func newUnpacker(memory *memory, most int) *unpacker {
+	return &unpacker{memory, most, sync.OnceValue(func() []byte { return make([]byte, most+1) })}
 }
 
 // gzipRatio is how much longer than its gzip a message may be (RFC 1951 §3.2.5: 258 bytes for two bits).
@@ -60,7 +69,10 @@ func (u *unpacker) Do(r io.Reader) ([]byte, error) {
 		n, err := reader.Read(out[len(out):cap(out)])
 		out = out[:len(out)+n]
 		switch {
-		case errors.Is(err, io.EOF) || len(out) > u.most:
+		case len(out) > u.most:
+			m.done(out)
+			return u.tooLong(), nil
+		case errors.Is(err, io.EOF):
 			return out, nil
 		case err != nil:
 			return nil, err
@@ -87,6 +99,16 @@ func (m *memory) done(buffer []byte) {
 	}
 }
 
+// whole returns a message in one piece, which may be used until free is called.
+func (m *memory) whole(message mem.BufferSlice) (wire []byte, free func()) {
+	if len(message) == 1 {
+		return message[0].ReadOnlyData(), func() {}
+	}
+	wire = m.room(message.Len())[:message.Len()]
+	message.CopyTo(wire)
+	return wire, func() { m.done(wire) }
+}
+
 // readers are gzip readers, of 40 KB each.
 var readers sync.Pool
 
@@ -94,8 +116,9 @@ var readers sync.Pool
 // server that was told to use it does so whatever its caller accepts.
 //
 // It is registered for the whole program, since a connection has one Decompressor, and it knows nothing of
-// the upstream. So messages are decompressed one after the other: then no more than one takes room that
-// memory has not, since memory.Get waits only as long as there are calls.
+// the upstream. So messages are decompressed one after the other, and only up to maxDeflated: then no more
+// than one takes room that memory has not, since memory.Get waits only as long as there are calls, and bombs
+// do no harm.
 type deflate struct{ turn chan struct{} }
 
 func init() { encoding.RegisterCompressor(deflate{make(chan struct{}, 1)}) }
@@ -115,13 +138,27 @@ func (d deflate) Decompress(r io.Reader) (io.Reader, error) {
 		<-d.turn
 		return nil, err
 	}
-	return &inflating{reader, d.turn}, nil
+	return &inflating{reader, d.turn, maxDeflated}, nil
 }
+
+// maxDeflated is the maximum size in bytes of a reply in deflate. With gzip, which servers rather use, it is
+// that of every reply.
+const maxDeflated = 256 << 10
 
 // inflating is a message that is being decompressed.
 type inflating struct {
 	io.ReadCloser
 	turn chan struct{}
+	left int // bytes that it may still have
+}
+
+// Read implements io.Reader.
+func (i *inflating) Read(p []byte) (int, error) {
+	n, err := i.ReadCloser.Read(p)
+	if i.left -= n; i.left < 0 {
+		return 0, fmt.Errorf("a reply in deflate is longer than %d bytes, the maximum (a fixed limit, no flag): have the server compress with gzip, or not", maxDeflated)
+	}
+	return n, err
 }
 
 // Close lets the next message be decompressed.

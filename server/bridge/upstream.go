@@ -84,7 +84,7 @@ func newUpstream(config *Config, about Upstream, changed func()) (*upstream, err
 		grpc.WithResolvers(u.addresses),
 		experimental.WithBufferPool(u.memory),
 		//lint:ignore SA1019 encoding.Compressor, which is to replace it, is one for the whole program
-		grpc.WithDecompressor(&unpacker{u.memory, config.MaxMessage}),
+		grpc.WithDecompressor(newUnpacker(u.memory, config.MaxMessage)),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(upstreamCodec{}),
