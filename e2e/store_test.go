@@ -46,7 +46,7 @@ func TestServeSaysWhatIsWrongWithItsStoreOrAddress(t *testing.T) {
 		{"a port in use", []string{"--addr", taken.Addr().String()}, 1, taken.Addr().String() + " is in use by another program: stop that one, or choose another port"},
 		{"no port", []string{"--addr", "localhost"}, 2, `--addr "localhost": want host:port, such as localhost:50051`},
 		{"a batch of none", []string{"--max-batch", "0"}, 2, "--max-batch 0: must be at least 1"},
-		{"a number that is none", []string{"--max-batch", "many"}, 2, `invalid argument "many" for "--max-batch"`},
+		{"a number that is none", []string{"--max-batch", "many"}, 2, `--max-batch many: must be a whole number`},
 		{"an unknown flag", []string{"--prot", "1"}, 2, "unknown flag: --prot"},
 		{"an argument", []string{"now"}, 2, `roster serve takes no arguments, got "now"`},
 		{"a log format", []string{"--log-format", "xml"}, 2, `--log-format "xml": want text or json`},
