@@ -39,7 +39,12 @@ func keyIs(column, key string, whole bool) condition {
 	case key == "":
 		return condition{}
 	}
-	return condition{fmt.Sprintf("%[1]s >= ? AND %[1]s < ?", column), []any{key, after(key)}}
+	return keyBetween(column, column, key)
+}
+
+// keyBetween is keyIs with a column for each end of what begins with a key.
+func keyBetween(first, last, key string) condition {
+	return condition{first + " >= ? AND " + last + " < ?", []any{key, after(key)}}
 }
 
 // where joins conditions into a clause. Empty ones are left out.
@@ -133,9 +138,17 @@ func (s *Store) List(ctx context.Context, q directory.Query) (page directory.Pag
 		if q.ByName {
 			order = "u.name_key, u.id"
 		}
-		if q.After != nil && q.ByName {
+		switch {
+		case q.After == nil:
+		case q.ByName && !q.Filter.NameIs:
 			from = condition{"(u.name_key, u.id) " + than + " (?, ?)", []any{q.After.NameKey, q.After.ID}}
-		} else if q.After != nil {
+			// The index is to be entered where the page begins, and not where the prefix does.
+			if prefix := q.Filter.NamePrefix; prefix != "" && a.index == byName && !q.Descending {
+				name = keyBetween("+u.name_key", "u.name_key", prefix)
+			} else if prefix != "" && a.index == byName {
+				name = keyBetween("u.name_key", "+u.name_key", prefix)
+			}
+		default:
 			from = condition{"u.id " + than + " ?", []any{q.After.ID}}
 		}
 		if q.Descending {
