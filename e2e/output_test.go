@@ -225,6 +225,9 @@ func TestACommandWhoseReaderHasGoneEndsQuietly(t *testing.T) {
 func TestATokenThatCannotBePrintedIsNotKept(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
 		t.Skip(err)
 	}
 	defer full.Close()

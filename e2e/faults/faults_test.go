@@ -54,7 +54,7 @@ func TestFaults(t *testing.T) {
 		t.Run(fmt.Sprintf("seed %d, %s", seed, f.name), func(t *testing.T) {
 			began := time.Now()
 			summary, err := do(t.Context(), t.TempDir(), binaries[f.tags], seed, f, writes)
-			if errors.Is(err, errNoMount) {
+			if errors.Is(err, errNoMount) && os.Getenv("CI") != "true" {
 				t.Skip(err)
 			}
 			if err != nil {

@@ -1,7 +1,6 @@
 package bridge_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -140,29 +139,6 @@ func TestProcessesWithCertificatesOfTheirOwn(t *testing.T) {
 
 // A service that the server does not have is told of: the name may be misspelt.
 func TestAServiceThatTheServerDoesNotHave(t *testing.T) {
-	var log lockedBuffer
-	serveBridgeUntil(t, bridge.Config{Upstreams: upstream(t, "grpc.testing.TestServise=http://"+startServer(t, "").address)}, &log, nil)
-	await(t, "the log to say so", func() bool {
-		return strings.Contains(log.String(), "grpc.testing.TestServise is not mounted: the server does not have it")
-	})
-}
-
-// lockedBuffer is a log.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-// String returns all that was written.
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
+	says(t, bridge.Config{Upstreams: upstream(t, "grpc.testing.TestServise=http://"+startServer(t, "").address)},
+		"grpc.testing.TestServise is not mounted: the server does not have it")
 }
